@@ -1,0 +1,85 @@
+# rl_nodes: every target sets up what it needs in .venv on first use.
+#
+#   make demo           train a small arm to reach, deploy the policy, render an episode
+#   make test           lint and all tests that end within minutes
+#   make test-learning  learners against known answers (minutes to hours)
+#   make soak           long runs with faults
+#   make bench          every benchmark, QUICK=1 for a minute each
+#   make lint, make types, make clean
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+PYTEST_ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.PHONY: all demo test lint types bench test-learning soak clean setup
+.DEFAULT_GOAL := test
+
+setup: $(READY)
+
+# torch comes first and exactly: asked for later, other packages would choose its version.
+$(READY): setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. Install it \
+	(Debian, Ubuntu: apt install python3.11 python3.11-venv), or name another Python 3.11: \
+	make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python cannot make \
+	virtual environments. Debian, Ubuntu: apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
+	@command -v g++ >/dev/null || echo "note: no C++ compiler (apt install g++); the real-time \
+	path of the policy server is then replaced by its slower Python path" >&2
+	@echo "setting up $(VENV) (some minutes, about 3 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "  1/2 $(TORCH)"
+	@$(PIP) install $(TORCH)
+	@echo "  2/2 rl_nodes with ROS 2, simulation and tools"
+	@$(PIP) install --constraint constraints.txt --editable '.[all,ros,dev]'
+	@touch $@
+
+# An earlier run in runs/demo is moved aside, never deleted.
+demo: $(READY)
+	@set -euo pipefail; \
+	if [ -e runs/demo ]; then \
+	  n=1; while [ -e "runs/demo.$$n" ]; do n=$$((n + 1)); done; \
+	  mv runs/demo "runs/demo.$$n"; echo "moved the earlier runs/demo to runs/demo.$$n"; \
+	fi; \
+	$(BIN)/rl_nodes launch train task:=reach robot:=arm algorithm:=sac run_dir:=runs/demo; \
+	$(BIN)/rl_nodes launch deploy policy:=runs/demo/policy.onnx; \
+	last=$$(ls -t runs/demo/deploy/episodes/*.mcap | head -n 1); \
+	$(BIN)/rl_nodes render "$$last" runs/demo/rollout.gif; \
+	echo; \
+	echo "policy           runs/demo/policy.onnx"; \
+	echo "evaluation       runs/demo/deploy/report.json"; \
+	echo "episodes (MCAP)  runs/demo/episodes  runs/demo/deploy/episodes"; \
+	echo "last episode     runs/demo/rollout.gif"
+
+test: lint
+	$(BIN)/python -m pytest -m 'not learning and not soak' $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+test-learning: $(READY)
+	$(BIN)/python -m pytest -m learning --timeout 7200 $(PYTEST_ARGS)
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)
+
+bench: $(READY)
+	@set -euo pipefail; shopt -s nullglob; \
+	for file in benchmarks/[a-z]*.py; do \
+	  name=$$(basename "$$file" .py); echo "== $$name"; \
+	  $(BIN)/python -m "benchmarks.$$name" $(if $(QUICK),--quick); \
+	done
+
+# runs/ holds results and is left alone.
+clean:
+	rm -rf $(VENV) build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find rl_nodes test benchmarks launch -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,195 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A robot simulated by PyBullet, in this process, without a window."""
+
+from collections.abc import Iterator
+import contextlib
+import ctypes
+import math
+import os
+import sys
+
+import numpy as np
+
+from rl_nodes.backends.base import Measurement
+from rl_nodes.core.errors import BackendError
+from rl_nodes.core.robot import RobotModel
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what PyBullet prints from C (build time, names of links) off the terminal."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    libc.fflush(None)
+    saved, null = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(null)
+
+
+with _quiet():
+    import pybullet
+
+_MODE = {'position': pybullet.POSITION_CONTROL, 'velocity': pybullet.VELOCITY_CONTROL,
+         'effort': pybullet.TORQUE_CONTROL}
+
+
+class PybulletRobot:
+    """
+    One robot in its own physics client.
+
+    Two robots given the same resets and commands produce the same bits: a reset restores a saved
+    state (setting joints back would leave contact caches behind), and the first restore is made
+    before the first episode because only from the second one on are they identical.
+
+    :param model: the robot; ``model.config.pybullet`` has the settings.
+    """
+
+    def __init__(self, model: RobotModel) -> None:
+        settings = model.config.pybullet
+        self._model = model
+        self._settings = settings
+        self._substeps = round(settings.physics_hz / model.config.rate_hz)
+        self._client = pybullet.connect(pybullet.DIRECT)
+        if self._client < 0:
+            raise BackendError('PyBullet gave no physics client; too many are open in this process')
+        self._build()
+
+    def _build(self) -> None:
+        client = self._client
+        pybullet.resetSimulation(physicsClientId=client)
+        pybullet.setGravity(0, 0, -9.81, physicsClientId=client)
+        pybullet.setTimeStep(1.0 / self._settings.physics_hz, physicsClientId=client)
+        pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1,
+                                           physicsClientId=client)
+        if self._settings.ground:
+            plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
+            pybullet.createMultiBody(0, plane, physicsClientId=client)
+        try:
+            with _quiet():
+                self._body = pybullet.loadURDF(
+                    str(self._model.urdf.path), useFixedBase=True, physicsClientId=client,
+                    flags=(pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MERGE_FIXED_LINKS
+                           | pybullet.URDF_USE_SELF_COLLISION
+                           | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT))
+        except pybullet.error as error:
+            raise BackendError(f'PyBullet cannot load {self._model.urdf.path}: {error}') from None
+        count = pybullet.getNumJoints(self._body, physicsClientId=client)
+        index = {pybullet.getJointInfo(self._body, i, physicsClientId=client)[1].decode(): i
+                 for i in range(count)}
+        self._joints = [index[name] for name in self._model.joint_names]
+        self._commanded = [index[name] for name in self._model.command_names]
+        for link in range(-1, count):
+            pybullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0,
+                                    physicsClientId=client)
+        # A fresh body brakes every joint with a motor of its own; the drive is ours alone.
+        pybullet.setJointMotorControlArray(
+            self._body, self._joints, pybullet.VELOCITY_CONTROL,
+            forces=[0.0] * len(self._joints), physicsClientId=client)
+        self._drive = {}
+        if self._model.config.control_mode != 'effort':
+            self._drive['forces'] = self._model.limits('effort').tolist()
+        if self._model.config.control_mode == 'position':
+            self._drive['positionGains'] = [self._settings.position_gain] * len(self._commanded)
+        self._saved = pybullet.saveState(physicsClientId=client)
+        pybullet.restoreState(self._saved, physicsClientId=client)
+        self._goal_marker: int | None = None
+        self._goal = np.zeros(3)
+
+    def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
+        """Restore the saved world, set the joints and hold them."""
+        pybullet.restoreState(self._saved, physicsClientId=self._client)
+        for joint, value in zip(self._joints, position.tolist(), strict=True):
+            pybullet.resetJointState(self._body, joint, value, 0.0, physicsClientId=self._client)
+        self._goal = goal
+        self.hold()
+
+    def read(self) -> Measurement:
+        """Return the state; BackendError where the simulation has exploded."""
+        states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._client)
+        values = np.array([(state[0], state[1], state[3]) for state in states]).T
+        if not math.isfinite(values.sum()):
+            raise BackendError(
+                f'the simulation of {self._model.name} exploded (joint positions '
+                f'{values[0].tolist()}); it was loaded afresh, the episode is void')
+        return Measurement(values[0].copy(), values[1].copy(), values[2].copy())
+
+    def write(self, command: np.ndarray) -> np.ndarray:
+        """Set the drives' targets; one NaN would spoil every joint for good."""
+        if command.shape != (len(self._commanded),) or not np.isfinite(command).all():
+            raise BackendError(f'command {command.tolist()} refused: expected '
+                               f'{len(self._commanded)} finite values')
+        self._target(command.tolist())
+        return command
+
+    def hold(self) -> None:
+        """Hold the present position, stand still, or exert no effort, by control mode."""
+        if self._model.config.control_mode == 'position':
+            states = pybullet.getJointStates(self._body, self._commanded,
+                                             physicsClientId=self._client)
+            self._target([state[0] for state in states])
+        else:
+            self._target([0.0] * len(self._commanded))
+
+    def step(self) -> None:
+        """Advance by one control period."""
+        effort = self._model.config.control_mode == 'effort'
+        for _ in range(self._substeps):
+            if effort:  # PyBullet applies an effort for one physics step only
+                self._apply()
+            pybullet.stepSimulation(physicsClientId=self._client)
+
+    def recover(self) -> None:
+        """Load everything afresh: the only cure once a state is not finite."""
+        self._build()
+
+    def render(self, width: int = 320, height: int = 240) -> np.ndarray:
+        """Return a picture by the software renderer, shape (height, width, 3), uint8."""
+        camera = self._settings.camera
+        self._mark_goal()
+        view = pybullet.computeViewMatrixFromYawPitchRoll(
+            camera.target, camera.distance_m, camera.yaw_deg, camera.pitch_deg, 0, 2)
+        projection = pybullet.computeProjectionMatrixFOV(45, width / height, 0.05, 10)
+        picture = pybullet.getCameraImage(
+            width, height, view, projection, shadow=1, lightDirection=(1.0, -1.0, 2.0),
+            renderer=pybullet.ER_TINY_RENDERER, physicsClientId=self._client)[2]
+        return np.asarray(picture, np.uint8).reshape(height, width, 4)[:, :, :3]
+
+    def close(self) -> None:
+        """Disconnect from the physics client."""
+        if self._client >= 0:
+            pybullet.disconnect(physicsClientId=self._client)
+            self._client = -1
+
+    def _target(self, values: list[float]) -> None:
+        self._values = values
+        self._apply()
+
+    def _apply(self) -> None:
+        mode = self._model.config.control_mode
+        key = {'position': 'targetPositions', 'velocity': 'targetVelocities',
+               'effort': 'forces'}[mode]
+        pybullet.setJointMotorControlArray(self._body, self._commanded, _MODE[mode],
+                                           physicsClientId=self._client, **self._drive,
+                                           **{key: self._values})
+
+    def _mark_goal(self) -> None:
+        """Draw the goal; a body without collision or mass that exists for pictures only."""
+        if self._model.chain is None:
+            return
+        if self._goal_marker is None:
+            ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=0.02,
+                                              rgbaColor=(0.1, 0.75, 0.3, 1),
+                                              physicsClientId=self._client)
+            self._goal_marker = pybullet.createMultiBody(
+                baseVisualShapeIndex=ball, physicsClientId=self._client)
+        pybullet.resetBasePositionAndOrientation(
+            self._goal_marker, self._goal.tolist(), (0, 0, 0, 1), physicsClientId=self._client)

@@ -1,0 +1,127 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The contract between a policy and a robot doing a task.
+
+Robot configuration and task configuration together give the contract: joint order, units, limits,
+rate, observation and action layout. Its fingerprint is stored in every dataset, checkpoint and
+ONNX file and compared when nodes are configured.
+"""
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from rl_nodes.core.errors import ContractError
+from rl_nodes.core.specs import ArraySpec
+
+ControlMode = Literal['position', 'velocity', 'effort']
+
+
+class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    One joint as everything downstream of the robot sees it.
+
+    :param name: as in the URDF and in every JointState.
+    :param unit: ``rad`` for a revolute joint, ``m`` for a prismatic one.
+    :param lower: least position; None where unlimited.
+    :param upper: greatest position; None where unlimited.
+    :param velocity: greatest speed [unit/s].
+    :param effort: greatest effort [N·m or N].
+    :param commanded: False for a passive joint, which is measured and never commanded.
+    """
+
+    name: str
+    unit: Literal['rad', 'm']
+    lower: float | None
+    upper: float | None
+    velocity: float
+    effort: float
+    commanded: bool = True
+
+
+class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Everything a policy relies on.
+
+    :param robot: name of the robot.
+    :param task: name of the task.
+    :param rate_hz: control rate; 0 where the environment has no physical time.
+    :param control_mode: what a command means.
+    :param joints: all measured joints in order.
+    :param observation: layout of the policy's input.
+    :param action: layout of the policy's output.
+    :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
+    :param kinematics: SHA-256 of the chain the observation uses, empty where it uses none.
+    """
+
+    robot: str
+    task: str
+    rate_hz: float
+    control_mode: ControlMode
+    joints: tuple[Joint, ...]
+    observation: ArraySpec
+    action: ArraySpec
+    action_kind: str
+    kinematics: str = ''
+
+    @property
+    def commanded(self) -> tuple[Joint, ...]:
+        """Return the joints that commands name, in order."""
+        return tuple(joint for joint in self.joints if joint.commanded)
+
+    def to_json(self) -> str:
+        """Return canonical JSON: the same contract always gives the same text."""
+        return msgspec.json.encode(self, order='deterministic').decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> 'Contract':
+        """Return the contract in ``text``; ContractError where it is none."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise ContractError(f'not a contract of this version of rl_nodes: {error}') from None
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def require(self, other: 'Contract', ours: str, theirs: str) -> None:
+        """
+        Compare with another party's contract.
+
+        :param ours: what this contract belongs to, for the message.
+        :param theirs: what ``other`` belongs to.
+        :raises ContractError: lists every difference.
+        """
+        differences = self.differences(other)
+        if differences:
+            raise ContractError(
+                f'{theirs} does not fit {ours}:\n' + '\n'.join(
+                    f'  {key}: {theirs} has {_short(b)}, {ours} has {_short(a)}'
+                    for key, a, b in differences))
+
+    def differences(self, other: 'Contract') -> list[tuple[str, Any, Any]]:
+        """Return (key, own value, other value) for every leaf that differs, in order."""
+        return _differences('', msgspec.to_builtins(self), msgspec.to_builtins(other))
+
+
+def _differences(key: str, a: Any, b: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        found = []
+        for name in dict.fromkeys([*a, *b]):
+            path = f'{key}.{name}' if key else name
+            found += _differences(path, a.get(name), b.get(name))
+        return found
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return [row for i, (x, y) in enumerate(zip(a, b))
+                for row in _differences(f'{key}[{i}]', x, y)]
+    return [] if a == b else [(key, a, b)]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
+        value = [entry.get('name', entry) for entry in value]
+    text = str(value)
+    return text if len(text) <= 120 else f'{text[:117]}...'

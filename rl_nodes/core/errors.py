@@ -1,0 +1,49 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The one exception tree.
+
+Every error a user can cause is an :class:`RlNodesError`; its text is one paragraph that says what
+came, what was expected and what to do. Entry points print that text without a traceback and exit
+with status 1. Anything else that escapes is a defect and keeps its traceback.
+"""
+
+
+class RlNodesError(Exception):
+    """Base of every error that has a cause outside this package."""
+
+
+class ConfigError(RlNodesError):
+    """A configuration file, parameter or command-line argument is wrong."""
+
+
+class SpecError(RlNodesError):
+    """An array does not have the names, shape, type or finite values that were promised."""
+
+
+class ContractError(RlNodesError):
+    """Two parties (policy, robot, task, data) do not speak about the same robot."""
+
+
+class BundleError(RlNodesError):
+    """A policy file is missing, damaged or not acceptable."""
+
+
+class BackendError(RlNodesError):
+    """A robot or simulator failed or reported something impossible."""
+
+
+class RecordingError(RlNodesError):
+    """A recording cannot be written or read."""
+
+
+class CheckpointError(RlNodesError):
+    """A training checkpoint is missing, damaged or from other settings."""
+
+
+class TrainingError(RlNodesError):
+    """Learning cannot start or go on: spaces that do not fit, non-finite loss or reward."""
+
+
+class GraphError(RlNodesError):
+    """The node graph cannot be started: wrong arguments, a second copy, a missing peer."""

@@ -1,0 +1,204 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A robot: its YAML record and the model that joins it with the URDF."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+import numpy as np
+
+from rl_nodes.core.config import load
+from rl_nodes.core.contract import ControlMode, Joint
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.kinematics import Chain
+from rl_nodes.core.resources import find_config, find_urdf
+from rl_nodes.core.urdf import load_urdf, MOVABLE, Urdf
+
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class JointConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    One joint; limits left out come from the URDF and may only be tightened.
+
+    :param name: as in the URDF.
+    :param home: home position [rad or m].
+    :param lower: least position [rad or m].
+    :param upper: greatest position [rad or m].
+    :param velocity: greatest speed [rad/s or m/s].
+    :param effort: greatest effort [N·m or N].
+    :param commanded: False for a passive joint.
+    """
+
+    name: str
+    home: float = 0.0
+    lower: float | None = None
+    upper: float | None = None
+    velocity: Positive | None = None
+    effort: Positive | None = None
+    commanded: bool = True
+
+
+class CameraConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    A virtual camera for pictures of a run.
+
+    :param target: point looked at, in ``base_link`` [m].
+    :param distance_m: from the target.
+    :param yaw_deg: around the vertical.
+    :param pitch_deg: negative looks down.
+    """
+
+    target: tuple[float, float, float] = (0.0, 0.0, 0.2)
+    distance_m: Positive = 1.0
+    yaw_deg: float = 50.0
+    pitch_deg: float = -30.0
+
+
+class PybulletConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Settings of the PyBullet backend.
+
+    :param physics_hz: rate of physics steps; a whole multiple of the robot's rate.
+    :param position_gain: share of the position error that a motor removes per physics step.
+    :param ground: whether there is a floor at z = 0.
+    :param camera: where pictures are taken from.
+    """
+
+    physics_hz: Positive = 200.0
+    position_gain: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    ground: bool = True
+    camera: CameraConfig = CameraConfig()
+
+
+class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    How the safety monitor and the bridge treat this robot.
+
+    :param watchdog_s: silence of the commanding node after which the monitor stops the robot.
+    :param command_timeout_s: age after which a command is void, and silence after which the
+        bridge holds on its own; not below ``watchdog_s``.
+    :param skew_s: how far a stamp may lie in the future.
+    :param position_margin: kept free at each end of a joint's range [rad or m].
+    :param overspeed: measured speed, as a multiple of the joint's limit, that stops the robot.
+    """
+
+    watchdog_s: Positive
+    command_timeout_s: Positive
+    skew_s: Positive = 0.02
+    position_margin: Annotated[float, Meta(ge=0)] = 0.0
+    overspeed: Annotated[float, Meta(gt=1)] = 2.0
+
+    def __post_init__(self) -> None:
+        if self.command_timeout_s < self.watchdog_s:
+            raise ValueError('command_timeout_s must not be below watchdog_s')
+
+
+class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    ``config/robots/<robot>.yaml``.
+
+    :param urdf: file name in ``urdf/``, beside the YAML file, or absolute.
+    :param control_mode: what a command means.
+    :param rate_hz: control rate.
+    :param base_link: frame of goals and tool positions.
+    :param tool_link: frame that tasks move; empty where the robot has none.
+    :param joints: every measured joint, in the order of all vectors.
+    :param safety: see :class:`SafetyConfig`.
+    :param pybullet: see :class:`PybulletConfig`.
+    """
+
+    urdf: str
+    control_mode: ControlMode
+    rate_hz: Annotated[float, Meta(ge=1, le=2000)]
+    base_link: str
+    joints: tuple[JointConfig, ...]
+    safety: SafetyConfig
+    tool_link: str = ''
+    pybullet: PybulletConfig = PybulletConfig()
+
+
+class RobotModel:
+    """
+    A robot's configuration checked against its URDF.
+
+    :ivar name: the YAML file's stem.
+    :ivar config: the record.
+    :ivar urdf: the parsed description.
+    :ivar joints: all measured joints with their effective limits, order of all vectors.
+    :ivar commanded: indices of the commanded joints in ``joints``, shape (A,).
+    :ivar home: home position, shape (J,).
+    :ivar chain: forward kinematics to ``tool_link``; None where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.config = load(path, RobotConfig)
+        self.urdf = load_urdf(find_urdf(self.config.urdf, path))
+        self.joints = tuple(_effective(joint, self.urdf, path) for joint in self.config.joints)
+        names = tuple(joint.name for joint in self.joints)
+        if len(set(names)) != len(names):
+            raise ConfigError(f'{path}: a joint is listed twice: {", ".join(names)}')
+        missing = [joint.name for joint in self.urdf.movable() if joint.name not in names]
+        if missing:
+            raise ConfigError(f'{path}: joints {", ".join(missing)} of {self.urdf.path.name} are '
+                              'not listed; list every movable joint (commanded: false if passive)')
+        self.commanded = np.flatnonzero([joint.commanded for joint in self.joints])
+        if not len(self.commanded):
+            raise ConfigError(f'{path}: no joint is commanded')
+        self.command_names = tuple(names[i] for i in self.commanded)
+        self.joint_names = names
+        self.home = np.array([joint.home for joint in self.config.joints])
+        self.chain = Chain(self.urdf, self.config.base_link, self.config.tool_link,
+                           names) if self.config.tool_link else None
+        ratio = self.config.pybullet.physics_hz / self.config.rate_hz
+        if ratio != int(ratio):
+            raise ConfigError(f'{path}: pybullet.physics_hz = {self.config.pybullet.physics_hz} '
+                              f'is not a whole multiple of rate_hz = {self.config.rate_hz}')
+
+    def limits(self, field: str) -> np.ndarray:
+        """
+        Return one limit of the commanded joints.
+
+        :param field: ``lower``, ``upper``, ``velocity`` or ``effort``.
+        :return: shape (A,); infinite where there is none.
+        """
+        default = {'lower': -np.inf, 'upper': np.inf}.get(field)
+        values = [getattr(self.joints[i], field) for i in self.commanded]
+        return np.array([default if value is None else value for value in values])
+
+
+def load_robot(name: str) -> RobotModel:
+    """
+    Return the robot of a shipped name or of a path to a YAML file.
+
+    :raises ConfigError: says which file and key, what came and what is allowed.
+    """
+    return RobotModel(find_config('robots', name))
+
+
+def _effective(joint: JointConfig, urdf: Urdf, path: Path) -> Joint:
+    """Join YAML and URDF limits; the YAML may tighten, never widen."""
+    known = [movable.name for movable in urdf.movable()]
+    if joint.name not in known:
+        raise ConfigError(f'{path}: joint {joint.name!r} is not in {urdf.path.name}; '
+                          f'movable joints there: {", ".join(known)}')
+    source = urdf.joints[joint.name]
+    values: dict[str, float | None] = {}
+    for field, sign in (('lower', -1.0), ('upper', 1.0), ('velocity', 1.0), ('effort', 1.0)):
+        ours, theirs = getattr(joint, field), getattr(source, field)
+        if ours is not None and theirs is not None and sign * ours > sign * theirs:
+            raise ConfigError(f'{path}: joint {joint.name!r}: {field} = {ours} widens the limit '
+                              f'{theirs} of {urdf.path.name}; it may only be tightened')
+        values[field] = theirs if ours is None else ours
+    for field in ('velocity', 'effort'):
+        if values[field] is None or values[field] <= 0:
+            raise ConfigError(f'{path}: joint {joint.name!r} has no {field} limit in '
+                              f'{urdf.path.name}; give {field} here')
+    lower, upper = values['lower'], values['upper']
+    if lower is not None and upper is not None and not lower <= joint.home <= upper:
+        raise ConfigError(f'{path}: joint {joint.name!r}: home = {joint.home} is outside '
+                          f'[{lower}, {upper}]')
+    return Joint(joint.name, MOVABLE[source.kind], lower, upper, values['velocity'],
+                 values['effort'], joint.commanded)

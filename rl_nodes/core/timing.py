@@ -1,0 +1,45 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Steady time: periods, deadlines and latency percentiles. Never used for message stamps."""
+
+import time
+
+import numpy as np
+
+NS = 1_000_000_000
+
+
+def steady_ns() -> int:
+    """Return CLOCK_MONOTONIC [ns]; the same clock in every process of one machine."""
+    return time.monotonic_ns()
+
+
+def period_ns(rate_hz: float) -> int:
+    """Return the period of a rate [ns], rounded to a whole nanosecond."""
+    return round(NS / rate_hz)
+
+
+class LatencyWindow:
+    """
+    The newest latencies and their percentiles, without allocation while recording.
+
+    :param size: how many are kept; percentiles are exact over them.
+    """
+
+    def __init__(self, size: int = 4096) -> None:
+        self._values = np.zeros(size)
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Record one latency [s]."""
+        self._values[self.count % len(self._values)] = seconds
+        self.count += 1
+
+    def summary(self) -> dict[str, float]:
+        """Return p50, p99 and max [ms] and the count; only ``count`` while there is nothing."""
+        if self.count == 0:
+            return {'count': 0}
+        kept = self._values[:min(self.count, len(self._values))] * 1e3
+        p50, p99 = np.percentile(kept, [50, 99])
+        return {'count': self.count, 'p50_ms': round(float(p50), 3),
+                'p99_ms': round(float(p99), 3), 'max_ms': round(float(kept.max()), 3)}

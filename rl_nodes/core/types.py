@@ -1,0 +1,140 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Frozen records that nodes, environments and learners exchange.
+
+Legend of dimensions: J measured joints, A commanded joints, O observation, N transitions.
+Vectors follow the joint order of the robot's configuration. Units are SI (rad or m, rad/s or m/s,
+N·m or N); stamps are integer nanoseconds of the clock that the robot's state is stamped with.
+"""
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class RobotState:
+    """
+    One measured state.
+
+    :param stamp_ns: when it was sampled [ns].
+    :param episode: id of the episode it belongs to, see :class:`EpisodeId`.
+    :param position: joint positions [rad or m], shape (J,), float64.
+    :param velocity: joint velocities [rad/s or m/s], shape (J,), float64.
+    :param effort: joint efforts [N·m or N], shape (J,), float64; empty where not measured.
+    """
+
+    stamp_ns: int
+    episode: str
+    position: np.ndarray
+    velocity: np.ndarray
+    effort: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class JointCommand:
+    """
+    One command to the robot, wanted (before the safety monitor) or executed (after it).
+
+    :param stamp_ns: stamp of the state that caused it [ns].
+    :param source: who wants it: ``<policy name>@<version>``, ``teleop`` or ``monitor``.
+    :param value: position, velocity or effort targets by the robot's control mode, shape (A,).
+    """
+
+    stamp_ns: int
+    source: str
+    value: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """
+    A task's goal in ``base_link``.
+
+    :param stamp_ns: stamp of the first state for which it holds [ns].
+    :param position: [m], shape (3,).
+    :param orientation: unit quaternion (x, y, z, w).
+    """
+
+    stamp_ns: int
+    position: np.ndarray
+    orientation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What the task says of one step.
+
+    :param total: weighted sum of the terms, the reward.
+    :param terms: every term by name, unweighted, in the term's own unit.
+    :param terminated: the task ended the episode; the next state has no value.
+    :param truncated: a limit outside the task ended it; the next state still has a value.
+    :param success: the success criterion holds in the state after the step.
+    """
+
+    total: float
+    terms: dict[str, float]
+    terminated: bool
+    truncated: bool
+    success: bool
+
+
+@dataclass(frozen=True)
+class EpisodeId:
+    """
+    The name of an episode as it travels in messages: ``<number>@<start stamp in ns>``.
+
+    The start stamp is part of the name so that whoever sees a state knows which goal belongs to
+    it (the newest one stamped at or after the start), in whatever order the messages arrive.
+    """
+
+    number: int
+    start_ns: int
+
+    def __str__(self) -> str:
+        return f'{self.number}@{self.start_ns}'
+
+    @classmethod
+    @lru_cache(maxsize=16)  # asked for every state, changes once an episode
+    def parse(cls, text: str) -> 'EpisodeId':
+        """Return the id in ``text``; ValueError where it is none."""
+        number, at, start = text.partition('@')
+        if not at:
+            raise ValueError(f'episode id {text!r} is not <number>@<start ns>')
+        return cls(int(number), int(start))
+
+
+@dataclass(frozen=True, eq=False)
+class TransitionBatch:
+    """
+    N transitions, one row each; what the recorder sends to the trainer.
+
+    ``action`` is the action really executed, after the safety monitor; ``wanted`` is what the
+    policy asked for. Learners use ``action``. ``terminated`` and ``truncated`` stay apart: only a
+    terminated step has no future. ``next_observation`` is the true last observation of an episode,
+    never the first of the next one.
+    """
+
+    observation: np.ndarray        # (N, O) float32
+    action: np.ndarray             # (N, A) float32, in the contract's action space
+    wanted: np.ndarray             # (N, A) float32
+    reward: np.ndarray             # (N,) float32
+    next_observation: np.ndarray   # (N, O) float32
+    terminated: np.ndarray         # (N,) bool
+    truncated: np.ndarray          # (N,) bool
+    success: np.ndarray            # (N,) bool
+    limited: np.ndarray            # (N,) bool: the monitor changed the command
+    policy_version: np.ndarray     # (N,) int64; -1 where no policy acted
+    episode: np.ndarray            # (N,) int64 episode number
+    step: np.ndarray               # (N,) int64, 0 is the first step of an episode
+
+    def __post_init__(self) -> None:
+        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f'columns differ in length: {lengths}')
+
+    def __len__(self) -> int:
+        return len(self.reward)

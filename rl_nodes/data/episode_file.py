@@ -1,0 +1,224 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+How an episode's file is named, locked, written and published.
+
+While it is recorded the file is ``episode_000123.mcap.partial`` and locked by its writer; when it
+is complete and on the disk it becomes ``episode_000123.mcap`` in one step that never replaces
+another file. A ``.partial`` file that nobody locks was left by a writer that was killed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import fcntl
+from importlib.metadata import PackageNotFoundError, version
+import json
+import os
+from pathlib import Path
+import platform
+import re
+from typing import cast, IO
+
+from mcap.writer import CompressionType, Writer
+from rl_nodes.core.contract import Contract
+from rl_nodes.data.reader import PARTIAL_SUFFIX
+from rl_nodes.data.schemas import ENCODING, MessageSchema
+
+CHUNK_BYTES = 1 << 20
+
+_NAME = re.compile(r'episode_(\d+)\.mcap')
+
+
+@dataclass(frozen=True)
+class EpisodeStart:
+    """
+    What is known when an episode begins.
+
+    :param contract: robot and task.
+    :param episode: id of the episode.
+    :param seed: of the environment; None where there is none.
+    :param parameters: randomised parameters by name.
+    :param software: versions beside those of Python, numpy, mcap and rl_nodes.
+    :param notes: whatever else belongs to it, as in ``operator``.
+    """
+
+    contract: Contract
+    episode: str
+    seed: int | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as texts."""
+        return {
+            'layout': '1', 'robot': self.contract.robot, 'task': self.contract.task,
+            'contract': self.contract.fingerprint(), 'episode': self.episode,
+            'seed': '' if self.seed is None else str(self.seed),
+            'parameters': json.dumps(dict(self.parameters), sort_keys=True),
+            'software': json.dumps({**_software(), **self.software}, sort_keys=True),
+            'notes': json.dumps(dict(self.notes), sort_keys=True)}
+
+
+@dataclass(frozen=True)
+class EpisodeEnd:
+    """
+    What is known when an episode has ended.
+
+    :param reason: why it ended, as in ``terminated``, ``truncated``, ``reset``, ``shutdown``.
+    :param success: whether the task's success criterion held at the end.
+    :param steps: number of transitions.
+    :param return_undiscounted: sum of the rewards.
+    :param return_discounted: sum of the rewards weighted with ``discount`` to the power of step.
+    :param discount: per step.
+    :param policy_versions: ``<name>@<version>`` of every policy that acted.
+    :param counters: what the assembler counted.
+    """
+
+    reason: str
+    success: bool
+    steps: int
+    return_undiscounted: float
+    return_discounted: float
+    discount: float
+    policy_versions: tuple[str, ...] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as texts."""
+        return {
+            'reason': self.reason, 'success': str(self.success).lower(), 'steps': str(self.steps),
+            'return_undiscounted': repr(float(self.return_undiscounted)),
+            'return_discounted': repr(float(self.return_discounted)),
+            'discount': repr(float(self.discount)),
+            'policy_versions': json.dumps(list(self.policy_versions)),
+            'counters': json.dumps(dict(self.counters), sort_keys=True), 'recovered': 'false'}
+
+
+class LockedFile:
+    """
+    A new file under an exclusive lock, written without a buffer of its own.
+
+    :param path: must not exist unless ``replace`` is set.
+    """
+
+    def __init__(self, path: Path, replace: bool = False) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
+        self.path = path
+        self._descriptor = os.open(path, flags, 0o644)
+        self._position = 0
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lost = not os.fstat(self._descriptor).st_nlink
+        except BlockingIOError:
+            lost = True
+        if lost:
+            self.close()
+            raise FileExistsError(f'{path} was taken by another process')
+
+    def write(self, data: bytes) -> int:
+        """Write all of ``data``."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._descriptor, left):]
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        return self._position
+
+    def flush(self) -> None:
+        """Do nothing: whatever was written is with the operating system already."""
+
+    def sync(self) -> None:
+        """Wait until the content is on the disk."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close and unlock; closing again does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Mcap:
+    """
+    An MCAP file as rosbag2 writes it, on a :class:`LockedFile`.
+
+    :param file: empty.
+    """
+
+    def __init__(self, file: LockedFile) -> None:
+        self._writer = Writer(cast(IO[bytes], file), chunk_size=CHUNK_BYTES,
+                              compression=CompressionType.ZSTD, enable_crcs=True,
+                              enable_data_crcs=True)
+        self._schemas: dict[str, int] = {}
+        self._writer.start(profile='ros2', library=f'rl_nodes {_version("rl_nodes")}')
+        self.add_message = self._writer.add_message
+        self.add_metadata = self._writer.add_metadata
+        self.flush = self._writer.flush
+        self.finish = self._writer.finish
+
+    def add_channel(self, topic: str, schema: MessageSchema, qos: str) -> int:
+        """Return the id of a new channel."""
+        if schema.name not in self._schemas:
+            self._schemas[schema.name] = self._writer.register_schema(
+                schema.name, ENCODING, schema.text.encode())
+        channel: int = self._writer.register_channel(
+            topic, 'cdr', self._schemas[schema.name],
+            {'offered_qos_profiles': qos, 'topic_type_hash': schema.type_hash})
+        return channel
+
+    def add_attachment(self, name: str, data: bytes) -> None:
+        """Add a JSON file."""
+        self._writer.add_attachment(0, 0, name, 'application/json', data)
+
+
+def create_partial(directory: Path) -> LockedFile:
+    """Create the file of the next episode under the next free number."""
+    number = 1 + max((int(match[1]) for entry in os.listdir(directory)
+                      if (match := _NAME.match(entry))), default=-1)
+    while True:
+        try:
+            return LockedFile(directory / f'episode_{number:06d}.mcap{PARTIAL_SUFFIX}')
+        except FileExistsError:     # another recorder or a recovery was faster
+            number += 1
+
+
+def publish(source: Path, final: Path) -> None:
+    """
+    Give a complete, synced file its final name.
+
+    :raises FileExistsError: the name is taken; both files are untouched.
+    """
+    try:
+        os.link(source, final)
+    except PermissionError:                     # a file system without hard links
+        if final.exists():
+            raise FileExistsError(f'{final} exists already') from None
+        source.rename(final)
+    else:
+        source.unlink()
+    sync_directory(final.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until names in ``directory`` are on the disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return 'unknown'
+
+
+def _software() -> dict[str, str]:
+    return {'python': platform.python_version(),
+            **{package: _version(package) for package in ('mcap', 'numpy', 'rl_nodes')}}

@@ -1,0 +1,157 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Ring storage of transitions for off-policy learners.
+
+Legend: N rows of a batch, C capacity, O observation, A action. ``terminated`` and ``truncated``
+are stored apart, because only a terminated step has no future value.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from rl_nodes.core.errors import CheckpointError, SpecError, TrainingError
+from rl_nodes.core.types import TransitionBatch
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaySample:
+    """B transitions drawn uniformly; the tensors are reused by the next draw of the same size."""
+
+    observation: torch.Tensor       # (B, O) float32
+    action: torch.Tensor            # (B, A) float32
+    reward: torch.Tensor            # (B,) float32
+    next_observation: torch.Tensor  # (B, O) float32
+    terminated: torch.Tensor        # (B,) float32, 1 where the step ended the task
+    truncated: torch.Tensor         # (B,) float32, 1 where a limit outside the task ended it
+
+
+class ReplayBuffer:
+    """Preallocated ring of the newest C transitions; refuses what would poison learning."""
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+        """
+        Allocate the ring (memory is touched only as it fills).
+
+        :param capacity: C, transitions kept.
+        :param observation_size: O.
+        :param action_size: A.
+        :raises TrainingError: the capacity is not positive or does not fit into memory.
+        """
+        if capacity < 1:
+            raise TrainingError(f'replay buffer: capacity {capacity}; expected at least 1')
+        self.capacity = capacity
+        self._sizes = {'observation': observation_size, 'action': action_size, 'reward': 1,
+                       'next_observation': observation_size, 'terminated': 1, 'truncated': 1}
+        try:
+            self._columns = {name: np.zeros((capacity, size), np.float32)
+                             for name, size in self._sizes.items()}
+        except MemoryError:
+            row_bytes = 4 * sum(self._sizes.values())
+            raise TrainingError(
+                f'replay buffer: {capacity} rows of {row_bytes} bytes do not fit into memory; '
+                'lower learner.buffer_size') from None
+        self._tensors = {name: torch.from_numpy(column) for name, column in self._columns.items()}
+        self._next = 0
+        self._size = 0
+        self.added = 0
+        self.refused = 0
+        self._drawn: dict[int, ReplaySample] = {}
+        self._targets: dict[int, dict[str, torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, batch: TransitionBatch) -> int:
+        """
+        Append the finite rows of a batch; count the others in ``refused``.
+
+        :param batch: N transitions; N = 0 changes nothing, of more than C the newest C stay.
+        :return: rows stored.
+        :raises SpecError: a column has the wrong width; nothing is stored then.
+        """
+        rows = {name: self._column(name, getattr(batch, name), len(batch))
+                for name in self._sizes}
+        finite = np.ones(len(batch), bool)
+        for column in rows.values():
+            finite &= np.isfinite(column).all(axis=1)
+        accepted = int(finite.sum())
+        self.refused += len(batch) - accepted
+        if accepted < len(batch):
+            rows = {name: column[finite] for name, column in rows.items()}
+        keep = min(accepted, self.capacity)
+        first = min(keep, self.capacity - self._next)
+        for name, column in rows.items():
+            newest = column[accepted - keep:]
+            self._columns[name][self._next:self._next + first] = newest[:first]
+            self._columns[name][:keep - first] = newest[first:]
+        self._next = (self._next + keep) % self.capacity
+        self._size = min(self._size + keep, self.capacity)
+        self.added += accepted
+        return accepted
+
+    def _column(self, name: str, values: np.ndarray, rows: int) -> np.ndarray:
+        size = self._sizes[name]
+        shape = (rows,) if name in ('reward', 'terminated', 'truncated') else (rows, size)
+        if values.shape != shape:
+            raise SpecError(f'replay buffer: column {name!r} has shape {list(values.shape)}, '
+                            f'expected {list(shape)}; the data is from another robot or task')
+        return values.reshape(rows, size)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ReplaySample:
+        """
+        Draw transitions uniformly, with replacement.
+
+        :param batch_size: B.
+        :param generator: source of the draw.
+        :raises TrainingError: nothing is stored yet.
+        """
+        if self._size == 0:
+            raise TrainingError('replay buffer: asked for a sample, but no transition has been '
+                                'stored; collect experience first')
+        if batch_size not in self._drawn:
+            self._allocate(batch_size)
+        rows = torch.randint(self._size, (batch_size,), generator=generator)
+        for name, target in self._targets[batch_size].items():
+            torch.index_select(self._tensors[name], 0, rows, out=target)
+        return self._drawn[batch_size]
+
+    def newest(self, count: int) -> np.ndarray:
+        """Return copies of the newest observations, shape (min(count, stored), O)."""
+        rows = (self._next - 1 - np.arange(min(count, self._size))) % self.capacity
+        return self._columns['observation'][rows]
+
+    def _allocate(self, batch_size: int) -> None:
+        targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
+        self._targets[batch_size] = targets
+        self._drawn[batch_size] = ReplaySample(**{
+            name: target if name in ('observation', 'action', 'next_observation')
+            else target.view(-1) for name, target in targets.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the filled part as numpy arrays (views, not copies) and the counters."""
+        state: dict[str, Any] = {name: column[:self._size]
+                                 for name, column in self._columns.items()}
+        return state | {'capacity': self.capacity, 'next': self._next, 'added': self.added,
+                        'refused': self.refused}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """
+        Take over what :meth:`state_dict` returned.
+
+        :raises CheckpointError: another capacity or other columns.
+        """
+        sizes = {name: np.asarray(state[name]).shape[1] for name in self._sizes if name in state}
+        if state.get('capacity') != self.capacity or sizes != self._sizes:
+            raise CheckpointError(
+                f'replay buffer: the checkpoint has capacity {state.get("capacity")} and columns '
+                f'{sizes}, this run has {self.capacity} and {self._sizes}')
+        self._size = len(state['reward'])
+        for name, column in self._columns.items():
+            column[:self._size] = state[name]
+        self._next = int(state['next'])
+        self.added = int(state['added'])
+        self.refused = int(state['refused'])

@@ -1,0 +1,278 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which nodes make ``train`` and ``deploy``, and what happens when one of them ends.
+
+Pure data and pure functions without ROS. ``runner.py`` runs a :class:`Graph` as processes,
+``launch_description.py`` turns the same graph into launch_ros actions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, UTC
+import os
+from pathlib import Path
+import re
+import signal
+from typing import Literal
+
+from rl_nodes.core import ros_environment
+from rl_nodes.core.config import read_yaml
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import ConfigError, GraphError
+from rl_nodes.core.resources import find_config
+from rl_nodes.graph_arguments import GRAPHS, resolve, text, Value
+
+__all__ = ['GRAPHS', 'Graph', 'NodeSpec', 'Verdict', 'build', 'describe_returncode', 'judge',
+           'stopped_on_request']
+
+REFUSED_TO_START = 2  # exit status of a node whose configuration is wrong
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """
+    One node, one process.
+
+    :param executable: module in ``rl_nodes.nodes`` and console script.
+    :param name: node name.
+    :param parameters: ROS parameters with their Python types.
+    :param on_success: when it exits with 0: ``shutdown`` ends the graph because the work is
+        done, ``fail`` ends it because this node must never end, ``continue`` goes on.
+    :param on_failure: when it exits otherwise; exit status 2 always ends the graph.
+    """
+
+    executable: str
+    name: str
+    parameters: dict[str, Value]
+    on_success: Literal['continue', 'shutdown', 'fail'] = 'continue'
+    on_failure: Literal['continue', 'shutdown'] = 'continue'
+
+
+@dataclass(frozen=True)
+class Graph:
+    """
+    A graph ready to run.
+
+    :param name: ``train`` or ``deploy``.
+    :param arguments: every argument with the value in force.
+    :param namespace: ``/`` or ``/name``.
+    :param domain_id: ROS domain.
+    :param run_directory: where everything of this run is written; not made yet.
+    :param nodes: in the order they are started.
+    """
+
+    name: str
+    arguments: dict[str, Value]
+    namespace: str
+    domain_id: int
+    run_directory: Path
+    nodes: tuple[NodeSpec, ...]
+
+    @property
+    def description(self) -> str:
+        """Return the command line that starts this graph."""
+        given = ' '.join(f'{key}:={text(value)}' for key, value in self.arguments.items()
+                         if value != '')
+        return f'rl_nodes launch {self.name} {given}'
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    What follows from the end of a node.
+
+    :param shutdown: the whole graph ends.
+    :param exit_code: the graph's exit status if it does.
+    :param message: for people, names the node.
+    """
+
+    shutdown: bool
+    exit_code: int
+    message: str
+
+
+def judge(spec: NodeSpec, returncode: int) -> Verdict:
+    """
+    Return what follows when a node ends although nobody stopped the graph.
+
+    :param returncode: as subprocess gives it: negative is the signal that ended the node.
+    """
+    if returncode == 0:
+        if spec.on_success == 'shutdown':
+            return Verdict(True, 0, f'{spec.name} has finished: shutting down')
+        if spec.on_success == 'fail':
+            return Verdict(True, 1, f'{spec.name} ended (exit code 0) although the graph needs '
+                                    'it: shutting everything down')
+        return Verdict(False, 0, f'{spec.name} ended (exit code 0): CONTROL GOES ON WITHOUT IT')
+    how = describe_returncode(returncode)
+    if returncode == REFUSED_TO_START:
+        return Verdict(True, REFUSED_TO_START, f'{spec.name} refused to start ({how}): shutting '
+                                               'everything down')
+    if spec.on_failure == 'shutdown':
+        code = returncode if returncode > 0 else 128 - returncode
+        return Verdict(True, code, f'{spec.name} died ({how}): shutting everything down')
+    return Verdict(False, 0, f'{spec.name} DIED ({how}): CONTROL GOES ON WITHOUT IT')
+
+
+def describe_returncode(returncode: int) -> str:
+    """Return ``exit code 3`` or ``killed by SIGSEGV``."""
+    if returncode >= 0:
+        return f'exit code {returncode}'
+    try:
+        return f'killed by {signal.Signals(-returncode).name}'
+    except ValueError:
+        return f'killed by signal {-returncode}'
+
+
+def stopped_on_request(returncode: int) -> bool:
+    """Return whether this exit status is a proper answer to a stop signal."""
+    by_signal = [-number for number in STOPPING_SIGNALS]
+    by_shell_convention = [128 + number for number in STOPPING_SIGNALS]
+    return returncode in (0, *by_signal, *by_shell_convention)
+
+
+# --- Building -------------------------------------------------------------------------------
+
+def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | None = None,
+          now: datetime | None = None) -> Graph:
+    """
+    Return a graph whose every argument, file and contract has been checked.
+
+    :param name: ``train`` or ``deploy``.
+    :param arguments: arguments as text; those left out take their defaults.
+    :param environ: environment variables; None for those of this process.
+    :param now: the time that names a run; None for the present.
+    :raises GraphError: wrong argument or environment.
+    :raises ConfigError: no such robot, task or algorithm, or a wrong configuration file.
+    :raises BundleError: the policy is missing or damaged.
+    :raises ContractError: the policy was made for another robot or task.
+    """
+    values = resolve(name, arguments)
+    domain_id = ros_environment.check(os.environ if environ is None else environ)
+    namespace = _namespace(str(values['namespace']))
+    makers: dict[str, Callable[[dict[str, Value], datetime], tuple[Path, list[NodeSpec]]]] = {
+        'train': _train, 'deploy': _deploy}
+    run_directory, nodes = makers[name](values, now or datetime.now(UTC))
+    return Graph(name, values | {'run_dir': str(run_directory)}, namespace, domain_id,
+                 run_directory, tuple(nodes))
+
+
+def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
+    robot, task = _reference('robots', values['robot']), _reference('tasks', values['task'])
+    algorithm = _reference('train', values['algorithm'])
+    _contract(robot, task)
+    read_yaml(find_config('train', algorithm))
+    label = f'{now:%Y%m%d-%H%M%S}_{Path(task).stem}_{Path(algorithm).stem}'
+    run = _absolute(str(values['run_dir']) or f'runs/{label}')
+    resume = str(values['resume'])
+    if resume:
+        resume = str(_absolute(resume))
+        if not Path(resume).exists():
+            raise GraphError(f'resume:={values["resume"]}: no such run directory')
+    if str(run) != resume:
+        _require_unused(run)
+    values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume}
+    nodes = _common(values, run, policy='', sampling='stochastic', record_every=20,
+                    publish_experience=True)
+    trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
+               'time_budget_s': values['time_budget_s'],
+               'target_success': values['target_success'], 'resume': resume}
+    return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
+
+
+def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
+    from rl_nodes.inference.bundle import PolicyBundle
+
+    policy = _absolute(str(values['policy']))
+    if not policy.is_file():
+        raise GraphError(f'policy:={values["policy"]}: no such file; give the path of a .onnx '
+                         'file that a training run has written')
+    theirs: Contract = PolicyBundle.load(policy).manifest.contract
+    robot = _reference('robots', values['robot'] or theirs.robot)
+    task = _reference('tasks', values['task'] or theirs.task)
+    ours = _contract(robot, task)
+    ours.require(theirs, f'robot {Path(robot).stem} with task {Path(task).stem}',
+                 f'policy {policy.name}')
+    run = _unused(policy.parent / 'deploy')
+    if values['run_dir']:
+        run = _absolute(str(values['run_dir']))
+        _require_unused(run)
+    values |= {'robot': robot, 'task': task, 'policy': str(policy)}
+    nodes = _common(values, run, policy=str(policy), sampling='deterministic', record_every=1,
+                    publish_experience=False)
+    evaluator: dict[str, Value] = {
+        'episodes': values['episodes'], 'report': str(run / 'report.json')}
+    return run, [*nodes, _node(values, 'evaluator', evaluator, 'shutdown', 'shutdown')]
+
+
+def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, record_every: int,
+            publish_experience: bool) -> list[NodeSpec]:
+    """Return the control nodes: driver first, policy last, so that nothing moves unwatched."""
+    return [
+        _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed']},
+              'fail', 'shutdown'),
+        _node(values, 'safety_monitor', {'arm_on_start': values['arm_on_start']},
+              'fail', 'shutdown'),
+        _node(values, 'reward_computer', {}, 'continue', 'continue'),
+        _node(values, 'experience_recorder', {
+            'directory': str(run / 'episodes'), 'record_every': record_every,
+            'publish_experience': publish_experience}, 'continue', 'continue'),
+        _node(values, 'policy_server', {
+            'policy': policy, 'sampling': sampling, 'seed': values['seed']}, 'fail', 'shutdown'),
+    ]
+
+
+def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
+          on_success: Literal['continue', 'shutdown', 'fail'],
+          on_failure: Literal['continue', 'shutdown']) -> NodeSpec:
+    shared = {key: values[key] for key in ('robot', 'task', 'stepping')}
+    return NodeSpec(name, name, {**shared, 'autostart': True, **parameters},
+                    on_success, on_failure)
+
+
+def _contract(robot: str, task: str) -> Contract:
+    """Return the contract of a robot doing a task; reads and checks both files."""
+    from rl_nodes.tasks import load_task
+
+    contract: Contract = load_task(robot, task).contract
+    return contract
+
+
+def _reference(family: str, value: Value) -> str:
+    """Return a shipped configuration's name as it is, and a file's path made absolute."""
+    path = find_config(family, str(value))
+    return str(path) if str(value).endswith(('.yaml', '.yml')) else str(value)
+
+
+def _namespace(given: str) -> str:
+    parts = given.strip('/').split('/') if given.strip('/') else []
+    for part in parts:
+        if not re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', part):
+            raise GraphError(f'argument namespace:={given}: expected names of letters, digits and '
+                             'underscores, not starting with a digit, separated by "/"')
+    return '/' + '/'.join(parts)
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def _require_unused(run: Path) -> None:
+    if _holds_something(run):
+        raise ConfigError(f'run_dir:={run} exists and is not empty; a run never mixes with an '
+                          'older one. Choose another directory or move that one aside.')
+
+
+def _unused(folder: Path) -> Path:
+    """Return ``folder``, or ``folder-2``, ``folder-3`` ... where it is in use."""
+    candidate, number = folder, 1
+    while _holds_something(candidate):
+        number += 1
+        candidate = folder.with_name(f'{folder.name}-{number}')
+    return candidate

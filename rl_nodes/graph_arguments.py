@@ -1,0 +1,160 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The documented arguments of every graph, and the one way to read them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rl_nodes.core.config import suggestion
+from rl_nodes.core.errors import GraphError
+
+Value = str | bool | int | float
+
+
+@dataclass(frozen=True)
+class Argument:
+    """
+    One launch argument, written ``name:=value``.
+
+    :param name: what stands left of ``:=``.
+    :param default: value as text; None where the argument is required.
+    :param description: one sentence for ``--help``.
+    :param kind: how the text is read.
+    :param choices: the only values allowed; empty where any is.
+    :param low: least value of a number.
+    :param high: greatest value of a number.
+    """
+
+    name: str
+    default: str | None
+    description: str
+    kind: Literal['text', 'integer', 'number', 'boolean'] = 'text'
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = float('inf')
+
+    def parse(self, text: str) -> Value:
+        """Return the value in ``text``; GraphError says what is allowed."""
+        if self.choices and text not in self.choices:
+            raise GraphError(f'argument {self.name}:={text}{suggestion(text, self.choices)}; '
+                             f'allowed: {", ".join(self.choices)}')
+        if self.kind == 'text':
+            if '\0' in text or not text.isprintable():
+                raise GraphError(f'argument {self.name}:={text!r} holds unprintable characters')
+            return text
+        if self.kind == 'boolean':
+            return text == 'true'
+        try:
+            value = int(text) if self.kind == 'integer' else float(text)
+            accepted = self.low <= value <= self.high  # false for NaN
+        except ValueError:
+            accepted = False
+        if not accepted or value == float('inf'):
+            what = 'a whole number' if self.kind == 'integer' else 'a number'
+            limit = f'at least {self.low}' if self.high == float('inf') else (
+                f'from {self.low} to {self.high}')
+            raise GraphError(f'argument {self.name}:={text}: expected {what} {limit}')
+        return value
+
+
+_BOTH = {
+    'backend': Argument('backend', 'pybullet', 'what moves: the simulator or driver to use.'),
+    'namespace': Argument('namespace', '', 'ROS namespace of all nodes.'),
+    'arm_on_start': Argument(
+        'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only.',
+        'boolean', ('true', 'false')),
+}
+
+
+def _stepping(default: str) -> Argument:
+    return Argument(
+        'stepping', default, 'lockstep: the simulation waits for every command, so runs repeat '
+        'exactly; realtime: it never waits.', choices=('lockstep', 'realtime'))
+
+
+_TRAIN = (
+    Argument('robot', 'arm', 'robot: a name in config/robots or a path to a .yaml file.'),
+    Argument('task', 'reach', 'task: a name in config/tasks or a path to a .yaml file.'),
+    Argument('algorithm', 'sac', 'learner: a name in config/train or a path to a .yaml file.'),
+    _BOTH['backend'],
+    _stepping('lockstep'),
+    Argument('seed', '0', 'seed of the learner, the exploration and the resets.', 'integer',
+             high=2**31 - 1),
+    _BOTH['namespace'],
+    Argument('run_dir', '', 'where everything of this run is written; empty for '
+             'runs/<UTC time>_<task>_<algorithm>.'),
+    Argument('time_budget_s', '300', 'train for at most this long [s].', 'number', low=1),
+    Argument('target_success', '0.95', 'stop early at this evaluated success rate.', 'number',
+             high=1),
+    Argument('resume', '', 'run directory to go on from.'),
+    _BOTH['arm_on_start'],
+)
+
+_DEPLOY = (
+    Argument('policy', None, 'policy to run: a .onnx file with its manifest beside it.'),
+    Argument('robot', '', "robot; empty for the one in the policy's manifest."),
+    Argument('task', '', "task; empty for the one in the policy's manifest."),
+    _BOTH['backend'],
+    _stepping('realtime'),
+    Argument('episodes', '20', 'number of episodes to evaluate; 0 goes on until Ctrl-C.',
+             'integer', high=10**6),
+    Argument('seed', '1000', 'seed of the resets.', 'integer', high=2**31 - 1),
+    _BOTH['namespace'],
+    Argument('run_dir', '', 'where report and episodes are written; empty for a new folder '
+             'named deploy beside the policy.'),
+    _BOTH['arm_on_start'],
+)
+
+GRAPHS: dict[str, tuple[Argument, ...]] = {'train': _TRAIN, 'deploy': _DEPLOY}
+
+SUMMARIES = {
+    'train': 'Train a policy on a task with the running graph of nodes.',
+    'deploy': 'Run a trained policy and report how well it does.',
+}
+
+
+def help_text(name: str) -> str:
+    """Return the documented arguments of a graph."""
+    lines = [SUMMARIES[name], '', f'Arguments of {name} (name:=value):']
+    for argument in find_graph(name):
+        default = 'required' if argument.default is None else f'default {argument.default!r}'
+        choices = f'; one of {", ".join(argument.choices)}' if argument.choices else ''
+        lines += [f'  {argument.name}  ({default}{choices})', f'      {argument.description}']
+    return '\n'.join(lines)
+
+
+def find_graph(name: str) -> tuple[Argument, ...]:
+    """Return the arguments of a graph; GraphError lists the graphs that exist."""
+    if name not in GRAPHS:
+        raise GraphError(f'unknown graph {name!r}{suggestion(name, GRAPHS)}; '
+                         f'available: {", ".join(GRAPHS)}')
+    return GRAPHS[name]
+
+
+def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
+    """
+    Return every argument of a graph with its value.
+
+    :param given: arguments as text.
+    :raises GraphError: unknown argument, value not allowed, or a required one is missing.
+    """
+    known = {argument.name: argument for argument in find_graph(name)}
+    for key in given:
+        if key not in known:
+            valid = ', '.join(f'{a.name} ({"required" if a.default is None else repr(a.default)})'
+                              for a in known.values())
+            raise GraphError(f'{name} has no argument {key!r}{suggestion(key, known)}; '
+                             f'valid arguments and defaults: {valid}')
+    values: dict[str, Value] = {}
+    for key, argument in known.items():
+        value = given.get(key, argument.default)
+        if value is None or (argument.default is None and not value):
+            raise GraphError(f'{name} needs the argument {key}:=... ({argument.description})')
+        values[key] = argument.parse(value)
+    return values
+
+
+def text(value: Value) -> str:
+    """Return an argument's value as it is written on a command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,298 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A deployed policy: one self-contained ONNX file and a manifest beside it.
+
+The manifest says what the file must be (SHA-256, size), what it speaks (the whole contract), where
+it comes from, and what it answers to a few observations. Loading hashes first and then works from
+the bytes that were hashed, so that nothing can be exchanged in between. Nothing is pickled, and
+neither torch nor ONNX Runtime is imported here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+import hashlib
+import os
+from pathlib import Path
+import re
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import BundleError
+from rl_nodes.inference import graph_check
+
+FORMAT_VERSION = 1
+MAX_ONNX_BYTES = graph_check.MAX_ONNX_BYTES
+MAX_MANIFEST_BYTES = 4 * 1024**2
+MANIFEST_SUFFIX = '.manifest.json'
+
+Sampling = Literal['deterministic', 'squashed_gaussian']
+
+_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')
+_AGAIN = 'export the policy again, or copy both files again from where they were made'
+
+
+class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What the policy answered to one observation when it was exported.
+
+    :param observation: shape (O,); float32 values, exact in JSON.
+    :param action: shape (A,), ditto.
+    """
+
+    observation: tuple[float, ...]
+    action: tuple[float, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Everything about a policy that is not its weights.
+
+    :param format_version: layout of this record.
+    :param name: name of the policy; letters, digits, ``_``, ``.`` and ``-``.
+    :param version: grows with every export of that name.
+    :param sha256: of the ONNX file, 64 hexadecimal digits.
+    :param size: of the ONNX file [bytes].
+    :param opset: ONNX operator set of the graph.
+    :param contract: what the policy relies on.
+    :param algorithm: what trained it, as in ``sac``.
+    :param sampling: how exploration draws an action around the deterministic one.
+    :param training_commit: revision of the training code; empty where unknown.
+    :param training_updates: learner updates behind this version.
+    :param evaluation: metric -> value of the evaluation of this version; None where none was made.
+    :param data: name -> SHA-256 of each dataset used.
+    :param golden: at least one observation with its action.
+    :param created: when it was exported, UTC, ISO 8601.
+    :param digest: SHA-256 of this manifest with an empty digest: damage is noticed (a signature is
+        what would make forgery noticed).
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    version: int
+    sha256: str
+    size: int
+    opset: int
+    contract: Contract
+    algorithm: str
+    sampling: Sampling
+    training_commit: str
+    training_updates: int
+    evaluation: dict[str, Any] | None
+    data: dict[str, str]
+    golden: tuple[GoldenVector, ...]
+    created: str
+    digest: str = ''
+
+    def sealed(self) -> 'Manifest':
+        """Return the same manifest with its digest filled in."""
+        return msgspec.structs.replace(self, digest=self.expected_digest())
+
+    def expected_digest(self) -> str:
+        """Return the digest that belongs to the other fields, 64 hexadecimal digits."""
+        bare = msgspec.structs.replace(self, digest='')
+        return hashlib.sha256(msgspec.json.encode(bare, order='deterministic')).hexdigest()
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the ONNX file itself must say in its ``metadata_props``."""
+        return {
+            'name': self.name,
+            'version': str(self.version),
+            'contract_fingerprint': self.contract.fingerprint(),
+            'rate_hz': repr(float(self.contract.rate_hz)),
+            'algorithm': self.algorithm,
+            'training_commit': self.training_commit,
+            'sampling': self.sampling,
+        }
+
+
+@dataclass(frozen=True)
+class PolicyBundle:
+    """
+    One policy, complete.
+
+    A bundle from :meth:`load` or :meth:`from_parts` has passed :func:`check`.
+
+    :param onnx: the ONNX file's bytes.
+    :param manifest: what belongs to them.
+    """
+
+    onnx: bytes
+    manifest: Manifest
+
+    @property
+    def label(self) -> str:
+        """Return ``<name>@<version>``, the policy's name in messages."""
+        return f'{self.manifest.name}@{self.manifest.version}'
+
+    def manifest_json(self) -> str:
+        """Return the manifest as JSON, the counterpart of :meth:`from_parts`."""
+        text = msgspec.json.encode(self.manifest, order='deterministic')
+        return msgspec.json.format(text, indent=2).decode() + '\n'
+
+    @classmethod
+    def from_parts(cls, onnx_bytes: bytes, manifest_json: str | bytes) -> 'PolicyBundle':
+        """
+        Return the bundle made of an ONNX file's bytes and a manifest's JSON.
+
+        :raises BundleError: not acceptable, see :func:`check`.
+        """
+        return _accept(onnx_bytes, manifest_json, 'the received policy')
+
+    def save(self, path: Path | str) -> Path:
+        """
+        Write ``<name>.onnx`` and ``<name>.manifest.json`` beside it.
+
+        Each file appears complete or not at all, the manifest last. Between the two renames an
+        old manifest stands beside a new ONNX file: such a pair is refused by :meth:`load`, so
+        give every version its own file name where the previous one must stay loadable.
+
+        :param path: the ONNX file to write, ending in ``.onnx``, or a folder to write into.
+        :return: the ONNX file's path.
+        :raises BundleError: the bundle is not acceptable, or the files cannot be written.
+        """
+        check(self)
+        path = Path(path)
+        if path.suffix != '.onnx':
+            path = path / f'{self.manifest.name}.onnx'
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomic(path, self.onnx)
+            _write_atomic(manifest_path(path), self.manifest_json().encode())
+        except OSError as error:
+            raise BundleError(f'{path}: the policy {self.label} cannot be written: {error}; '
+                              'free some space or choose another folder') from error
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> 'PolicyBundle':
+        """
+        Return the policy in ``path`` if everything about it is right.
+
+        :param path: the ONNX file; its manifest lies beside it.
+        :raises BundleError: says what is wrong and what to do.
+        """
+        path = Path(path)
+        beside = manifest_path(path)
+        onnx_bytes = _read_bounded(path, MAX_ONNX_BYTES, 'the policy')
+        manifest_json = _read_bounded(beside, MAX_MANIFEST_BYTES, 'the manifest of the policy')
+        return _accept(onnx_bytes, manifest_json, str(path))
+
+
+def manifest_path(onnx_path: Path) -> Path:
+    """Return where the manifest of an ONNX file lies."""
+    return onnx_path.with_name(onnx_path.stem + MANIFEST_SUFFIX)
+
+
+def check(bundle: PolicyBundle) -> None:
+    """
+    Refuse a bundle that must not reach a robot.
+
+    Hash and size come first, then the manifest's own values, then the graph: see
+    :func:`rl_nodes.inference.graph_check.check_graph`. The answers to the golden vectors are
+    compared where the model runs, in ``PolicyRuntime``.
+
+    :raises BundleError: says what is wrong and what to do.
+    """
+    _check(bundle, bundle.label)
+
+
+def _accept(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
+    try:
+        manifest = msgspec.json.decode(manifest_json, type=Manifest)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BundleError(f'{source}: its manifest is damaged or of another version of rl_nodes: '
+                          f'{error}; {_AGAIN}') from None
+    bundle = PolicyBundle(onnx_bytes, manifest)
+    _check(bundle, source)
+    return bundle
+
+
+def _check(bundle: PolicyBundle, source: str) -> None:
+    onnx_bytes, manifest = bundle.onnx, bundle.manifest
+    if len(onnx_bytes) != manifest.size:
+        raise BundleError(f'{source}: {len(onnx_bytes)} bytes, the manifest says {manifest.size}: '
+                          f'the file is truncated or of another version; {_AGAIN}')
+    digest = hashlib.sha256(onnx_bytes).hexdigest()
+    if digest != manifest.sha256:
+        raise BundleError(f'{source}: SHA-256 {digest[:16]}..., the manifest says '
+                          f'{manifest.sha256[:16]}...: the file is damaged or of another version; '
+                          f'{_AGAIN}')
+    problem = _manifest_problem(manifest)
+    if problem:
+        raise BundleError(f'{source}: the manifest {problem}; {_AGAIN}')
+    try:
+        graph_check.check_graph(onnx_bytes, manifest.contract, manifest.sampling,
+                                manifest.metadata(), manifest.opset)
+    except BundleError as error:
+        raise BundleError(f'{source}: {error}') from None
+
+
+def _manifest_problem(manifest: Manifest) -> str | None:
+    if manifest.format_version != FORMAT_VERSION:
+        return (f'has format {manifest.format_version}, this version of rl_nodes reads '
+                f'{FORMAT_VERSION}')
+    if manifest.digest != manifest.expected_digest():
+        return 'does not match its own digest: it is damaged or was edited'
+    if not _NAME.fullmatch(manifest.name):
+        return (f'has the name {manifest.name!r}; allowed are 1 to 64 letters, digits, "_", "." '
+                'and "-", the first a letter or digit')
+    if manifest.version < 0 or manifest.training_updates < 0:
+        return (f'has version {manifest.version} and training_updates '
+                f'{manifest.training_updates}, both must be 0 or more')
+    try:
+        offset = datetime.fromisoformat(manifest.created).utcoffset()
+    except ValueError:
+        offset = None
+    if offset is None or offset.total_seconds() != 0.0:
+        return f'was created at {manifest.created!r}, expected a UTC time in ISO 8601'
+    return _golden_problem(manifest)
+
+
+def _golden_problem(manifest: Manifest) -> str | None:
+    if not manifest.golden:
+        return 'has no golden vectors, expected at least one'
+    expected = (len(manifest.contract.observation.elements),
+                len(manifest.contract.action.elements))
+    for i, vector in enumerate(manifest.golden):
+        found = (len(vector.observation), len(vector.action))
+        if found != expected:
+            return (f'has golden vector {i} of {found[0]} -> {found[1]} values, the contract '
+                    f'says {expected[0]} -> {expected[1]}')
+        if not np.isfinite([*vector.observation, *vector.action]).all():
+            return f'has golden vector {i} with values that are not finite'
+    return None
+
+
+def _read_bounded(path: Path, limit: int, what: str) -> bytes:
+    try:
+        with path.open('rb') as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(f'{path}: {what} cannot be read: {error.strerror or error}; a policy is '
+                          f'<name>.onnx with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}') from None
+    if len(content) > limit:
+        raise BundleError(f'{path}: {what} has more than {limit} bytes, the most that is '
+                          'accepted; export a smaller network')
+    return content
+
+
+def _write_atomic(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The rename itself is durable only once the folder has been written.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

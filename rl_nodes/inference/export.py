@@ -1,0 +1,285 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Turn a torch module into a policy bundle, and prove that both answer the same.
+
+torch's exporter takes seconds, so it runs once: it gives a template graph in which every parameter
+and buffer is a named initialiser. Later exports only write the present values into the template.
+Whether that caught everything is not assumed but measured: each bundle is compared with the module
+on random and on recorded observations, and the template is made anew where they differ.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+from datetime import datetime, UTC
+import hashlib
+import logging
+from typing import Any
+import warnings
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import BundleError, SpecError
+from rl_nodes.inference import graph_edit
+from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
+from rl_nodes.inference.runtime import OnnxSession
+
+OPSET = 20
+# Greatest difference between torch and ONNX Runtime, both in float32: relative, and absolute as a
+# part of half the action's range (of 1 where an action is unbounded). Rounding in a network of
+# width 256 stays below a tenth of it; a stale normaliser or weight does not.
+PARITY_RTOL = 1e-4
+PARITY_ATOL = 1e-4
+RANDOM_OBSERVATIONS = 64
+RECORDED_OBSERVATIONS = 256
+GOLDEN_VECTORS = 4
+
+_OUTPUTS = ('action', 'action_mean', 'action_std')
+_log = logging.getLogger(__name__)
+
+
+class PolicyExporter:
+    """
+    Exports one module again and again while it learns.
+
+    Not for use while another thread changes the module: give it a copy then.
+
+    :param module: ``forward(observation (B, O))`` returns ``action`` (B, A) or the three of
+        ``(action, action_mean, action_std)``, in the contract's units and float32; normaliser and
+        action scaling included. It is evaluated in ``eval()`` mode.
+    :param contract: what the policy relies on.
+    :param name: name of the policy.
+    :param algorithm: what trains it, as in ``sac``.
+    :param sampling: ``squashed_gaussian`` promises action = tanh(action_mean) scaled to the
+        contract's bounds.
+    :param training_commit: revision of the training code; empty where unknown.
+    """
+
+    def __init__(self, module: nn.Module, contract: Contract, name: str, algorithm: str,
+                 sampling: Sampling, training_commit: str = '') -> None:
+        self._contract = contract
+        self._name = name
+        self._algorithm = algorithm
+        self._sampling: Sampling = sampling
+        self._commit = training_commit
+        self._template: onnx.ModelProto | None = None
+
+    def export(self, module: nn.Module, version: int, training_updates: int,
+               recorded_observations: np.ndarray | None = None,
+               evaluation: dict[str, Any] | None = None,
+               data: dict[str, str] | None = None) -> PolicyBundle:
+        """
+        Return ``module`` as a bundle that has been checked and compared with it.
+
+        :param module: the module given at construction, or another one of the same layout.
+        :param version: grows with every export.
+        :param training_updates: learner updates behind this version.
+        :param recorded_observations: what the policy really sees, shape (N, O); at most 256 of
+            them, evenly spread, are compared; none is needed.
+        :param evaluation: metric -> value.
+        :param data: name -> SHA-256 of each dataset used.
+        :raises BundleError: weights that are not finite, answers that differ from torch's, or
+            a graph that no bundle may contain.
+        :raises SpecError: recorded observations of the wrong shape, or not finite.
+        """
+        module = getattr(module, '_orig_mod', module)  # what torch.compile wraps
+        observations, recorded = self._observations(recorded_observations)
+        _require_finite(module, self._name)
+        manifest = Manifest(
+            name=self._name, version=version, sha256='', size=0, opset=OPSET,
+            contract=self._contract, algorithm=self._algorithm, sampling=self._sampling,
+            training_commit=self._commit, training_updates=training_updates,
+            evaluation=evaluation, data=data or {}, golden=(),
+            created=datetime.now(UTC).isoformat(timespec='seconds'))
+        with _evaluating(module):
+            expected = self._torch_answers(module, observations)
+            onnx_bytes, answers, differences = self._converted(
+                module, manifest.metadata(), observations, expected)
+        best = np.argsort(differences, kind='stable')
+        chosen = [*best[best < recorded][:GOLDEN_VECTORS // 2], *best[best >= recorded]]
+        manifest = _completed(manifest, onnx_bytes, tuple(
+            GoldenVector(tuple(observations[i].tolist()), tuple(answers['action'][i].tolist()))
+            for i in chosen[:GOLDEN_VECTORS]))
+        bundle = PolicyBundle(onnx_bytes, manifest)
+        check(bundle)
+        return bundle
+
+    def _converted(self, module: nn.Module, metadata: dict[str, str], observations: np.ndarray,
+                   expected: dict[str, np.ndarray]) -> tuple[bytes, dict[str, Any], np.ndarray]:
+        """Return (ONNX bytes, its answers, differences (N,)), from the template if it serves."""
+        if self._template is not None:
+            try:
+                onnx_bytes = _refreshed(self._template, module, metadata)
+                answers = _session_answers(onnx_bytes, self._contract, observations)
+                return onnx_bytes, answers, self._parity(expected, answers)
+            except BundleError as error:
+                _log.warning('%s: exporting anew, the template no longer serves: %s',
+                             self._name, error)
+        self._template = _template(module, tuple(expected), observations.shape[1])
+        onnx_bytes = _refreshed(self._template, module, metadata)
+        answers = _session_answers(onnx_bytes, self._contract, observations)
+        return onnx_bytes, answers, self._parity(expected, answers)
+
+    def _observations(self, recorded: np.ndarray | None) -> tuple[np.ndarray, int]:
+        """Return (observations (N, O), how many of them, the first ones, are recorded)."""
+        spec = self._contract.observation
+        rng = np.random.default_rng(0)
+        low, high = spec.bounds()
+        random = rng.standard_normal((RANDOM_OBSERVATIONS, *spec.shape))
+        bounded = np.isfinite(low) & np.isfinite(high)
+        half = RANDOM_OBSERVATIONS // 2
+        random[half:, bounded] = rng.uniform(low[bounded], high[bounded],
+                                             (half, int(bounded.sum())))
+        if recorded is None or len(recorded) == 0:
+            return random.astype(np.float32), 0
+        rows = np.asarray(recorded)
+        if rows.ndim != 2 or rows.shape[1:] != spec.shape or not np.isfinite(rows).all():
+            raise SpecError(f'recorded observations are {rows.dtype}{list(rows.shape)}, expected '
+                            f'finite values of shape [N, {spec.shape[0]}]; pass one row per step')
+        picked = np.linspace(0, len(rows) - 1, min(len(rows), RECORDED_OBSERVATIONS)).astype(int)
+        return np.concatenate([rows[picked], random]).astype(np.float32), len(picked)
+
+    def _torch_answers(self, module: nn.Module, observations: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            answer = module(torch.from_numpy(observations).to(_device(module)))
+        outputs = answer if isinstance(answer, (tuple, list)) else (answer,)
+        needed = (3,) if self._sampling == 'squashed_gaussian' else (1, 3)
+        if len(outputs) not in needed or not all(isinstance(o, torch.Tensor) for o in outputs):
+            raise BundleError(f'{self._name}: forward() returned {len(outputs)} values, expected '
+                              f'{" or ".join(map(str, needed))} tensors for {self._sampling} '
+                              'sampling: action, or (action, action_mean, action_std)')
+        answers = {name: output.cpu().numpy() for name, output in zip(_OUTPUTS, outputs)}
+        shape = (len(observations), *self._contract.action.shape)
+        for name, output in answers.items():
+            if output.shape != shape or output.dtype != np.float32:
+                raise BundleError(f'{self._name}: {name} is {output.dtype}{list(output.shape)}, '
+                                  f'expected float32{list(shape)}; change what forward() returns')
+            if not np.isfinite(output).all():
+                raise BundleError(f'{self._name}: {name} is not finite for a finite observation; '
+                                  'the training has diverged, go back to an earlier checkpoint')
+        return answers
+
+    def _parity(self, expected: dict[str, np.ndarray], answers: dict[str, Any]) -> np.ndarray:
+        """Return the greatest difference of ``action`` per observation, (N,), parts of range."""
+        low, high = self._contract.action.bounds()
+        half = (high - low) / 2
+        scale = np.where(np.isfinite(half) & (half > 0), half, 1.0)
+        for name, wanted in expected.items():
+            atol = PARITY_ATOL * (scale if name == 'action' else 1.0)
+            excess = np.abs(answers[name] - wanted) - (atol + PARITY_RTOL * np.abs(wanted))
+            if not (excess <= 0).all():
+                raise BundleError(
+                    f'{self._name}: torch and ONNX Runtime differ in {name} by up to '
+                    f'{np.abs(answers[name] - wanted).max():.3g} (allowed {PARITY_ATOL:g} of half '
+                    'the range); keep every value that changes in a parameter or buffer')
+        if self._sampling == 'squashed_gaussian':
+            squashed = (low + high) / 2 + half * np.tanh(expected['action_mean'])
+            if not (np.abs(squashed - expected['action']) <= PARITY_ATOL * scale * 10).all():
+                raise BundleError(f"{self._name}: action is not tanh(action_mean) scaled to the "
+                                  "contract's bounds, so sampling would not match; scale it so")
+        difference: np.ndarray = (np.abs(answers['action'] - expected['action']) / scale).max(1)
+        return difference
+
+
+def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.ModelProto:
+    """Return torch's export of ``module`` for one observation, tidied; takes seconds."""
+    example = torch.zeros((1, width), device=_device(module))
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                module, (example,), dynamo=True, optimize=False, verbose=False,
+                input_names=['observation'], output_names=list(outputs), opset_version=OPSET)
+        except (ImportError, torch.onnx.OnnxExporterError) as error:
+            raise BundleError(f'torch cannot export this module to ONNX: {error}; check that onnx '
+                              'and onnxscript are installed and that forward() does not branch on '
+                              'values') from error
+    if program is None:
+        raise BundleError('torch.onnx.export returned nothing, expected a program; install the '
+                          'tested version of torch')
+    model: onnx.ModelProto = program.model_proto
+    found = [value.name for value in model.graph.output]
+    if found != list(outputs):
+        raise BundleError(f'the exported graph has outputs {found}, expected {list(outputs)}; '
+                          'forward() must not return one tensor twice')
+    graph_edit.fuse_clamps(model)
+    graph_edit.strip(model)
+    return model
+
+
+def _refreshed(template: onnx.ModelProto, module: nn.Module, metadata: Mapping[str, str]) -> bytes:
+    """Return the template's bytes with the module's present values."""
+    # Names of tied tensors and of buffers outside the state_dict count too.
+    state = {name: tensor.detach().cpu().numpy() for name, tensor in [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False)]}
+    misfits = graph_edit.refresh(template, state)
+    if misfits:
+        raise BundleError(f'type or shape changed: {", ".join(misfits)}; export anew')
+    graph_edit.set_metadata(template, metadata)
+    onnx_bytes: bytes = template.SerializeToString()
+    return onnx_bytes
+
+
+def _session_answers(onnx_bytes: bytes, contract: Contract,
+                     observations: np.ndarray) -> dict[str, Any]:
+    """Return output name -> answers (N, A) of ONNX Runtime."""
+    session = OnnxSession(onnx_bytes, contract)
+    answers = {name: np.empty((len(observations), len(output)), np.float32)
+               for name, output in session.outputs.items()}
+    for i, observation in enumerate(observations):
+        session.observation[:] = observation
+        session.run()
+        for name, output in session.outputs.items():
+            answers[name][i] = output
+    return answers
+
+
+def _completed(manifest: Manifest, onnx_bytes: bytes,
+               golden: tuple[GoldenVector, ...]) -> Manifest:
+    return msgspec.structs.replace(
+        manifest, sha256=hashlib.sha256(onnx_bytes).hexdigest(), size=len(onnx_bytes),
+        golden=golden).sealed()
+
+
+def _require_finite(module: nn.Module, name: str) -> None:
+    bad = [key for key, tensor in module.state_dict().items()
+           if isinstance(tensor, torch.Tensor) and not torch.isfinite(tensor).all()]
+    if bad:
+        raise BundleError(f'{name}: not finite: {", ".join(bad[:4])}; the training has diverged, '
+                          'go back to an earlier checkpoint')
+
+
+def _device(module: nn.Module) -> torch.device:
+    tensor = next(module.parameters(), None)
+    return torch.device('cpu') if tensor is None else tensor.device
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put the module into ``eval()`` mode and give every part its own mode back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's remarks about its own internals off the terminal."""
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,206 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Evaluator: watches a running graph, scores its episodes and ends it after a number of them.
+
+It only listens. Each finished episode gets a line; at the end (also on Ctrl-C) it prints a table
+and writes the same figures to a JSON file.
+
+Parameters: robot, task, stepping, autostart, episodes, report (see below).
+Subscribes:
+  reward (sensor_msgs/JointState, RECORD); safety/state, robot/status, policy/status
+  (diagnostic_msgs/DiagnosticArray, LATCHED).
+Publishes: /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Exit status: 0 when the episodes are complete; 1 when the robot was stopped or nothing moves.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from msgspec import Meta
+import numpy as np
+from sensor_msgs.msg import JointState
+
+from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.timing import NS, steady_ns
+from rl_nodes.core.types import EpisodeId
+from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode
+from rl_nodes.nodes.parameters import NodeParameters
+
+
+class EvaluatorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Parameters of the evaluator.
+
+    :param episodes: how many to score before the graph ends; 0 for no end
+    :param report: JSON file to write; empty for none
+    :param start_timeout_s: how long to wait for the first reward, or after a stop, before giving up
+    """
+
+    episodes: Annotated[int, Meta(ge=0)] = 0
+    report: str = ''
+    start_timeout_s: Annotated[float, Meta(gt=0)] = 20.0
+
+
+class Evaluator(TaskNode[EvaluatorParameters]):
+    """See the module's text."""
+
+    parameters_type = EvaluatorParameters
+
+    def configure(self) -> None:
+        """Check that the report can be written, then build the entities."""
+        super().configure()
+        if self.parameters.report:
+            try:
+                Path(self.parameters.report).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f'report {self.parameters.report}: {error}') from None
+        self._episodes: list[dict[str, Any]] = []
+        self._current, self._return, self._discard = '', 0.0, True
+        self._status: dict[str, dict[str, str]] = {}
+        self._heard_at = steady_ns()
+        self._done = False
+        self.subscribe(JointState, 'reward', self._on_reward, qos.RECORD)
+        for topic in ('safety/state', 'robot/status', 'policy/status'):
+            self.subscribe(
+                DiagnosticArray, topic,
+                lambda msg, topic=topic: self._status.update(
+                    {topic: conversions.status_values(msg)}), qos.LATCHED)
+        self.every(0.5, self._watch)
+
+    def deactivate(self) -> None:
+        """Print what there is when the user ends the graph early."""
+        if not self._done:
+            self._conclude()
+
+    def _on_reward(self, msg: JointState) -> None:
+        try:
+            stamp, episode, outcome = conversions.msg_to_outcome(msg)
+        except SpecError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
+            return
+        if self._done:
+            return
+        self._heard_at = steady_ns()
+        if episode != self._current:
+            # An episode joined midway has an unknown return: it does not count.
+            self._discard = stamp != EpisodeId.parse(episode).start_ns
+            self._current, self._return = episode, 0.0
+        self._return += outcome.total
+        if not (outcome.terminated or outcome.truncated) or self._discard:
+            return
+        start_ns = EpisodeId.parse(episode).start_ns
+        row = {'episode': EpisodeId.parse(episode).number, 'success': outcome.success,
+               'return': round(self._return, 3), 'seconds': round((stamp - start_ns) / NS, 2),
+               'final': {name: round(value, 5) for name, value in outcome.terms.items()}}
+        self._episodes.append(row)
+        count = f'{len(self._episodes)}/{self.parameters.episodes or "-"}'
+        final = ', '.join(f'{name} {value:.4f}' for name, value in row['final'].items())
+        self.get_logger().info(
+            f'episode {count}: {"success" if outcome.success else "FAILURE"}, '
+            f'return {self._return:.2f}, {row["seconds"]:.2f} s, at the end {final}')
+        self._discard = True
+        if len(self._episodes) == self.parameters.episodes:
+            self._conclude()
+            self.exit(0)
+
+    def _watch(self) -> None:
+        """Give up when nothing moves, and say why."""
+        if self._done or (steady_ns() - self._heard_at) < self.parameters.start_timeout_s * NS:
+            stopped = self._status.get('safety/state', {})
+            if self._done or stopped.get('mode') != 'STOPPED' or stopped.get('check') == 'boot' \
+                    or not self.parameters.episodes:
+                return
+            self.get_logger().error(f'the robot was stopped by {stopped.get("check")}: '
+                                    f'{stopped.get("reason")}. The evaluation ends here.')
+        else:
+            self.get_logger().error(
+                f'no reward for {self.parameters.start_timeout_s:.0f} s: is every node up? '
+                f'safety monitor: {self._status.get("safety/state", {}).get("reason", "silent")}')
+        self._conclude()
+        self.exit(1)
+
+    def _conclude(self) -> None:
+        """Print the table and write the report, once."""
+        self._done = True
+        report = self._report()
+        for line in _table(report):
+            self.get_logger().info(line)
+        if self.parameters.report:
+            path = Path(self.parameters.report)
+            path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+            self.get_logger().info(f'report: {path}')
+
+    def _report(self) -> dict[str, Any]:
+        monitor = self._status.get('safety/state', {})
+        robot, policy = self._status.get('robot/status', {}), self._status.get('policy/status', {})
+        report: dict[str, Any] = {
+            'robot': self.task.robot.name, 'task': self.task.name,
+            'policy': policy.get('policy', ''), 'stepping': self.parameters.stepping,
+            'rate_hz': self.task.contract.rate_hz, 'episodes': len(self._episodes),
+            'success_rate': None, 'return_mean': None, 'final': {},
+            'latency_ms': {
+                'state_to_command': _latencies(robot, 'latency'),
+                'policy_server': _latencies(policy, 'total'),
+                'inference': _latencies(policy, 'inference')},
+            'safety': {'mode': monitor.get('mode', 'silent'), 'check': monitor.get('check', ''),
+                       **{key: int(value) for key, value in monitor.items()
+                          if key.split('/')[0] in ('pass', 'clamp', 'hold', 'stop')}},
+            'bridge': {key: int(robot[key]) for key in ('steps', 'held', 'commands_refused')
+                       if key in robot},
+            'per_episode': self._episodes}
+        if self._episodes:
+            report['success_rate'] = float(np.mean([row['success'] for row in self._episodes]))
+            report['return_mean'] = round(float(np.mean(
+                [row['return'] for row in self._episodes])), 3)
+            for name in self._episodes[0]['final']:
+                values = [row['final'][name] for row in self._episodes]
+                report['final'][name] = {
+                    'median': round(float(np.median(values)), 5),
+                    'p90': round(float(np.percentile(values, 90)), 5),
+                    'max': round(float(np.max(values)), 5)}
+        return report
+
+    def health(self) -> tuple[int, str, dict[str, Any]]:
+        """Return how many episodes are scored and how many succeeded."""
+        return OK, 'running', {
+            'episodes': len(self._episodes),
+            'successes': sum(row['success'] for row in self._episodes)}
+
+
+def _latencies(values: dict[str, str], name: str) -> dict[str, float]:
+    found = {key: values.get(f'{name}_{key}_ms') for key in ('p50', 'p99', 'max')}
+    return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    """Return the report as lines for people."""
+    if not report['episodes']:
+        return ['no episode was completed']
+    rows = [('policy', report['policy']),
+            ('success', f'{report["success_rate"]:.0%} of {report["episodes"]} episodes'),
+            ('return', f'{report["return_mean"]:.2f} (mean, undiscounted)')]
+    rows += [(f'final {name}', f'median {v["median"]:.4f}, p90 {v["p90"]:.4f}, max {v["max"]:.4f}')
+             for name, v in report['final'].items()]
+    rows += [(f'latency {name.replace("_", " ")}',
+              ', '.join(f'{key} {value:.2f} ms' for key, value in v.items()) or 'not measured')
+             for name, v in report['latency_ms'].items()]
+    safety = report['safety']
+    rows += [('commands passed', str(safety.get('pass', 0))),
+             ('interventions', f'{safety.get("clamp", 0)} clamped, {safety.get("hold", 0)} '
+              f'refused, {safety.get("stop", 0)} stops'),
+             ('safety monitor', safety['mode'])]
+    width = max(len(name) for name, _ in rows)
+    return ['-' * 72, *(f'{name:<{width}}  {value}' for name, value in rows), '-' * 72]
+
+
+def main() -> None:
+    """Run the node."""
+    run_main(Evaluator, 'evaluator')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,324 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The base of every node, and the main function of every node process.
+
+Guards what rclpy for Jazzy leaves open (ros2/rclpy#1209): a transition that is not valid now, a
+callback that returns None and an exception in a transition must not end the process in silence.
+Exit status: 0 after a normal end, 1 after a fault, 2 where the node refused to start.
+"""
+
+from collections.abc import Callable
+import os
+import signal
+import sys
+import traceback
+from typing import Any, ClassVar, Generic, TypeVar
+
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from rl_nodes.core import ros_environment
+from rl_nodes.core.errors import RlNodesError
+from rl_nodes.core.locks import RunLock
+from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.parameters import declare, NodeParameters
+from rl_nodes.tasks import load_task
+
+P = TypeVar('P', bound=NodeParameters)
+SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
+                           TransitionCallbackReturn.ERROR)
+OK, WARN, FAULT = 0, 1, 2  # levels of diagnostic_msgs/DiagnosticStatus
+
+WAKE_S = 0.1  # how often the executor looks at the stop flag; a signal ends the node within this
+
+
+class ManagedNode(LifecycleNode, Generic[P]):
+    """
+    A life-cycle node that builds everything in :meth:`configure` and undoes it on the way back.
+
+    Subclasses set ``parameters_type`` and implement :meth:`configure` (build the pure object,
+    then entities), and where needed :meth:`activate`, :meth:`deactivate`, :meth:`release` and
+    :meth:`health`. Entities made with :meth:`publish_on`, :meth:`subscribe`, :meth:`serve` and
+    :meth:`every` are destroyed for them. Callbacks are ignored while the node is not active.
+
+    Publishes ``/diagnostics`` (diagnostic_msgs/DiagnosticArray, 1 Hz) and, where ``status_topic``
+    is set, the same on that topic.
+    """
+
+    parameters_type: ClassVar[type[NodeParameters]] = NodeParameters
+    status_topic: ClassVar[str] = ''
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.exit_code: int | None = None
+        self.refusal = ''
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._entities: list[tuple[Callable[[Any], Any], Any]] = []
+        self._active = False
+        self._health: list[Publisher] = []
+        self.parameters: P = declare(self, self.parameters_type)
+
+    # --- what a node implements -----------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Build everything; RlNodesError refuses, and what exists is released again."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting; the robot must be safe afterwards."""
+
+    def release(self) -> None:
+        """Let go of what is not a ROS entity; called on cleanup, shutdown and failure."""
+
+    def health(self) -> tuple[int, str, dict[str, Any]]:
+        """Return (OK, WARN or FAULT; one sentence; values) for diagnostics."""
+        return OK, 'running', {}
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    def publish_on(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+        """Return a publisher that lives until cleanup."""
+        publisher = self.create_publisher(kind, topic, profile)
+        self._entities.append((self.destroy_publisher, publisher))
+        return publisher
+
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
+                  profile: QoSProfile, raw: bool = False) -> None:
+        """Subscribe until cleanup; the callback runs only while the node is active."""
+        subscription = self.create_subscription(kind, topic, self._guarded(callback), profile,
+                                                raw=raw)
+        self._entities.append((self.destroy_subscription, subscription))
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back at a steady rate while the node is active."""
+        timer = self.create_timer(seconds, self._guarded(callback), clock=self._steady)
+        self._entities.append((self.destroy_timer, timer))
+
+    def serve(self, kind: type, name: str, callback: Callable[[Any], tuple[bool, str]],
+              always: bool = False) -> None:
+        """
+        Offer a std_srvs service ``~/name`` until cleanup.
+
+        :param callback: gets the request, returns (success, message).
+        :param always: also while the node is not active.
+        """
+        def answer(request: Any, response: Any) -> Any:
+            if not (self._active or always):
+                response.success, response.message = False, f'{self.get_name()} is not active'
+                return response
+            try:
+                response.success, response.message = callback(request)
+            except Exception as error:
+                response.success, response.message = False, f'fault: {error}'
+                self.fault(traceback.format_exc())
+            return response
+        service = self.create_service(kind, f'~/{name}', answer)
+        self._entities.append((self.destroy_service, service))
+
+    def fault(self, text: str) -> None:
+        """Take note that the node cannot go on: log why and end the process with status 1."""
+        self.get_logger().fatal(text)
+        self.exit(1)
+
+    def exit(self, code: int) -> None:
+        """End the process soon; the first code counts."""
+        if self.exit_code is None:
+            self.exit_code = code
+
+    @property
+    def active(self) -> bool:
+        """Return whether the node may act."""
+        return self._active
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """An exception in a callback would end spin() with a bare traceback; make it a fault."""
+        def guarded(*arguments: Any) -> None:
+            if not self._active:
+                return
+            try:
+                callback(*arguments)
+            except Exception:
+                self.fault(traceback.format_exc())
+        return guarded
+
+    # --- transitions ----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Build; refuse with a reason and nothing left behind."""
+        self.refusal = ''
+        try:
+            self._health = [self.publish_on(DiagnosticArray, topic, qos.LATCHED)
+                            for topic in ('/diagnostics', self.status_topic) if topic]
+            self.configure()
+            self.every(1.0, self.publish_health)
+        except RlNodesError as error:
+            self.refusal = str(error)
+            self.get_logger().error(self.refusal)
+            self._destroy()
+            return FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to act."""
+        self._active = True
+        self.activate()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop acting."""
+        self._active = False
+        self.deactivate()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Destroy what configure built."""
+        self._destroy()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop acting and destroy everything, from any state."""
+        if self._active:
+            self._active = False
+            self.deactivate()
+        self._destroy()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Return to unconfigured after a failed transition."""
+        self._active = False
+        self._destroy()
+        return SUCCESS
+
+    def publish_health(self) -> None:
+        """Publish diagnostics now."""
+        level, message, values = self.health()
+        array = DiagnosticArray()
+        array.header.stamp = self.get_clock().now().to_msg()
+        array.status = [conversions.status(self.get_fully_qualified_name(), level, message,
+                                           values)]
+        for publisher in self._health:
+            publisher.publish(array)
+
+    def _destroy(self) -> None:
+        self.release()
+        self._health = []
+        while self._entities:
+            destroy, entity = self._entities.pop()
+            destroy(entity)
+
+    # rclpy's own versions let RCLError, None and exceptions through; a test pins these names.
+
+    def _LifecycleNodeMixin__change_state(  # noqa: N802
+            self, transition_id: int) -> TransitionCallbackReturn:
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        except RCLError as error:
+            rclpy_state = self._state_machine.current_state[1]
+            self.get_logger().error(f'transition {transition_id} refused in state '
+                                    f'{rclpy_state}: {str(error).splitlines()[0]}')
+            return ERROR
+
+    def _LifecycleNodeMixin__execute_callback(  # noqa: N802
+            self, state_id: int, previous: LifecycleState) -> TransitionCallbackReturn:
+        callback = self._callbacks.get(state_id)
+        if callback is None:
+            return SUCCESS
+        try:
+            result = callback(previous)
+        except Exception:
+            self.get_logger().error(f'transition failed:\n{traceback.format_exc()}')
+            return ERROR
+        if isinstance(result, TransitionCallbackReturn):
+            return result
+        self.get_logger().error(f'transition callback returned {result!r}; taken as an error')
+        return ERROR
+
+
+class TaskNode(ManagedNode[P]):
+    """A node that works on a robot doing a task; ``self.task`` is there once configured."""
+
+    def configure(self) -> None:
+        """Load the task; subclasses call this first."""
+        self.task = load_task(self.parameters.robot, self.parameters.task)
+        self.lockstep = self.parameters.stepping == 'lockstep'
+
+
+def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) -> int:
+    """
+    Run one node as this process until a signal, its own end or a fault.
+
+    :param name: default name of the node.
+    :return: exit status, see the module's text.
+    """
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    node = lock = executor = None
+    code = 0
+    try:
+        domain = ros_environment.check(os.environ)
+        # Own handlers: with rclpy's the context is gone before anything can be put in order.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = node_type(name)
+        lock = RunLock(node.get_name(), domain, node.get_namespace(), f'node {name}').acquire()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.parameters.autostart:
+            _autostart(node)
+        while not stopping and node.exit_code is None:
+            executor.spin_once(timeout_sec=WAKE_S)
+        code = node.exit_code or 0
+    except RlNodesError as error:
+        print(f'error: {error}', file=sys.stderr)
+        code = 2
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # an impatient second Ctrl-C waits
+            signal.signal(number, signal.SIG_IGN)
+        if node is not None:
+            code = _end(node) or code
+            if executor is not None:
+                executor.shutdown()
+            node.destroy_node()
+        rclpy.try_shutdown()
+        if lock is not None:
+            lock.release()
+    return code
+
+
+def _autostart(node: ManagedNode) -> None:
+    """Configure and activate; what refuses sets the exit code."""
+    if node.trigger_configure() != SUCCESS:
+        node.exit(2 if node.refusal else 1)
+    elif node.trigger_activate() != SUCCESS:
+        node.exit(1)
+
+
+def _end(node: ManagedNode) -> int:
+    """Shut a node down from whatever state it is in; return 1 if that failed."""
+    try:
+        node.trigger_shutdown()
+    except RCLError:
+        pass  # finalized already
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def main(node_type: type[ManagedNode], name: str) -> None:
+    """Run a node as the whole program."""
+    sys.exit(run(node_type, name, sys.argv))
+

@@ -1,0 +1,26 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+QoS profiles by duty.
+
+Everything is reliable: on one machine it costs nothing, and in lockstep a lost message would stall
+the robot. Freshness is judged by stamps and steady timers in the nodes; DDS deadlines and lifespans
+are a second opinion at most.
+"""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _profile(depth: int, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+
+
+SENSOR = _profile(10)          # joint_states and rewards to nodes that act on the newest
+COMMAND = _profile(1)          # commands: only the newest counts
+RECORD = _profile(2000)        # the recorder's subscriptions: 2 s at 1 kHz
+BATCH = _profile(500)          # experience: no batch may be lost while a learner updates
+LATCHED = _profile(1, latched=True)   # state, policy updates: whoever joins late gets the newest
+EPISODE = _profile(10, latched=True)  # goals: the newest few, also for whoever joins late
+CLOCK = _profile(1)

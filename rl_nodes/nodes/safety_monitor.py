@@ -1,0 +1,190 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Safety monitor: the last thing before the robot. Nothing else runs in this process.
+
+Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
+It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
+
+Parameters: robot, task, stepping, autostart, arm_on_start (see below).
+Subscribes:
+  joint_states (sensor_msgs/JointState, SENSOR);
+  policy/joint_command (sensor_msgs/JointState, COMMAND): what the policy wants.
+Publishes:
+  joint_command (sensor_msgs/JointState, COMMAND): what the robot gets, same stamp as its cause;
+  safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
+  check, reason and counts, on every change and at 1 Hz;
+  /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Services:
+  ~/stop (std_srvs/Trigger): stop now; works in every life-cycle state that has the service;
+  ~/clear_stop (std_srvs/Trigger): allow motion again, refused while the cause persists.
+"""
+
+from typing import Any
+
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from rl_nodes.core.errors import SpecError
+from rl_nodes.core.timing import NS, steady_ns
+from rl_nodes.core.types import JointCommand
+from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.lifecycle import FAULT, main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
+from rl_nodes.safety.verdict import Level, Verdict
+
+TICK_S = 0.005
+# In lockstep the robot waits, so a late command is no fault; the check on values is the same.
+LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0)
+LOCKSTEP_TICK_S = 0.1
+MONITOR = 'monitor'
+
+
+class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Parameters of the safety monitor.
+
+    :param arm_on_start: simulation only; clear the stop of the start once, when states and
+        commands are healthy. On hardware a person calls ~/clear_stop
+    """
+
+    arm_on_start: bool = False
+
+
+class SafetyMonitor(TaskNode[MonitorParameters]):
+    """See the module's text."""
+
+    parameters_type = MonitorParameters
+    status_topic = 'safety/state'
+
+    def configure(self) -> None:
+        """Build the supervisor, then the entities."""
+        super().configure()
+        self._model = self.task.robot
+        safety = self._model.config.safety
+        self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
+            safety.watchdog_s, safety.command_timeout_s, safety.skew_s))
+        self._arm = self.parameters.arm_on_start
+        self._waiting: tuple[tuple[str, ...], JointCommand] | None = None
+        self._shown: tuple[Mode, str] | None = None
+        self._bad_states = 0
+        self._commands = self.publish_on(JointState, 'joint_command', qos.COMMAND)
+        self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
+        self.subscribe(JointState, 'policy/joint_command', self._on_command, qos.COMMAND)
+        self.serve(Trigger, 'stop', self._on_stop, always=True)
+        self.serve(Trigger, 'clear_stop', self._on_clear)
+        self.every(LOCKSTEP_TICK_S if self.lockstep else TICK_S, self.tick)
+
+    def activate(self) -> None:
+        """Show that motion is not allowed yet."""
+        self._show()
+
+    def deactivate(self) -> None:
+        """A monitor that does not look must not have allowed motion."""
+        self._carry_out(self._supervisor.stop('inactive', 'the safety monitor was deactivated'))
+
+    def fault(self, text: str) -> None:
+        """Stop the robot before the process ends."""
+        self._carry_out(self._supervisor.stop('fault', 'exception in the safety monitor'))
+        super().fault(text)
+
+    def _on_state(self, msg: JointState) -> None:
+        try:
+            state = conversions.msg_to_state(msg, self._model.joint_names)
+        except SpecError as error:  # silence of good states ends in a stop
+            self._bad_states += 1
+            self.get_logger().warning(f'state dropped: {error}', throttle_duration_sec=1.0)
+            return
+        self._supervisor.observe(state, steady_ns())
+        if self._waiting is not None and self._waiting[1].stamp_ns <= state.stamp_ns:
+            waiting, self._waiting = self._waiting, None
+            self._judge(*waiting)
+
+    def _on_command(self, msg: JointState) -> None:
+        """Judge a command against the state that caused it, which may arrive just after it."""
+        names, command = conversions.msg_to_command(msg, self._model.config.control_mode)
+        state = self._supervisor.state
+        if state is None or state.stamp_ns < command.stamp_ns:
+            self._waiting = (names, command)
+        else:
+            self._judge(names, command)
+
+    def _judge(self, names: tuple[str, ...], command: JointCommand) -> None:
+        now_ns = (self._supervisor.state.stamp_ns if self.lockstep
+                  else self.get_clock().now().nanoseconds)
+        verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
+        if self._arm and verdict.check == 'latched' and not self._supervisor.clear(steady_ns()):
+            self._arm = False
+            self.get_logger().info('armed at start: states and commands are healthy')
+            verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
+        self._carry_out(verdict, command)
+
+    def tick(self) -> None:
+        """Notice silence, also when nothing arrives."""
+        if self._waiting is not None and not self.lockstep:
+            self._expire_waiting()
+        verdict = self._supervisor.tick(steady_ns())
+        if verdict is not None:
+            self._carry_out(verdict)
+
+    def _expire_waiting(self) -> None:
+        """A command from the future never finds its state: judge it, which refuses it."""
+        age_ns = self.get_clock().now().nanoseconds - self._waiting[1].stamp_ns
+        if abs(age_ns) > self._model.config.safety.skew_s * NS:
+            waiting, self._waiting = self._waiting, None
+            self._judge(*waiting)
+
+    def _carry_out(self, verdict: Verdict, cause: JointCommand | None = None) -> None:
+        """Publish what is allowed; a fresh STOP commands the robot to stand."""
+        value, source = verdict.allowed, cause.source if cause else MONITOR
+        if verdict.level == Level.STOP and verdict.check != 'latched':
+            value, source = self._supervisor.hold_command(), MONITOR
+        if value is not None:
+            state = self._supervisor.state
+            stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
+            self._commands.publish(conversions.command_to_msg(
+                JointCommand(stamp, source, value), self._model.command_names,
+                self._model.config.control_mode))
+        self._show()
+
+    def _show(self) -> None:
+        """Publish the state when mode or check have changed."""
+        shown = (self._supervisor.mode, self._supervisor.check)
+        if shown == self._shown:
+            return
+        if shown[0] == Mode.STOPPED and self._shown is not None:
+            self.get_logger().error(f'STOPPED by {shown[1]}: {self._supervisor.reason}')
+        self._shown = shown
+        self.publish_health()
+
+    def _on_stop(self, _request: Trigger.Request) -> tuple[bool, str]:
+        self._arm = False
+        self._carry_out(self._supervisor.stop('operator', 'stop was called'))
+        return True, 'stopped'
+
+    def _on_clear(self, _request: Trigger.Request) -> tuple[bool, str]:
+        why = self._supervisor.clear(steady_ns())
+        self._show()
+        if why:
+            return False, why
+        self.get_logger().info('stop cleared by an operator')
+        return True, 'motion is allowed'
+
+    def health(self) -> tuple[int, str, dict[str, Any]]:
+        """Return the mode, the check and reason behind it, and all counts."""
+        supervisor = self._supervisor
+        level = {Mode.OK: OK, Mode.STOPPED: FAULT}.get(supervisor.mode, WARN)
+        return level, f'{supervisor.mode.value} {supervisor.reason}'.strip(), {
+            'mode': supervisor.mode.value, 'check': supervisor.check,
+            'reason': supervisor.reason, 'bad_states': self._bad_states,
+            **dict(sorted(supervisor.counts.items()))}
+
+
+def main() -> None:
+    """Run the node."""
+    run_main(SafetyMonitor, 'safety_monitor')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,172 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Decides what may reach the robot: a pure function of commands, states and injected time.
+
+It starts STOPPED and never restarts motion by itself. A STOP is latched until :meth:`clear`, which
+is refused while its cause persists. Silence is noticed by :meth:`tick`, which must be called at a
+steady rate, not only when something arrives.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.safety.checks import checks_for, judge_values
+from rl_nodes.safety.verdict import Level, Verdict
+from rl_nodes.safety.watchdog import silent, stale
+
+
+class Mode(Enum):
+    """What an operator is shown."""
+
+    OK = 'OK'
+    LIMITING = 'LIMITING'
+    HOLD = 'HOLD'
+    STOPPED = 'STOPPED'
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """
+    Time-outs in force.
+
+    :param watchdog_s: silence of commands or states that stops the robot.
+    :param command_s: greatest age of a command's stamp.
+    :param skew_s: greatest distance of a stamp into the future.
+    """
+
+    watchdog_s: float
+    command_s: float
+    skew_s: float
+
+
+class Supervisor:
+    """
+    Checks, verdicts, the latch.
+
+    :param robot: limits come from it.
+    :param timeouts: time-outs come from it or, in lockstep, from the caller.
+    :ivar mode: what is shown; STOPPED at the start.
+    :ivar check: name of the check behind the mode, empty while OK.
+    :ivar reason: one sentence behind the mode.
+    :ivar counts: verdicts by ``<level>`` and ``<level>/<check>``.
+    """
+
+    def __init__(self, robot: RobotModel, timeouts: Timeouts) -> None:
+        self._robot = robot
+        self._timeouts = timeouts
+        self._checks = checks_for(robot)
+        self._state: RobotState | None = None
+        self._state_at: int | None = None
+        self._command_at: int | None = None
+        self._passed_stamp: int | None = None
+        self._unhealthy = 'no command has been judged yet'
+        self.mode = Mode.STOPPED
+        self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
+        self.counts: Counter[str] = Counter()
+
+    def observe(self, state: RobotState, steady_ns: int) -> None:
+        """Take the newest state, which arrived at steady time ``steady_ns``."""
+        self._state, self._state_at = state, steady_ns
+
+    def judge(self, names: tuple[str, ...], command: JointCommand, now_ns: int,
+              steady_ns: int) -> Verdict:
+        """
+        Judge one command.
+
+        :param names: joint names as they came with the command.
+        :param command: the wanted command.
+        :param now_ns: now on the clock of the stamps [ns].
+        :param steady_ns: now on the steady clock [ns].
+        """
+        refusal = self._refusal(names, command, now_ns, steady_ns)
+        if refusal:
+            return self._conclude(command.value, Level.HOLD, *refusal, None)
+        level, check, reason, allowed = judge_values(self._checks, command.value, self._state)
+        self._unhealthy = reason if level == Level.STOP else ''
+        if level < Level.STOP:  # a poisoned command is no sign of life
+            self._command_at = steady_ns
+            if self.mode != Mode.STOPPED:
+                self._passed_stamp = command.stamp_ns
+        return self._conclude(command.value, level, check, reason, allowed)
+
+    def tick(self, steady_ns: int) -> Verdict | None:
+        """Return a STOP if commands or states have fallen silent since motion was allowed."""
+        if self.mode == Mode.STOPPED:
+            return None
+        for check, what, last in (('state_silence', 'joint state', self._state_at),
+                                  ('command_silence', 'command', self._command_at)):
+            if silent(last, steady_ns, self._timeouts.watchdog_s):
+                return self.stop(check, f'no usable {what} for more than '
+                                 f'{self._timeouts.watchdog_s * 1e3:.0f} ms')
+        return None
+
+    def stop(self, check: str, reason: str) -> Verdict:
+        """Latch a STOP; the first reason stays until cleared."""
+        return self._conclude(np.empty(0), Level.STOP, check, reason, None)
+
+    def clear(self, steady_ns: int) -> str:
+        """
+        Allow motion again.
+
+        :return: why it is refused, or ``''`` when motion is allowed.
+        """
+        watchdog_s = self._timeouts.watchdog_s
+        if silent(self._state_at, steady_ns, watchdog_s):
+            return 'no joint states arrive; is the robot bridge running?'
+        if self._unhealthy:
+            return f'the cause persists: {self._unhealthy}'
+        if silent(self._command_at, steady_ns, watchdog_s):
+            return 'no usable commands arrive; is the policy server running with a policy?'
+        if self.mode == Mode.STOPPED:
+            self.mode, self.check, self.reason = Mode.OK, '', ''
+        return ''
+
+    def hold_command(self) -> np.ndarray | None:
+        """Return the command that makes the robot stand, shape (A,); None if no state is known."""
+        if self._robot.config.control_mode != 'position':
+            return np.zeros(len(self._robot.commanded))
+        if self._state is None:
+            return None
+        position = self._state.position[self._robot.commanded]
+        return position if np.isfinite(position).all() else None
+
+    @property
+    def state(self) -> RobotState | None:
+        """Return the newest state."""
+        return self._state
+
+    def _refusal(self, names: tuple[str, ...], command: JointCommand, now_ns: int,
+                 steady_ns: int) -> tuple[str, str] | None:
+        """Return (check, reason) if a command must not even be looked at."""
+        if names != self._robot.command_names:
+            return 'names', (f'command names {", ".join(names) or "nothing"}; expected '
+                             f'{", ".join(self._robot.command_names)} in this order')
+        if self._state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
+            return 'state_silence', 'no fresh joint state to judge a command against'
+        why = stale(command.stamp_ns, now_ns, self._timeouts.command_s, self._timeouts.skew_s)
+        if why:
+            return 'age', f'command refused: {why}'
+        if self._passed_stamp is not None and command.stamp_ns < self._passed_stamp:
+            return 'order', 'command refused: a newer one has passed already'
+        return None
+
+    def _conclude(self, requested: np.ndarray, level: Level, check: str, reason: str,
+                  allowed: np.ndarray | None) -> Verdict:
+        """Count, latch, show."""
+        if self.mode == Mode.STOPPED:
+            self.counts['refused_while_stopped'] += 1
+            return Verdict(Level.STOP, 'latched', f'stopped: {self.reason}', requested, None)
+        name = level.name.lower()
+        self.counts[name] += 1
+        if check:
+            self.counts[f'{name}/{check}'] += 1
+        self.mode = {Level.PASS: Mode.OK, Level.CLAMP: Mode.LIMITING, Level.HOLD: Mode.HOLD,
+                     Level.STOP: Mode.STOPPED}[level]
+        self.check, self.reason = check, reason
+        return Verdict(level, check, reason, requested, allowed)

@@ -1,0 +1,39 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks by type, and the one way to load a robot doing a task."""
+
+from rl_nodes.core.config import convert, read_yaml, suggestion
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.resources import find_config
+from rl_nodes.core.robot import load_robot
+from rl_nodes.tasks.base import Task
+from rl_nodes.tasks.cartpole_balance import CartpoleBalance
+from rl_nodes.tasks.reach import Reach
+
+TASK_TYPES: dict[str, type[Task]] = {
+    'reach': Reach,
+    'cartpole_balance': CartpoleBalance,
+}
+
+
+def load_task(robot: str, task: str) -> Task:
+    """
+    Return a robot doing a task.
+
+    :param robot: name in ``config/robots`` or path to a YAML file.
+    :param task: name in ``config/tasks`` or path to a YAML file.
+    :raises ConfigError: says which file and key, what came and what is allowed.
+    """
+    model = load_robot(robot)
+    path = find_config('tasks', task)
+    data = read_yaml(path)
+    kind = data.get('type')
+    if kind not in TASK_TYPES:
+        raise ConfigError(f'{path}: type = {kind!r}{suggestion(str(kind), TASK_TYPES)}; '
+                          f'task types: {", ".join(TASK_TYPES)}')
+    task_type = TASK_TYPES[kind]
+    try:
+        return task_type(path.stem, convert(data, task_type.config_type, str(path)), model)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(str(path)) else f'{path}: {text}') from None

@@ -1,0 +1,72 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+How a policy's action becomes a command, and back.
+
+Every action lies in [-1, 1] per commanded joint. The default kind moves position targets relative
+to the present position, by at most what the joint's speed limit allows in one period: when the
+policy falls silent the robot holds within one step.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+import numpy as np
+
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.specs import ArraySpec
+from rl_nodes.core.types import RobotState
+
+ActionKind = Literal['joint_position_delta', 'joint_velocity', 'joint_effort']
+_MODE = {'joint_position_delta': 'position', 'joint_velocity': 'velocity',
+         'joint_effort': 'effort'}
+
+
+class ActionConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    The action section of a task.
+
+    :param kind: ``joint_position_delta`` (target = present position + action · speed limit ·
+        period), ``joint_velocity`` (action · speed limit) or ``joint_effort`` (action · effort
+        limit); must fit the robot's control mode.
+    :param scale: share of the joint's limit that an action of 1 means.
+    """
+
+    kind: ActionKind
+    scale: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+class ActionMap:
+    """
+    Actions to commands and back for one robot.
+
+    :raises ConfigError: the kind does not fit the robot's control mode.
+    """
+
+    def __init__(self, config: ActionConfig, robot: RobotModel) -> None:
+        needed = _MODE[config.kind]
+        if robot.config.control_mode != needed:
+            fitting = [kind for kind, mode in _MODE.items() if mode == robot.config.control_mode]
+            raise ConfigError(
+                f'action.kind = {config.kind} needs control mode {needed}; robot {robot.name} is '
+                f'in control mode {robot.config.control_mode}, which takes {", ".join(fitting)}')
+        limit = robot.limits('effort' if needed == 'effort' else 'velocity')
+        period = 1.0 / robot.config.rate_hz if needed == 'position' else 1.0
+        self._size = limit * config.scale * period
+        self._relative = needed == 'position'
+        self._commanded = robot.commanded
+        count = len(robot.commanded)
+        self.spec = ArraySpec('action', robot.command_names, ('1',) * count, (-1.0,) * count,
+                              (1.0,) * count)
+
+    def command(self, state: RobotState, action: np.ndarray) -> np.ndarray:
+        """Return the command, shape (A,), float64; actions outside of [-1, 1] are clipped."""
+        scaled = np.clip(action.astype(np.float64), -1.0, 1.0) * self._size
+        return state.position[self._commanded] + scaled if self._relative else scaled
+
+    def action(self, state: RobotState, command: np.ndarray) -> np.ndarray:
+        """Return the action that a command amounts to, shape (A,), float32."""
+        if self._relative:
+            command = command - state.position[self._commanded]
+        return (command / self._size).astype(np.float32)

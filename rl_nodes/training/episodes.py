@@ -1,0 +1,71 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Returns and successes of training episodes, from transitions in whatever batches they come."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from rl_nodes.core.types import TransitionBatch
+
+WINDOW = 50         # episodes that the running figures cover
+MAX_OPEN = 10_000   # unfinished episodes remembered; more means that ends got lost on the way
+
+
+class EpisodeStatistics:
+    """Running figures over the last finished training episodes."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self._open: dict[int, tuple[float, int]] = {}
+        self._returns: deque[float] = deque(maxlen=WINDOW)
+        self._lengths: deque[int] = deque(maxlen=WINDOW)
+        self._successes: deque[bool] = deque(maxlen=WINDOW)
+
+    def add(self, batch: TransitionBatch) -> None:
+        """Count the transitions of a batch; rows with a non-finite reward count as zero reward."""
+        ended = batch.terminated | batch.truncated
+        rewards = np.nan_to_num(batch.reward, nan=0.0, posinf=0.0, neginf=0.0)
+        for row, episode in enumerate(batch.episode.tolist()):
+            total, length = self._open.pop(episode, (0.0, 0))
+            total, length = total + float(rewards[row]), length + 1
+            if ended[row]:
+                self.finished += 1
+                self._returns.append(total)
+                self._lengths.append(length)
+                self._successes.append(bool(batch.success[row]))
+            else:
+                self._open[episode] = (total, length)
+        while len(self._open) > MAX_OPEN:
+            self._open.pop(next(iter(self._open)))
+
+    @property
+    def mean_return(self) -> float | None:
+        """Return the mean undiscounted return of the window; None before the first end."""
+        return float(np.mean(self._returns)) if self._returns else None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Return the part of successful episodes in the window; None before the first end."""
+        return float(np.mean(self._successes)) if self._successes else None
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is logged."""
+        if not self._returns:
+            return {'episodes': 0.0}
+        return {'episodes': float(self.finished), 'return': float(np.mean(self._returns)),
+                'length': float(np.mean(self._lengths)),
+                'success_rate': float(np.mean(self._successes))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the finished episodes' figures; unfinished ones do not survive a restart."""
+        return {'finished': self.finished, 'returns': list(self._returns),
+                'lengths': list(self._lengths), 'successes': list(self._successes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned."""
+        self.finished = int(state['finished'])
+        self._returns.extend(float(value) for value in state['returns'])
+        self._lengths.extend(int(value) for value in state['lengths'])
+        self._successes.extend(bool(value) for value in state['successes'])

@@ -1,0 +1,82 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Metrics of a run: TensorBoard event files, and the same numbers as JSON lines.
+
+``metrics.jsonl`` has one object per row: ``kind`` (``train`` or ``evaluation``), ``step``
+(control steps), ``wall_s`` (training time so far [s]), and the values.
+"""
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+_log = logging.getLogger(__name__)
+
+
+class MetricSink:
+    """Writes rows of metrics; a full disk is reported once and never stops training."""
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        """
+        Open the files.
+
+        :param folder: the run directory.
+        :param resume_step: control steps of the checkpoint that training resumes from; rows after
+            it belong to a future that did not happen and are dropped. None for a new run.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / 'metrics.jsonl'
+        rows = [] if resume_step is None else [
+            row for row in read_rows(self.path) if row['step'] <= resume_step]
+        self._stream = self.path.open('w', encoding='utf-8')
+        self._stream.writelines(json.dumps(row) + '\n' for row in rows)
+        self._stream.flush()
+        self._writer = SummaryWriter(
+            str(folder / 'tensorboard'), purge_step=resume_step, flush_secs=10)
+        self._failed = False
+
+    def write(self, kind: str, step: int, wall_s: float, values: dict[str, float]) -> None:
+        """
+        Append one row.
+
+        :param kind: ``train`` or ``evaluation``; prefix of the names in TensorBoard.
+        :param step: control steps so far.
+        :param wall_s: training time so far [s].
+        :param values: name -> value; those that are not finite are written as null.
+        """
+        row: dict[str, Any] = {'kind': kind, 'step': step, 'wall_s': round(wall_s, 3)}
+        row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        try:
+            self._stream.write(json.dumps(row) + '\n')
+            self._stream.flush()
+            for name, value in values.items():
+                self._writer.add_scalar(f'{kind}/{name}', value, step)
+        except OSError as error:
+            if not self._failed:
+                _log.error('%s: metrics are not written any more: %s', self.path, error)
+            self._failed = True
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        try:
+            self._stream.close()
+            self._writer.close()
+        except OSError as error:
+            _log.error('%s: the last metrics are lost: %s', self.path, error)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a ``metrics.jsonl``; an unfinished last line is left out."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                _log.warning('%s: dropped an unfinished line', path)
+    return rows

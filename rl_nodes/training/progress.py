@@ -1,0 +1,153 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The live line: redrawn in place on a terminal, one line every 5 s into a pipe or a log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import shutil
+import sys
+import time
+from typing import TextIO
+
+REDRAW_S = 0.25  # on a terminal
+LINE_S = 5.0     # into a pipe
+
+
+@dataclass(frozen=True)
+class ProgressState:
+    """
+    What the line shows; None where there is nothing to show yet.
+
+    :param steps: control steps so far.
+    :param step_limit: steps at which training stops.
+    :param elapsed_s: wall time so far, over all resumed parts [s].
+    :param time_limit_s: wall time at which training stops [s].
+    :param episodes: finished training episodes.
+    :param train_success: part of the last 50 training episodes that succeeded.
+    :param train_return: their mean undiscounted return.
+    :param evaluation: last evaluation, as text.
+    :param updates: gradient steps so far.
+    :param staleness: gradient steps that the learner is ahead of the acting policy.
+    :param waiting: why nothing moves; empty while it does.
+    """
+
+    steps: int
+    step_limit: int | None
+    elapsed_s: float
+    time_limit_s: float | None
+    episodes: int
+    train_success: float | None
+    train_return: float | None
+    evaluation: str | None
+    updates: int
+    staleness: int
+    waiting: str = ''
+
+
+class Progress:
+    """Writes :class:`ProgressState` to a stream, not too often."""
+
+    def __init__(self, stream: TextIO | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """
+        Look at the stream.
+
+        :param stream: None for standard error.
+        """
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._terminal = self._stream.isatty()
+        self._period_s = REDRAW_S if self._terminal else LINE_S
+        self._last: tuple[float, int, int] | None = None
+        self._rates = (0.0, 0.0)
+        self._drawn = False
+
+    def show(self, state: Callable[[], ProgressState], force: bool = False) -> None:
+        """
+        Write the line if it is time.
+
+        :param state: called only then.
+        :param force: write it now.
+        """
+        now = self._clock()
+        if self._last is not None and not force and now - self._last[0] < self._period_s:
+            return
+        current = state()
+        if self._last is not None and now > self._last[0]:
+            span = now - self._last[0]
+            fresh = ((current.steps - self._last[1]) / span,
+                     (current.updates - self._last[2]) / span)
+            weight = 0.2 if self._terminal and any(self._rates) else 1.0
+            self._rates = (self._rates[0] + weight * (fresh[0] - self._rates[0]),
+                           self._rates[1] + weight * (fresh[1] - self._rates[1]))
+        self._last = (now, current.steps, current.updates)
+        text = progress_text(current, *self._rates)
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write('\r' + text[:width].ljust(width))
+            self._drawn = True
+        else:
+            self._stream.write(text + '\n')
+        self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """Write a line of its own, above the live one."""
+        if self._drawn:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write('\r' + ' ' * width + '\r')
+            self._drawn = False
+        self._stream.write(text + '\n')
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the cursor on a fresh line."""
+        if self._drawn:
+            self._stream.write('\n')
+            self._stream.flush()
+            self._drawn = False
+
+
+def progress_text(state: ProgressState, steps_per_s: float, updates_per_s: float) -> str:
+    """Return the line; parts that have no value yet are left out."""
+    parts = []
+    fraction, left_s = _remaining(state, steps_per_s)
+    if fraction is not None:
+        filled = int(10 * fraction)
+        parts.append(f'[{"#" * filled}{"." * (10 - filled)}] {fraction:4.0%}')
+    parts.append(f'step {state.steps:,}')
+    parts.append(f'episode {state.episodes:,}')
+    if state.train_return is not None:
+        success = f'success {state.train_success:.0%} ' if state.train_success else ''
+        parts.append(f'train {success}return {state.train_return:.1f}')
+    if state.evaluation is not None:
+        parts.append(f'evaluation {state.evaluation}')
+    parts.append(f'{steps_per_s:.0f} steps/s')
+    parts.append(f'{updates_per_s:.0f} updates/s')
+    if state.staleness:
+        parts.append(f'policy {state.staleness} updates old')
+    if left_s is not None:
+        parts.append(f'{duration_text(left_s)} left')
+    if state.waiting:
+        parts.append(f'WAITING: {state.waiting}')
+    return ' | '.join(parts)
+
+
+def _remaining(state: ProgressState, steps_per_s: float) -> tuple[float | None, float | None]:
+    """Return (done part, seconds left) by the limit that will be reached first."""
+    ways = []
+    if state.time_limit_s:
+        ways.append((state.elapsed_s / state.time_limit_s, state.time_limit_s - state.elapsed_s))
+    if state.step_limit:
+        left_s = (state.step_limit - state.steps) / steps_per_s if steps_per_s > 0 else None
+        ways.append((state.steps / state.step_limit, left_s))
+    if not ways:
+        return None, None
+    fraction, left_s = max(ways, key=lambda way: way[0])
+    return min(fraction, 1.0), None if left_s is None else max(left_s, 0.0)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'

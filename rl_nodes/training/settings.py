@@ -1,0 +1,89 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training run: ``config/train/<algorithm>.yaml`` as frozen records."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.core import config, resources
+from rl_nodes.core.contract import Contract
+
+_Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Settings of the off-policy training loop.
+
+    :param updates_per_step: greatest number of gradient steps per stored transition.
+    :param updates_per_round: greatest number of gradient steps between two looks at the source.
+    :param max_staleness_updates: gradient steps that the learner may be ahead of the policy that
+        is seen acting; it waits at that point. None removes the bound.
+    :param publish_every_updates: gradient steps between two published policies.
+    :param publish_every_s: time between two published policies [s], if that comes first.
+    :param evaluate_every_steps: control steps between two evaluations.
+    :param evaluate_every_s: time between two evaluations [s], if that comes first.
+    :param evaluation_episodes: episodes of a scheduled evaluation, the same ones each time.
+    :param confirmation_episodes: fresh episodes that confirm a reached target and judge the best
+        policy at the end.
+    :param checkpoint_every_s: time between two checkpoints [s].
+    :param checkpoints_kept: newest checkpoints that stay on the disk.
+    :param snapshot_every_updates: gradient steps between two snapshots to roll back to.
+    :param max_rollbacks: rolled-back divergences after which training gives up.
+    :param source_timeout_s: silence of the source that is reported [s].
+    :param log_every_s: time between two rows of metrics [s].
+    """
+
+    updates_per_step: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
+    updates_per_round: _Count = 64
+    max_staleness_updates: _Count | None = 2000
+    publish_every_updates: _Count = 500
+    publish_every_s: _Positive = 5.0
+    evaluate_every_steps: _Count = 5000
+    evaluate_every_s: _Positive = 60.0
+    evaluation_episodes: _Count = 20
+    confirmation_episodes: _Count = 50
+    checkpoint_every_s: _Positive = 300.0
+    checkpoints_kept: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
+    snapshot_every_updates: _Count = 500
+    max_rollbacks: Annotated[int, msgspec.Meta(ge=0)] = 3
+    source_timeout_s: _Positive = 10.0
+    log_every_s: _Positive = 5.0
+
+
+class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    One file of ``config/train``.
+
+    :param algorithm: which learner.
+    :param learner: its settings.
+    :param loop: the training loop's settings.
+    """
+
+    algorithm: Literal['sac']
+    learner: SacConfig = SacConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+def load_settings(name: str) -> TrainSettings:
+    """
+    Return the settings of a shipped file (``sac``) or of a path ending in ``.yaml``.
+
+    :raises ConfigError: no such file, an unknown key or a value out of range.
+    """
+    return config.load(resources.find_config('train', name), TrainSettings)
+
+
+def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffPolicyLearner:
+    """
+    Return a fresh learner for a contract.
+
+    :param seed: of every random draw of the learner.
+    :raises TrainingError: the action space does not fit the algorithm.
+    """
+    low, high = contract.action.bounds()
+    return Sac(len(contract.observation.elements), low, high, settings.learner, seed)

@@ -1,0 +1,203 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where transitions come from: the protocol that the training loop sees, and its Gymnasium form."""
+
+from collections.abc import Callable
+import importlib
+from typing import Any, Protocol
+
+import gymnasium
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+import numpy as np
+
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.specs import ArraySpec
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.inference.bundle import PolicyBundle
+
+
+class Source(Protocol):
+    """
+    What collects experience with the policies that it is given.
+
+    :ivar wants_policies: True where :meth:`publish` must be fed, because acting happens elsewhere.
+    """
+
+    wants_policies: bool
+
+    def collect(self) -> TransitionBatch | None:
+        """Return the transitions that have come since the last call, or None; never wait long."""
+
+    def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
+        """Hand out a newer policy, the result of ``updates`` gradient steps."""
+
+    def policy_updates_in_use(self) -> int:
+        """Return the gradient steps behind the newest policy that has been seen acting."""
+
+    def close(self) -> None:
+        """Release what the source holds."""
+
+
+class EnvSource:
+    """Steps Gymnasium environments in this process with the learner's own, newest policy."""
+
+    wants_policies = False
+
+    def __init__(self, envs: VectorEnv, learner: OffPolicyLearner, seed: int | list[int],
+                 steps_per_collect: int = 1) -> None:
+        """
+        Reset the environments.
+
+        :param envs: N environments with ``AutoresetMode.SAME_STEP``, see :func:`make_envs`.
+        :param learner: asked for the actions.
+        :param seed: of the first reset: one number, or one per environment.
+        :param steps_per_collect: steps of every environment per :meth:`collect`.
+        """
+        self._envs = envs
+        self._learner = learner
+        self._steps_per_collect = steps_per_collect
+        count = envs.num_envs
+        self._observation = _float32(envs.reset(seed=seed)[0])
+        self._step = np.zeros(count, np.int64)
+        self._episode = np.arange(count, dtype=np.int64)
+        self._next_episode = count
+
+    def collect(self) -> TransitionBatch:
+        """Return ``steps_per_collect * N`` transitions."""
+        batches = [self._collect_one() for _ in range(self._steps_per_collect)]
+        if len(batches) == 1:
+            return TransitionBatch(**batches[0])
+        return TransitionBatch(**{
+            name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
+
+    def _collect_one(self) -> dict[str, np.ndarray]:
+        observation = self._observation
+        action = self._learner.act(observation)
+        following, reward, terminated, truncated, info = self._envs.step(action)
+        following = _float32(following)
+        next_observation, success = following, _successes(info, len(action))
+        if '_final_obs' in info:  # those environments have been reset within this step
+            next_observation = following.copy()
+            for i in np.flatnonzero(info['_final_obs']):
+                next_observation[i] = info['final_obs'][i]
+            ended = _successes(info.get('final_info', {}), len(action))
+            success = np.where(info['_final_obs'], ended, success)
+        count = len(action)
+        batch = {
+            'observation': observation, 'action': action, 'wanted': action,
+            'reward': _float32(reward), 'next_observation': next_observation,
+            'terminated': terminated, 'truncated': truncated, 'success': success,
+            'limited': np.zeros(count, bool),
+            'policy_version': np.full(count, self._learner.updates, np.int64),
+            'episode': self._episode.copy(), 'step': self._step.copy()}
+        self._observation = following
+        self._step += 1
+        for i in np.flatnonzero(terminated | truncated):
+            self._step[i] = 0
+            self._episode[i] = self._next_episode
+            self._next_episode += 1
+        return batch
+
+    def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
+        """Do nothing: the learner itself acts."""
+
+    def policy_updates_in_use(self) -> int:
+        """Return the learner's updates: its newest policy always acts."""
+        return self._learner.updates
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._envs.close()
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float32)
+
+
+def _successes(info: dict[str, Any], count: int) -> np.ndarray:
+    """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
+    return np.asarray(info.get('success', np.zeros(count)), bool)
+
+
+def environment_maker(env_id: str, env_module: str = '') -> Callable[[], gymnasium.Env]:
+    """
+    Return a function that makes the environment.
+
+    :param env_id: as registered with Gymnasium.
+    :param env_module: Python module whose import registers it; empty where none is needed.
+    :raises TrainingError: no such module or environment.
+    """
+    if env_module:
+        try:
+            importlib.import_module(env_module)
+        except ImportError as error:
+            raise TrainingError(f'env_module {env_module!r} cannot be imported: {error}; give the '
+                                'module that registers the environment') from error
+    try:
+        gymnasium.spec(env_id)
+    except gymnasium.error.Error as error:
+        raise TrainingError(f'environment {env_id!r} is unknown: {error}. If a package registers '
+                            'it, name that package with env_module:=...') from error
+
+    def make() -> gymnasium.Env:
+        try:
+            return gymnasium.make(env_id)
+        except (gymnasium.error.Error, ImportError) as error:
+            raise TrainingError(f'environment {env_id!r} cannot be made: {error}') from error
+
+    return make
+
+
+def make_envs(make: Callable[[], gymnasium.Env], count: int) -> VectorEnv:
+    """Return ``count`` environments that reset within the step that ends an episode."""
+    return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def contract_of(env: gymnasium.Env, task: str) -> Contract:
+    """
+    Return the contract of an environment.
+
+    That is its own, where the innermost environment has the attribute ``contract``; otherwise one
+    made from its spaces, with no robot, no joints and no physical time.
+
+    :param task: name of the task in a contract made here.
+    :raises TrainingError: a space that a continuous policy cannot serve.
+    """
+    own = getattr(env.unwrapped, 'contract', None)
+    observation = _box(env.observation_space, 'observation', task)
+    action = _box(env.action_space, 'action', task)
+    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
+        raise TrainingError(
+            f'{task}: action space {action} is unbounded; this learner needs finite bounds. Wrap '
+            'the environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+    if isinstance(own, Contract):
+        return own
+    return Contract(robot='', task=task, rate_hz=0.0, control_mode='effort', joints=(),
+                    observation=_spec('observation', observation), action=_spec('action', action),
+                    action_kind='environment')
+
+
+def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
+    if isinstance(space, spaces.Discrete):
+        advice = 'choose an algorithm for discrete actions'
+    elif isinstance(space, (spaces.Dict, spaces.Tuple)):
+        advice = 'flatten it with gymnasium.wrappers.FlattenObservation'
+    else:
+        advice = 'give it as a flat Box'
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one '
+                            f'dimension. {advice[0].upper()}{advice[1:]}')
+    return space
+
+
+def _spec(name: str, box: spaces.Box) -> ArraySpec:
+    size = box.shape[0]
+
+    def finite(values: np.ndarray) -> tuple[float | None, ...]:
+        return tuple(float(value) if np.isfinite(value) else None for value in values)
+
+    return ArraySpec(name=name, elements=tuple(f'{name}/{i}' for i in range(size)),
+                     units=('1',) * size, low=finite(box.low), high=finite(box.high))

@@ -1,0 +1,273 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The graphs as data: arguments, refusals, parameters, and what the end of a node means."""
+
+from datetime import datetime, UTC
+from types import SimpleNamespace
+
+import pytest
+from rl_nodes.core import ros_environment
+from rl_nodes.core.errors import BundleError, ConfigError, ContractError, GraphError
+from rl_nodes.graph import build, describe_returncode, judge, NodeSpec, stopped_on_request
+from rl_nodes.graph_arguments import GRAPHS, help_text, resolve
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.tasks import load_task
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch):
+    """Return the path of a policy for arm and reach whose content is not looked at."""
+    contract = load_task('arm', 'reach').contract
+    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
+    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
+    path = tmp_path / 'run' / 'policy.onnx'
+    path.parent.mkdir()
+    path.write_bytes(b'')
+    return path
+
+
+def node(graph, name):
+    return next(spec for spec in graph.nodes if spec.name == name)
+
+
+# --- train ------------------------------------------------------------------------------------
+
+def test_train_has_its_nodes_in_starting_order():
+    graph = build('train', {}, {}, NOW)
+    assert [spec.name for spec in graph.nodes] == [
+        'robot_bridge', 'safety_monitor', 'reward_computer', 'experience_recorder',
+        'policy_server', 'trainer']
+    assert (graph.namespace, graph.domain_id) == ('/', 0)
+
+
+def test_train_names_its_run_by_time_task_and_algorithm(tmp_path):
+    graph = build('train', {}, {}, NOW)
+    assert graph.run_directory == tmp_path / 'runs' / '20260102-030405_reach_sac'
+    assert not graph.run_directory.exists(), 'building a graph writes nothing'
+
+
+def test_train_parameters(tmp_path):
+    graph = build('train', {'run_dir': 'here', 'seed': '7', 'time_budget_s': '60'}, {}, NOW)
+    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'lockstep', 'autostart': True}
+    run = tmp_path / 'here'
+    assert {spec.name: spec.parameters for spec in graph.nodes} == {
+        'robot_bridge': {**shared, 'backend': 'pybullet', 'seed': 7},
+        'safety_monitor': {**shared, 'arm_on_start': True},
+        'reward_computer': shared,
+        'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
+                                'publish_experience': True},
+        'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7},
+        'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
+                    'time_budget_s': 60.0, 'target_success': 0.95, 'resume': ''}}
+    assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
+
+
+def test_configuration_files_become_absolute(tmp_path):
+    from rl_nodes.core.resources import find_config
+
+    (tmp_path / 'mine.yaml').write_text(find_config('tasks', 'reach').read_text())
+    graph = build('train', {'task': 'mine.yaml'}, {}, NOW)
+    assert node(graph, 'trainer').parameters['task'] == str(tmp_path / 'mine.yaml')
+
+
+def test_a_run_never_mixes_with_an_older_one(tmp_path):
+    (tmp_path / 'old').mkdir()
+    build('train', {'run_dir': 'old'}, {}, NOW)
+    (tmp_path / 'old' / 'policy.onnx').write_bytes(b'')
+    with pytest.raises(ConfigError, match='not empty'):
+        build('train', {'run_dir': 'old'}, {}, NOW)
+    graph = build('train', {'run_dir': 'old', 'resume': 'old'}, {}, NOW)
+    assert node(graph, 'trainer').parameters['resume'] == str(tmp_path / 'old')
+
+
+def test_resuming_what_is_not_there():
+    with pytest.raises(GraphError, match='no such run directory'):
+        build('train', {'resume': 'nowhere'}, {}, NOW)
+
+
+# --- deploy -----------------------------------------------------------------------------------
+
+def test_deploy_takes_robot_and_task_from_the_policy(policy):
+    graph = build('deploy', {'policy': 'run/policy.onnx'}, {}, NOW)
+    assert [spec.name for spec in graph.nodes] == [
+        'robot_bridge', 'safety_monitor', 'reward_computer', 'experience_recorder',
+        'policy_server', 'evaluator']
+    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'realtime', 'autostart': True}
+    run = policy.parent / 'deploy'
+    assert node(graph, 'policy_server').parameters == {
+        **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000}
+    assert node(graph, 'experience_recorder').parameters == {
+        **shared, 'directory': f'{run}/episodes', 'record_every': 1,
+        'publish_experience': False}
+    assert node(graph, 'evaluator').parameters == {
+        **shared, 'episodes': 20, 'report': f'{run}/report.json'}
+
+
+def test_every_deployment_has_its_own_folder(policy):
+    (policy.parent / 'deploy').mkdir()
+    assert build('deploy', {'policy': str(policy)}, {}).run_directory.name == 'deploy'
+    (policy.parent / 'deploy' / 'report.json').write_text('{}')
+    assert build('deploy', {'policy': str(policy)}, {}).run_directory.name == 'deploy-2'
+
+
+def test_policy_for_another_robot_is_refused(policy):
+    with pytest.raises(ContractError, match='does not fit'):
+        build('deploy', {'policy': str(policy), 'robot': 'cartpole', 'task': 'cartpole_balance'},
+              {}, NOW)
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ({}, 'needs the argument policy'), ({'policy': ''}, 'needs the argument policy'),
+    ({'policy': 'nowhere.onnx'}, 'no such file')])
+def test_no_policy(arguments, message):
+    with pytest.raises(GraphError, match=message):
+        build('deploy', arguments, {}, NOW)
+
+
+def test_damaged_policy_is_refused(tmp_path):
+    (tmp_path / 'bad.onnx').write_bytes(b'no model')
+    with pytest.raises(BundleError):
+        build('deploy', {'policy': 'bad.onnx'}, {}, NOW)
+
+
+# --- arguments --------------------------------------------------------------------------------
+
+def test_unknown_argument_lists_the_valid_ones():
+    with pytest.raises(GraphError) as caught:
+        build('train', {'algoritm': 'sac'}, {}, NOW)
+    text = str(caught.value)
+    assert "did you mean 'algorithm'?" in text
+    for argument in GRAPHS['train']:
+        assert f'{argument.name} ({argument.default!r})' in text
+
+
+@pytest.mark.parametrize(('argument', 'value'), [
+    ('stepping', 'locksetp'), ('seed', '-1'), ('seed', '1.5'), ('seed', ''), ('seed', '1e3'),
+    ('seed', str(2**31)), ('time_budget_s', '0'), ('time_budget_s', 'nan'),
+    ('time_budget_s', 'inf'), ('target_success', '1.5'), ('arm_on_start', 'yes'),
+    ('namespace', '1st'), ('namespace', 'a b'), ('namespace', 'a//b'), ('run_dir', 'a\nb')])
+def test_value_that_is_not_allowed_names_the_argument(argument, value):
+    with pytest.raises(GraphError, match=f'{argument}:='):
+        build('train', {argument: value}, {}, NOW)
+
+
+@pytest.mark.parametrize('family', ['robot', 'task', 'algorithm'])
+def test_unknown_configuration_lists_what_exists(family):
+    with pytest.raises(ConfigError, match=f'unknown {family}.*available'):
+        build('train', {family: 'nothing_like_it'}, {}, NOW)
+
+
+@pytest.mark.parametrize(('given', 'namespace'), [
+    ('', '/'), ('/', '/'), ('arm1', '/arm1'), ('/lab/arm_1/', '/lab/arm_1')])
+def test_namespace_is_normalised(given, namespace):
+    assert build('train', {'namespace': given}, {}, NOW).namespace == namespace
+
+
+def test_unknown_graph():
+    with pytest.raises(GraphError, match="did you mean 'train'"):
+        build('tarin', {}, {}, NOW)
+
+
+@pytest.mark.parametrize('name', GRAPHS)
+def test_help_documents_every_argument(name):
+    text = help_text(name)
+    for argument in GRAPHS[name]:
+        assert f'  {argument.name}  (' in text
+        assert argument.description in text
+
+
+@pytest.mark.parametrize('name', GRAPHS)
+def test_defaults_are_allowed_values(name):
+    given = {argument.name: 'x' for argument in GRAPHS[name] if argument.default is None}
+    assert len(resolve(name, given)) == len(GRAPHS[name])
+
+
+# --- environment ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('text', 'domain'), [('', 0), ('0', 0), ('7', 7), ('232', 232)])
+def test_domain(text, domain):
+    assert ros_environment.domain_id({'ROS_DOMAIN_ID': text}) == domain
+    assert build('train', {}, {'ROS_DOMAIN_ID': text}, NOW).domain_id == domain
+
+
+@pytest.mark.parametrize('text', ['abc', '233', '-1', '010', ' 7', '7 ', '1.0', '0x10', '９'])
+def test_domain_that_ros_would_misread(text):
+    with pytest.raises(GraphError, match='ROS_DOMAIN_ID'):
+        build('train', {}, {'ROS_DOMAIN_ID': text}, NOW)
+
+
+@pytest.mark.parametrize(('enable', 'strategy'), [
+    ('1', 'Enforce'), ('True', 'Enforce'), ('TRUE', 'Enforce'), ('yes', ''), ('true', 'enforce'),
+    ('true', 'ENFORCE'), ('true', ''), ('false', 'enforce')])
+def test_security_that_would_be_off_in_silence(enable, strategy):
+    environ = {'ROS_SECURITY_ENABLE': enable, 'ROS_SECURITY_STRATEGY': strategy}
+    with pytest.raises(GraphError, match='[Ww]rite (exactly )?ROS_SECURITY_'):
+        build('train', {}, environ, NOW)
+
+
+@pytest.mark.parametrize(('enable', 'strategy'), [
+    ('', ''), ('false', ''), ('true', 'Enforce'), ('true', 'Permissive'), ('false', 'Enforce')])
+def test_security_as_ros_reads_it(enable, strategy):
+    ros_environment.check_security(
+        {'ROS_SECURITY_ENABLE': enable, 'ROS_SECURITY_STRATEGY': strategy})
+
+
+def test_middleware_that_is_not_installed(tmp_path):
+    for name in ('librmw_fastrtps_cpp.so', 'librmw_fastrtps_shared_cpp.so', 'librmw.so',
+                 'librmw_dds_common__rosidl_typesupport_cpp.so'):
+        (tmp_path / name).write_bytes(b'')
+    environ = {'LD_LIBRARY_PATH': f'/nowhere:{tmp_path}'}
+    assert ros_environment.middlewares(environ) == ['rmw_fastrtps_cpp']
+    ros_environment.check_middleware({**environ, 'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'})
+    with pytest.raises(GraphError, match="did you mean 'rmw_fastrtps_cpp'"):
+        ros_environment.check_middleware({**environ, 'RMW_IMPLEMENTATION': 'rmw_fastrtps'})
+    ros_environment.check_middleware({'RMW_IMPLEMENTATION': 'rmw_unknown_cpp'})
+
+
+# --- consequences -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('name', 'returncode', 'shutdown', 'exit_code'), [
+    ('robot_bridge', 0, True, 1), ('robot_bridge', 3, True, 3), ('robot_bridge', -9, True, 137),
+    ('safety_monitor', 0, True, 1), ('safety_monitor', -11, True, 139),
+    ('policy_server', 5, True, 5), ('policy_server', 0, True, 1),
+    ('trainer', 0, True, 0), ('trainer', 1, False, 0), ('trainer', -9, False, 0),
+    ('trainer', 2, True, 2), ('experience_recorder', 1, False, 0),
+    ('experience_recorder', 0, False, 0), ('experience_recorder', 2, True, 2),
+    ('reward_computer', -9, False, 0), ('reward_computer', 2, True, 2)])
+def test_what_the_end_of_a_node_means_in_training(name, returncode, shutdown, exit_code):
+    spec = node(build('train', {}, {}, NOW), name)
+    verdict = judge(spec, returncode)
+    assert (verdict.shutdown, verdict.exit_code) == (shutdown, exit_code)
+    assert name in verdict.message
+    assert ('CONTROL GOES ON' in verdict.message) == (not shutdown)
+
+
+@pytest.mark.parametrize(('returncode', 'exit_code'), [(0, 0), (1, 1), (2, 2), (-9, 137)])
+def test_the_end_of_the_evaluator_ends_the_deployment(policy, returncode, exit_code):
+    spec = node(build('deploy', {'policy': str(policy)}, {}, NOW), 'evaluator')
+    verdict = judge(spec, returncode)
+    assert (verdict.shutdown, verdict.exit_code) == (True, exit_code)
+
+
+def test_return_codes_in_words():
+    assert describe_returncode(3) == 'exit code 3'
+    assert describe_returncode(-9) == 'killed by SIGKILL'
+    assert describe_returncode(-99) == 'killed by signal 99'
+
+
+@pytest.mark.parametrize(('returncode', 'proper'), [
+    (0, True), (-2, True), (130, True), (-15, True), (143, True), (1, False), (-9, False),
+    (-6, False)])
+def test_proper_answers_to_a_stop(returncode, proper):
+    assert stopped_on_request(returncode) == proper
+
+
+def test_spec_defaults_go_on():
+    assert not judge(NodeSpec('a', 'a', {}), 1).shutdown
