@@ -32,7 +32,7 @@ $(READY): setup.py constraints.txt
 	virtual environments. Debian, Ubuntu: apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
 	@command -v g++ >/dev/null || echo "note: no C++ compiler (apt install g++); the real-time \
 	path of the policy server is then replaced by its slower Python path" >&2
-	@echo "setting up $(VENV) (some minutes, about 3 GB)"
+	@echo "setting up $(VENV) (some minutes, about 2 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "  1/2 $(TORCH)"
 	@$(PIP) install $(TORCH)

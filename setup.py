@@ -47,6 +47,7 @@ setup(
     extras_require={
         'core': core, 'train': train, 'deploy': deploy, 'pybullet': pybullet, 'ros': ros,
         'dev': dev, 'all': [*train, *deploy, *pybullet],
+        'test': ['pytest', 'pytest-timeout'],  # by this colcon knows to run pytest
     },
     zip_safe=False,
     entry_points={

@@ -1,7 +1,7 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-The command ``rl_nodes``: launch a graph, train in one process, render an episode, check a machine.
+The command ``rl_nodes``: launch a graph, train in one process, render episodes, check a machine.
 
 Arguments are written ``name:=value`` as for ``ros2 launch``. A wrong argument or configuration is
 one paragraph on standard error and exit status 2; other errors of the user's world give 1.
@@ -86,10 +86,10 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     train.set_defaults(run=_train)
 
-    render = commands.add_parser('render', help='make a moving picture of a recorded episode')
-    render.add_argument('episode', type=Path, help='recorded episode (.mcap)')
-    render.add_argument('output', type=Path, nargs='?',
-                        help='.gif to write; beside the episode where left out')
+    render = commands.add_parser('render', help='make a moving picture of recorded episodes')
+    render.add_argument('files', type=Path, nargs='+', metavar='file',
+                        help='recorded episodes (.mcap), and last the .gif to write; beside the '
+                             'first episode where left out')
     render.set_defaults(run=_render)
 
     doctor = commands.add_parser('doctor', help='check whether this machine is ready')
@@ -107,10 +107,10 @@ def _launch(options: argparse.Namespace) -> int:
                          'try "rl_nodes launch train --help"')
     if options.show:
         chosen = list(GRAPHS) if options.graph is None else [options.graph]
-        print('usage: rl_nodes launch <graph> [name:=value ...]\n')
         for name in chosen:
             find_graph(name)
-            print(help_text(name) + '\n')
+        print('usage: rl_nodes launch <graph> [name:=value ...]\n')
+        print('\n\n'.join(help_text(name) for name in chosen))
         return 0
 
     from rl_nodes.graph import build
@@ -131,16 +131,24 @@ def _train(options: argparse.Namespace) -> int:
         print(_record_help(TrainOptions))
         return 0
     given = parse_assignments(options.arguments)
-    train(convert(coerce(given, TrainOptions), TrainOptions, 'rl_nodes train'))
+    result = train(convert(coerce(given, TrainOptions), TrainOptions, 'rl_nodes train'))
+    print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
+    print(f'policy: {result.policy or "none was good enough to export"}')
+    print(f'files:  {result.run_directory}')
     return 0
 
 
 def _render(options: argparse.Namespace) -> int:
-    from rl_nodes.render import render_episode
+    *episodes, last = options.files
+    output = last
+    if last.suffix != '.gif':
+        episodes, output = options.files, options.files[0].with_suffix('.gif')
+    if not episodes:
+        raise ConfigError(f'render which episode into {last}? name a .mcap file before it')
 
-    output = options.output or options.episode.with_suffix('.gif')
-    render_episode(options.episode, output)
-    print(output)
+    from rl_nodes.nodes.render import render_episodes
+
+    print(render_episodes(episodes, output))
     return 0
 
 

@@ -29,6 +29,7 @@ from rl_nodes.graph_arguments import Value
 from rl_nodes.orphan_guard import die_with_parent, OrphanGuard, SIGINT_GRACE_S, SIGTERM_GRACE_S
 
 SIGKILL_GRACE_S = 0.3  # for the kernel to collect what was killed
+STARTING_S = 30.0      # a node without signal handlers is taken to be importing for this long
 KEPT_LINES = 15        # of a failed node, repeated when the graph ends
 DRAIN_BYTES = 1 << 20  # read at most from the pipe of a node that has ended
 UNSTOPPED = 1          # exit status when a node had to be killed or failed while stopping
@@ -115,6 +116,7 @@ class _Child:
         self._console = console
         self._splitter = LineSplitter()
         self._pipe = -1
+        self._started_s = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -123,6 +125,12 @@ class _Child:
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def starting(self) -> bool:
+        """Return whether nothing is there to put in order: our nodes catch SIGTERM early on."""
+        young = time.monotonic() - self._started_s < STARTING_S
+        return young and not _catches(self.pid, signal.SIGTERM)
 
     async def start(self, command: list[str], environ: dict[str, str]) -> None:
         self._pipe, write_end = os.pipe()
@@ -206,10 +214,10 @@ class Runner:
                   f'{self._graph.namespace}; all files go to {self._graph.run_directory}')
         environ = node_environment(os.environ, self._graph, self._console.colour)
         watchers = []
-        for number, spec in enumerate(self._graph.nodes, 1):
+        for position, spec in enumerate(self._graph.nodes, 1):
             if self._stopping:
                 break
-            child = _Child(spec, f'{spec.name}-{number}', self._console)
+            child = _Child(spec, f'{spec.name}-{position}', self._console)
             try:
                 await child.start(self._command(spec, self._graph.namespace), environ)
             except OSError as error:
@@ -219,7 +227,7 @@ class Runner:
             self._children.append(child)
             self._say(f'{child.label}: process started with pid {child.pid}')
             watchers.append(asyncio.create_task(self._watch(child, guard)))
-        while not self._stopping and any(child.alive for child in self._children):
+        while not self._stopping and not all(watcher.done() for watcher in watchers):
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), 0.5)
@@ -256,7 +264,8 @@ class Runner:
         """SIGINT to every node; SIGTERM and then SIGKILL to the groups of those that stay."""
         for child in self._children:
             if child.alive:
-                _signal_process(child.pid, signal.SIGINT)
+                # An import that is interrupted ends in a traceback; SIGTERM ends it quietly.
+                _signal_process(child.pid, signal.SIGTERM if child.starting else signal.SIGINT)
         steps = ((SIGINT_GRACE_S, signal.SIGTERM), (SIGTERM_GRACE_S, signal.SIGKILL),
                  (SIGKILL_GRACE_S, None))
         for grace_s, number in steps:
@@ -296,6 +305,16 @@ class Runner:
 
     def _say(self, message: str, alarm: bool = False) -> None:
         self._console.line('runner', message, alarm)
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal."""
+    try:
+        status = Path(f'/proc/{pid}/status').read_text(encoding='utf-8', errors='replace')
+        mask = status.partition('SigCgt:')[2].split(maxsplit=1)[0]
+    except (OSError, IndexError):
+        return True
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def _signal_process(pid: int, number: int) -> None:

@@ -6,14 +6,13 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
-
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN
 from rl_nodes.networks.mlp import Mlp
 from rl_nodes.networks.normalizer import FrozenNormalizer
+import torch
+from torch import nn
 
 
 class OffPolicyLearner(ABC):
@@ -124,6 +123,8 @@ class PolicyModule(nn.Module):
     def forward(self, observation: torch.Tensor
                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (action, action_mean, action_std); see the class."""
-        mean, log_std = self.network(self.normalizer(observation)).chunk(2, dim=-1)
+        output = self.network(self.normalizer(observation))
+        size = output.shape[-1] // 2  # slices: what chunk() becomes is not fit for every runtime
+        mean, log_std = output[:, :size], output[:, size:]
         action = self.middle + self.half_range * torch.tanh(mean)
         return action, mean, torch.exp(torch.clamp(log_std, LOG_STD_MIN, LOG_STD_MAX))

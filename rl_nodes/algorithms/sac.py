@@ -23,6 +23,8 @@ Departures from the paper, and why:
 - Gradients are written out (``networks/mlp.py``, ``networks/distributions.py``) instead of taken
   by autograd: same numbers (a test compares them), half the time on a CPU core.
 - The actor is evaluated once for o and o' together; it has not changed in between.
+- Products of hidden layers are computed in bfloat16 where the processor can (sums, weights, first
+  and last layers and the exported policy are float32); ``reduced_precision: false`` turns it off.
 - Observations are normalised by running statistics, actions are learned in [-1, 1].
 - No uniformly random start: the untrained policy (m near 0, s near 1) is nearly uniform already.
 """
@@ -33,8 +35,6 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import torch
-
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import OffPolicyLearner, PolicyModule
 from rl_nodes.core.errors import TrainingError
@@ -43,6 +43,7 @@ from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 from rl_nodes.networks.mlp import Initialisation, StackedMlp, Workspace
 from rl_nodes.networks.normalizer import ObservationNormalizer
+import torch
 
 _Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 _Rate = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
@@ -82,7 +83,7 @@ class SacConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_entropy_per_action: Annotated[float, msgspec.Meta(ge=-10.0, le=0.6)] = -1.0
     normalize_observation: bool = True
     initialisation: Initialisation = 'default'
-    reduced_precision: bool = False
+    reduced_precision: bool = True
 
 
 class Sac(OffPolicyLearner):

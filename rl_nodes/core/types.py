@@ -138,3 +138,11 @@ class TransitionBatch:
 
     def __len__(self) -> int:
         return len(self.reward)
+
+    @classmethod
+    def concatenate(cls, batches: list['TransitionBatch']) -> 'TransitionBatch':
+        """Return all rows of at least one batch, in order."""
+        if len(batches) == 1:
+            return batches[0]
+        return cls(*(np.concatenate([getattr(batch, field.name) for batch in batches])
+                     for field in fields(cls)))

@@ -77,9 +77,11 @@ class TransitionAssembler:
         """Forget all messages and rows but not the counts, as after a jump of the clock."""
         self._window = StampWindow(self.counters, self._size)
         self._ended = ''                            # id of the last episode seen to end
+        self._accepted = -1                         # stamp of a state before which some are lost
         self._rows: list[_Row] = []
 
-    def __len__(self) -> int:
+    @property
+    def ready(self) -> int:
         """Return the number of rows ready to be taken."""
         return len(self._rows)
 
@@ -141,35 +143,48 @@ class TransitionAssembler:
             stamp = order[0]
             entry = window.entries[stamp]
             name = entry.state.episode
-            if entry.episode is None or name == self._ended:
-                window.pop(False)
-                continue
             later = len(order) - 1
+            in_sequence = self._in_sequence(entry)
+            if not in_sequence and later < patience and not final:
+                return
+            if entry.episode is None or name == self._ended:
+                window.pop(None)
+                continue
+            if not in_sequence:                     # its first state never came
+                self.counters.gap += 1
+                self._accepted = stamp
             own = window.rewards.get((stamp, name))
             if own is not None:
                 if own.terminated or own.truncated:
                     self._ended = name
-                    window.pop(False)
+                    window.pop(None)
                     continue
             elif later < patience and not final:
                 return
             if not later:
                 if final:
-                    window.pop(False)
+                    window.pop(None)
                     continue
                 return
             following = window.entries[order[1]]
             if following.state.episode != name or order[1] - stamp > self._gap_ns:
                 if later < patience and not final:
                     return
-                if window.goes_on(0):
-                    self.counters.gap += 1
-                window.pop(False)
+                gap = window.goes_on(0)
+                self.counters.gap += gap
+                self._accepted = order[1]
+                window.pop(False if gap else None)
                 continue
             decision = self._step(entry, following, later, final)
             if decision is None:
                 return
             window.pop(decision)
+
+    def _in_sequence(self, entry: Entry) -> bool:
+        """Say whether no state can be missing before the oldest one."""
+        stamp, episode = entry.state.stamp_ns, entry.episode
+        return (stamp - self._window.newest_decided <= self._gap_ns or stamp == self._accepted
+                or episode is not None and stamp - episode.start_ns <= self._period_ns // 2)
 
     def _step(self, entry: Entry, following: Entry, later: int, final: bool) -> bool | None:
         """

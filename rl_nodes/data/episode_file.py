@@ -17,14 +17,10 @@ import os
 from pathlib import Path
 import platform
 import re
-from typing import cast, IO
 
-from mcap.writer import CompressionType, Writer
 from rl_nodes.core.contract import Contract
+from rl_nodes.data.mcap_writer import McapWriter
 from rl_nodes.data.reader import PARTIAL_SUFFIX
-from rl_nodes.data.schemas import ENCODING, MessageSchema
-
-CHUNK_BYTES = 1 << 20
 
 _NAME = re.compile(r'episode_(\d+)\.mcap')
 
@@ -106,7 +102,6 @@ class LockedFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
         self.path = path
         self._descriptor = os.open(path, flags, 0o644)
-        self._position = 0
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lost = not os.fstat(self._descriptor).st_nlink
@@ -121,15 +116,7 @@ class LockedFile:
         left = memoryview(data)
         while left:
             left = left[os.write(self._descriptor, left):]
-        self._position += len(data)
         return len(data)
-
-    def tell(self) -> int:
-        """Return the number of bytes written."""
-        return self._position
-
-    def flush(self) -> None:
-        """Do nothing: whatever was written is with the operating system already."""
 
     def sync(self) -> None:
         """Wait until the content is on the disk."""
@@ -142,37 +129,9 @@ class LockedFile:
             self._descriptor = -1
 
 
-class Mcap:
-    """
-    An MCAP file as rosbag2 writes it, on a :class:`LockedFile`.
-
-    :param file: empty.
-    """
-
-    def __init__(self, file: LockedFile) -> None:
-        self._writer = Writer(cast(IO[bytes], file), chunk_size=CHUNK_BYTES,
-                              compression=CompressionType.ZSTD, enable_crcs=True,
-                              enable_data_crcs=True)
-        self._schemas: dict[str, int] = {}
-        self._writer.start(profile='ros2', library=f'rl_nodes {_version("rl_nodes")}')
-        self.add_message = self._writer.add_message
-        self.add_metadata = self._writer.add_metadata
-        self.flush = self._writer.flush
-        self.finish = self._writer.finish
-
-    def add_channel(self, topic: str, schema: MessageSchema, qos: str) -> int:
-        """Return the id of a new channel."""
-        if schema.name not in self._schemas:
-            self._schemas[schema.name] = self._writer.register_schema(
-                schema.name, ENCODING, schema.text.encode())
-        channel: int = self._writer.register_channel(
-            topic, 'cdr', self._schemas[schema.name],
-            {'offered_qos_profiles': qos, 'topic_type_hash': schema.type_hash})
-        return channel
-
-    def add_attachment(self, name: str, data: bytes) -> None:
-        """Add a JSON file."""
-        self._writer.add_attachment(0, 0, name, 'application/json', data)
+def open_mcap(file: LockedFile) -> McapWriter:
+    """Begin an MCAP file on an empty :class:`LockedFile`."""
+    return McapWriter(file, f'rl_nodes {_version("rl_nodes")}')
 
 
 def create_partial(directory: Path) -> LockedFile:

@@ -162,31 +162,39 @@ def read_records(stream: BinaryIO, size: int) -> Iterator[Record]:
             return
 
 
-def unpack_chunk(body: bytes) -> bytes:
+def check_chunk(body: bytes) -> tuple[int, int, str, bytes]:
     """
-    Return the checked, uncompressed content of a chunk.
+    Return size and CRC of the content, compression and packed content of a chunk.
 
-    :raises RecordingError: sizes that are not acceptable, another compression, a wrong CRC.
+    :raises RecordingError: sizes that are not acceptable, or another compression.
     """
     cursor = Cursor(body)
     _, _, size, crc = _CHUNK.unpack(cursor.take(_CHUNK.size))
     compression = cursor.text()
     packed = cursor.take(cursor.number(8))
+    if compression not in ('', 'zstd'):
+        raise RecordingError(f'a chunk is compressed with {compression!r}, expected zstd or none')
     if size > MAX_CHUNK_BYTES or (size > MAX_DENSE_BYTES and size > MAX_RATIO * len(packed)):
         raise RecordingError(f'a chunk of {len(packed)} bytes states {size} bytes uncompressed, '
                              f'expected at most {MAX_CHUNK_BYTES} and {MAX_RATIO}:1')
-    if compression == 'zstd':
-        data = _decompress(packed, size)
-    elif compression == '':
-        data = packed
-    else:
-        raise RecordingError(f'a chunk is compressed with {compression!r}, expected zstd or none')
+    return size, crc, compression, packed
+
+
+def unpack_chunk(body: bytes) -> bytes:
+    """
+    Return the checked, uncompressed content of a chunk.
+
+    :raises RecordingError: as :func:`check_chunk`, or the content does not fit size and CRC.
+    """
+    size, crc, compression, packed = check_chunk(body)
+    data = _decompress(packed, size) if compression else packed
     if len(data) != size or zlib.crc32(data) != crc:
         raise RecordingError('a chunk does not have the size and CRC it states')
     return data
 
 
 def _decompress(packed: bytes, size: int) -> bytes:
+    """Decompress; the library trusts the size inside the data, so that is compared first."""
     try:
         inside = zstandard.frame_content_size(packed)
         if inside not in (-1, size):

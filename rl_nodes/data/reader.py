@@ -19,6 +19,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.data.mcap_format import (
     Channel,
+    check_chunk,
     chunk_records,
     Cursor,
     MAGIC,
@@ -201,6 +202,7 @@ class _Scan:
             if profile != 'ros2':
                 raise RecordingError(f'its profile is {profile!r}, expected ros2')
         elif opcode == Opcode.CHUNK:
+            check_chunk(body)
             self._chunks.append(_Chunk(offset, len(body), 0))
         elif opcode == Opcode.MESSAGE_INDEX:
             # 16 bytes each in the file: what a chunk may hold is bounded by the file's own size.

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import zlib
 
 from rl_nodes.core.errors import RecordingError
-from rl_nodes.data.episode_file import LockedFile, Mcap, publish
+from rl_nodes.data.episode_file import LockedFile, open_mcap, publish
 from rl_nodes.data.mcap_format import (
     Channel,
     chunk_records,
@@ -31,6 +31,7 @@ from rl_nodes.data.mcap_format import (
     Schema,
     unpack_chunk,
 )
+from rl_nodes.data.mcap_writer import McapWriter
 from rl_nodes.data.reader import (
     CONTRACT_ATTACHMENT,
     METADATA,
@@ -112,7 +113,7 @@ def _copy(path: Path, final: Path, stream: BinaryIO, size: int) -> Recovery:
     copy = path.with_name(final.name + COPY_SUFFIX)
     file = LockedFile(copy, replace=True)
     try:
-        prefix.copy_to(Mcap(file))
+        prefix.copy_to(open_mcap(file))
         file.sync()
     except (OSError, RecordingError):
         copy.unlink()
@@ -152,7 +153,7 @@ class _Prefix:
         self.good_bytes = 0
         self.reason = ''
 
-    def copy_to(self, mcap: Mcap) -> None:
+    def copy_to(self, mcap: McapWriter) -> None:
         """Write all that can be read, and a summary."""
         for entry in self._entries():
             if isinstance(entry, Schema):
@@ -200,7 +201,7 @@ class _Prefix:
         except RecordingError as error:
             self.reason = str(error)
 
-    def _add_channel(self, mcap: Mcap, channel: Channel) -> None:
+    def _add_channel(self, mcap: McapWriter, channel: Channel) -> None:
         schema = self._schemas.get(channel.schema)
         if schema is None or channel.id in self._channels:
             return

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-
 from rl_nodes.core.errors import CheckpointError, SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+import torch
 
 
 @dataclass(frozen=True, eq=False)

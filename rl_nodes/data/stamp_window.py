@@ -24,7 +24,7 @@ class AssemblerCounters:
     :param emitted: rows given out or ready to be taken.
     :param duplicates: messages that came again.
     :param late: messages for a state that had already been decided.
-    :param gap: steps dropped because the next state never came.
+    :param gap: places where states never came; no step leads into or out of them.
     :param no_command: steps dropped because the executed or the wanted command never came.
     :param no_goal: steps dropped because the goal never came.
     :param reward_missing: steps dropped because the reward never came.
@@ -76,9 +76,9 @@ class StampWindow:
         self._size = size
         self._goals: list[Goal] = []                    # by stamp
         self._wanted: dict[int, list[JointCommand]] = {}
-        self._decided: dict[int, bool] = {}             # past stamps: did a row start there
-        self._newest_decided = -(1 << 63)
+        self._decided: dict[int, bool | None] = {}      # past stamps, see pop
         self._episodes: dict[str, EpisodeId | None] = {}
+        self.newest_decided = -(1 << 63)
         self.order: list[int] = []                      # stamps of the states in the window
         self.entries: dict[int, Entry] = {}
         self.executed: dict[int, JointCommand] = {}
@@ -90,7 +90,7 @@ class StampWindow:
         if stamp in self.entries or stamp in self._decided:
             self._counters.duplicates += 1
             return False
-        if stamp <= self._newest_decided:
+        if stamp <= self.newest_decided:
             self._counters.late += 1
             return False
         self.entries[stamp] = Entry(state, self._parse(state.episode))
@@ -109,7 +109,7 @@ class StampWindow:
         if index and self._goals[index - 1].stamp_ns == goal.stamp_ns:
             self._counters.duplicates += 1
             return False
-        self._counters.late += goal.stamp_ns <= self._newest_decided
+        self._counters.late += goal.stamp_ns <= self.newest_decided
         self._goals.insert(index, goal)
         for stamp, entry in self.entries.items():
             if stamp >= goal.stamp_ns:
@@ -156,14 +156,19 @@ class StampWindow:
         self._bound(self.rewards)
         return True
 
-    def pop(self, emitted: bool) -> None:
-        """Take the oldest state out; ``emitted`` says whether a row started there."""
+    def pop(self, emitted: bool | None) -> None:
+        """
+        Take the oldest state out.
+
+        :param emitted: whether a row starts there; None where none should, as at the end of an
+            episode: messages that still come for it are expected and not counted.
+        """
         stamp = self.order.pop(0)
         entry = self.entries.pop(stamp)
         self._wanted.pop(stamp, None)
         self.executed.pop(stamp, None)
         self.rewards.pop((stamp, entry.state.episode), None)
-        self._newest_decided = stamp
+        self.newest_decided = stamp
         self._decided[stamp] = emitted
         if len(self._decided) > self._size:
             del self._decided[next(iter(self._decided))]
@@ -217,11 +222,12 @@ class StampWindow:
 
     def _past(self, stamp_ns: int) -> bool:
         """Say whether the state of this stamp is decided, and count the message if so."""
-        if stamp_ns > self._newest_decided:
+        if stamp_ns > self.newest_decided:
             return False
-        if self._decided.get(stamp_ns, False):
+        emitted = self._decided.get(stamp_ns, False)
+        if emitted:
             self._counters.duplicates += 1
-        else:
+        elif emitted is not None:
             self._counters.late += 1
         return True
 
@@ -235,7 +241,7 @@ class StampWindow:
     def _forget_past(self, kept: dict[Any, Any]) -> None:
         """Forget messages whose state is decided or never came."""
         for key in list(kept):
-            if (key[0] if isinstance(key, tuple) else key) <= self._newest_decided:
+            if (key[0] if isinstance(key, tuple) else key) <= self.newest_decided:
                 del kept[key]
 
 

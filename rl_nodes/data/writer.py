@@ -17,12 +17,17 @@ import os
 from pathlib import Path
 import threading
 import time
-from typing import NamedTuple
 
-from mcap.exceptions import McapError
 from rl_nodes.core.errors import RecordingError
-from rl_nodes.data.episode_file import create_partial, EpisodeEnd, EpisodeStart, Mcap, publish
+from rl_nodes.data.episode_file import (
+    create_partial,
+    EpisodeEnd,
+    EpisodeStart,
+    open_mcap,
+    publish,
+)
 from rl_nodes.data.mcap_format import MAX_MESSAGE_BYTES
+from rl_nodes.data.mcap_writer import McapWriter
 from rl_nodes.data.reader import CONTRACT_ATTACHMENT, METADATA, PARTIAL_SUFFIX, START_METADATA
 from rl_nodes.data.schemas import message_schema, MessageSchema
 
@@ -43,12 +48,7 @@ class _Channel:
         self.id = 0                 # given by the thread with the first message
 
 
-class _Queued(NamedTuple):
-    channel: _Channel
-    sequence: int
-    log_time_ns: int
-    publish_time_ns: int
-    data: bytes
+_Queued = tuple[_Channel, int, int, int, bytes]     # sequence, log and publish time [ns], data
 
 
 class EpisodeWriter:
@@ -138,7 +138,7 @@ class EpisodeWriter:
                 self.dropped += 1
                 return False
             self._queued_bytes += size
-            self._queue.append(_Queued(channel, sequence, log_time_ns, publish_time_ns, data))
+            self._queue.append((channel, sequence, log_time_ns, publish_time_ns, data))
         return True
 
     def finish(self, end: EpisodeEnd) -> None:
@@ -168,7 +168,7 @@ class EpisodeWriter:
                 self._file.path.unlink()
             else:
                 self._complete(mcap, self._end)
-        except (OSError, McapError) as error:
+        except OSError as error:
             self._fail(str(error))
         except Exception as error:  # a thread must not die silently; the traceback is logged
             _LOG.exception('recording of %s failed', self._file.path)
@@ -177,14 +177,14 @@ class EpisodeWriter:
             self._file.close()
             self._closed.set()
 
-    def _begin(self) -> Mcap:
-        mcap = Mcap(self._file)
+    def _begin(self) -> McapWriter:
+        mcap = open_mcap(self._file)
         mcap.add_metadata(START_METADATA, self._start.metadata())
         mcap.add_attachment(CONTRACT_ATTACHMENT, self._start.contract.to_json().encode())
         mcap.flush()
         return mcap
 
-    def _record(self, mcap: Mcap) -> None:
+    def _record(self, mcap: McapWriter) -> None:
         """Write what comes until the end is asked for and the queue is empty."""
         synced = time.monotonic()
         while True:
@@ -201,7 +201,7 @@ class EpisodeWriter:
                 self._require_space()
                 synced = time.monotonic()
 
-    def _drain(self, mcap: Mcap, until: float) -> bool:
+    def _drain(self, mcap: McapWriter, until: float) -> bool:
         """Write queued messages; False where time was up before the queue was empty."""
         queue = self._queue
         while queue:
@@ -220,7 +220,7 @@ class EpisodeWriter:
                 return not queue
         return True
 
-    def _complete(self, mcap: Mcap, end: EpisodeEnd) -> None:
+    def _complete(self, mcap: McapWriter, end: EpisodeEnd) -> None:
         mcap.add_metadata(METADATA, {
             **self._start.metadata(), **end.metadata(),
             'messages': str(self.written), 'dropped': str(self.dropped)})

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.inference import graph_check
@@ -272,8 +271,9 @@ def _read_bounded(path: Path, limit: int, what: str) -> bytes:
         with path.open('rb') as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise BundleError(f'{path}: {what} cannot be read: {error.strerror or error}; a policy is '
-                          f'<name>.onnx with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}') from None
+        raise BundleError(
+            f'{path}: {what} cannot be read: {error.strerror or error}; a policy is <name>.onnx '
+            f'with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}') from None
     if len(content) > limit:
         raise BundleError(f'{path}: {what} has more than {limit} bytes, the most that is '
                           'accepted; export a smaller network')

@@ -20,14 +20,13 @@ import warnings
 import msgspec
 import numpy as np
 import onnx
-import torch
-from torch import nn
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, SpecError
 from rl_nodes.inference import graph_edit
 from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
 from rl_nodes.inference.runtime import OnnxSession
+import torch
+from torch import nn
 
 OPSET = 20
 # Greatest difference between torch and ONNX Runtime, both in float32: relative, and absolute as a
@@ -206,23 +205,26 @@ def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.M
     if found != list(outputs):
         raise BundleError(f'the exported graph has outputs {found}, expected {list(outputs)}; '
                           'forward() must not return one tensor twice')
-    graph_edit.fuse_clamps(model)
+    graph_edit.fold(model, _state(module))
     graph_edit.strip(model)
     return model
 
 
 def _refreshed(template: onnx.ModelProto, module: nn.Module, metadata: Mapping[str, str]) -> bytes:
     """Return the template's bytes with the module's present values."""
-    # Names of tied tensors and of buffers outside the state_dict count too.
-    state = {name: tensor.detach().cpu().numpy() for name, tensor in [
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False)]}
-    misfits = graph_edit.refresh(template, state)
+    misfits = graph_edit.refresh(template, _state(module))
     if misfits:
         raise BundleError(f'type or shape changed: {", ".join(misfits)}; export anew')
     graph_edit.set_metadata(template, metadata)
     onnx_bytes: bytes = template.SerializeToString()
     return onnx_bytes
+
+
+def _state(module: nn.Module) -> dict[str, np.ndarray]:
+    """Return every parameter and buffer, tied ones and those outside the state_dict too."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False)]}
 
 
 def _session_answers(onnx_bytes: bytes, contract: Contract,
@@ -247,8 +249,9 @@ def _completed(manifest: Manifest, onnx_bytes: bytes,
 
 
 def _require_finite(module: nn.Module, name: str) -> None:
+    # With numpy: torch would wake all its threads for each small tensor.
     bad = [key for key, tensor in module.state_dict().items()
-           if isinstance(tensor, torch.Tensor) and not torch.isfinite(tensor).all()]
+           if isinstance(tensor, torch.Tensor) and not np.isfinite(tensor.cpu().numpy()).all()]
     if bad:
         raise BundleError(f'{name}: not finite: {", ".join(bad[:4])}; the training has diverged, '
                           'go back to an earlier checkpoint')

@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import numpy as np
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.core.specs import ArraySpec
@@ -61,7 +60,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
 
 def _parse(onnx_bytes: bytes) -> Any:
     # Imported late: 60 to 100 ms that a node without a policy need not spend.
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no stubs
     import onnx
     try:
         return onnx.ModelProto.FromString(onnx_bytes)
@@ -195,8 +194,8 @@ def _check_sizes(model: Any) -> None:
     for node in graph.node:
         for name in filter(None, node.output):
             if name not in elements:
-                raise BundleError(f'the size of {name!r}, a result of {node.op_type}, is not known '
-                                  'before running; export with fixed shapes')
+                raise BundleError(f'the size of {name!r}, a result of {node.op_type}, is not '
+                                  'known before running; export with fixed shapes')
     total = sum(elements.values())
     if total > MAX_ELEMENTS:
         raise BundleError(f'one run would fill {total} elements, at most {MAX_ELEMENTS} are '

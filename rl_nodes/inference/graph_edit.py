@@ -1,25 +1,53 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Edit an exported ONNX graph: replace weights, fuse clamps, drop what is not needed to run it.
+Edit an exported ONNX graph: replace weights and metadata, drop what is not needed to run it.
 
-The generic optimisers are not used. They fold parameters and normaliser statistics into new
-constants, which a later refresh could not find, and they drop an added epsilon such as 1e-8 as if
-it were zero, after which a constant observation element divides zero by zero. ONNX Runtime folds
-constants by itself when it loads the model.
+The exporter's whole optimiser is not used. It folds parameters and normaliser statistics into new
+constants, which a later refresh could not find, and it drops an added epsilon such as 1e-8 as if
+it were zero, after which a constant observation element divides zero by zero. Only its constant
+folding is, with the statistics out of its reach; ONNX Runtime folds the rest when it loads the
+model.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+import copy
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnxscript import optimizer
+
+
+def fold(model: onnx.ModelProto, state: Collection[str]) -> None:
+    """
+    Fold what is constant, in place, and turn sequences (from ``chunk``, ``split``) into tensors.
+
+    :param state: initialisers that may change and are left alone.
+    """
+    changing = _taken(model.graph.initializer, state)
+    # To the folder an input is something that it cannot know.
+    model.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in changing)
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+    _taken(model.graph.input, {tensor.name for tensor in changing})
+    model.graph.initializer.extend(changing)
+
+
+def _taken(entries: Any, names: Collection[str]) -> list[Any]:
+    """Remove the entries with these names from a repeated field and return them."""
+    taken = [copy.deepcopy(entry) for entry in entries if entry.name in names]
+    kept = [copy.deepcopy(entry) for entry in entries if entry.name not in names]
+    del entries[:]
+    entries.extend(kept)
+    return taken
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Remove doc strings, exporter notes (they hold source paths) and inferred shapes, in place."""
+    """Remove doc strings, exporter notes (they hold source paths) and inferred shapes."""
     graph = model.graph
     model.ClearField('doc_string')
     model.ClearField('metadata_props')
@@ -51,71 +79,5 @@ def refresh(model: onnx.ModelProto, state: Mapping[str, np.ndarray]) -> list[str
                 helper.tensor_dtype_to_np_dtype(tensor.data_type) != value.dtype:
             misfits.append(tensor.name)
             continue
-        fresh = numpy_helper.from_array(value, tensor.name)
-        tensor.CopyFrom(fresh)
+        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     return misfits
-
-
-def fuse_clamps(model: onnx.ModelProto) -> None:
-    """
-    Turn every Min(Max(x, low), high) with scalar constants into Clip(x, low, high), in place.
-
-    torch's clamp is exported in the long form, which costs 0.8 µs per clamp and call.
-    """
-    graph = model.graph
-    producers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
-    uses.update(value.name for value in graph.output)
-    types = {value.name: value.type.tensor_type.elem_type
-             for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    for node in graph.node:
-        outer = _with_constant(node, 'Min', producers)
-        inner = None if outer is None or uses[outer[0]] != 1 else _with_constant(
-            producers.get(outer[0]), 'Max', producers)
-        if outer is None or inner is None or types.get(outer[0]) != onnx.TensorProto.FLOAT:
-            continue
-        bounds = []
-        for suffix, value in (('low', inner[1]), ('high', outer[1])):
-            name = f'{node.output[0]}.{suffix}'
-            graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-            bounds.append(name)
-        node.op_type = 'Clip'
-        node.input[:] = [inner[0], *bounds]
-    _drop_unused(graph)
-
-
-def _with_constant(node: onnx.NodeProto | None, op_type: str,
-                   producers: Mapping[str, onnx.NodeProto]) -> tuple[str, Any] | None:
-    """Return (other input's name, constant) of a two-input ``op_type`` with a scalar constant."""
-    if node is None or node.op_type != op_type or len(node.input) != 2:
-        return None
-    constant = _constant(node.input[1], producers)
-    return None if constant is None else (node.input[0], constant)
-
-
-def _constant(name: str, producers: Mapping[str, onnx.NodeProto]) -> Any:
-    """Return the finite scalar behind ``name``, through casts; None where there is none."""
-    node = producers.get(name)
-    while node is not None and node.op_type in ('Cast', 'CastLike'):
-        node = producers.get(node.input[0])
-    if node is None or node.op_type != 'Constant' or len(node.attribute) != 1:
-        return None
-    value = helper.get_attribute_value(node.attribute[0])
-    array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) \
-        else np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
-        return None
-    return array.item()
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    needed = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    kept.reverse()
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del graph.node[:]
-    graph.node.extend(nodes)

@@ -157,13 +157,13 @@ def batch_to_msg(batch: TransitionBatch) -> Float32MultiArray:
     return msg
 
 
-def msg_to_batch(msg: Float32MultiArray) -> TransitionBatch:
-    """Return the batch in a message; SpecError for another layout."""
+def msg_to_batch(msg: Float32MultiArray, expected: experience.Columns) -> TransitionBatch:
+    """Return the batch in a message; SpecError for another layout than the expected columns."""
     dims = msg.layout.dim
     if len(dims) != 2:
         raise SpecError(f'experience has {len(dims)} dimensions, expected rows and columns')
     return experience.decode(dims[0].label, dims[0].size, dims[1].label,
-                             np.frombuffer(msg.data, np.float32))
+                             np.frombuffer(msg.data, np.float32), expected)
 
 
 def bundle_to_msg(bundle: PolicyBundle) -> UInt8MultiArray:

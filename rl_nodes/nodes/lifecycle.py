@@ -19,7 +19,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -30,6 +29,7 @@ from rl_nodes.core.errors import RlNodesError
 from rl_nodes.core.locks import RunLock
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.parameters import declare, NodeParameters
+from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
 
 P = TypeVar('P', bound=NodeParameters)
@@ -263,7 +263,7 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: stopping.append(received))
-    node = lock = executor = None
+    node = lock = spinner = None
     code = 0
     try:
         domain = ros_environment.check(os.environ)
@@ -271,12 +271,11 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = node_type(name)
         lock = RunLock(node.get_name(), domain, node.get_namespace(), f'node {name}').acquire()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
         if node.parameters.autostart:
             _autostart(node)
+        spinner = NodeSpinner(node)
         while not stopping and node.exit_code is None:
-            executor.spin_once(timeout_sec=WAKE_S)
+            spinner.once(WAKE_S)
         code = node.exit_code or 0
     except RlNodesError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -289,8 +288,8 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
             signal.signal(number, signal.SIG_IGN)
         if node is not None:
             code = _end(node) or code
-            if executor is not None:
-                executor.shutdown()
+            if spinner is not None:
+                spinner.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()
         if lock is not None:

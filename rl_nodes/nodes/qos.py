@@ -19,6 +19,9 @@ def _profile(depth: int, latched: bool = False) -> QoSProfile:
 
 SENSOR = _profile(10)          # joint_states and rewards to nodes that act on the newest
 COMMAND = _profile(1)          # commands: only the newest counts
+# What the monitor lets through, also for a reward computer that is matched late: in lockstep a
+# step whose command it never saw would stall the robot. The robot itself subscribes with COMMAND.
+EXECUTED = _profile(10, latched=True)
 RECORD = _profile(2000)        # the recorder's subscriptions: 2 s at 1 kHz
 BATCH = _profile(500)          # experience: no batch may be lost while a learner updates
 LATCHED = _profile(1, latched=True)   # state, policy updates: whoever joins late gets the newest

@@ -10,7 +10,7 @@ without a command counts as holding still.
 Parameters: robot, task, stepping, autostart.
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
-  joint_command (sensor_msgs/JointState, SENSOR).
+  joint_command (sensor_msgs/JointState, EXECUTED).
 Publishes:
   reward (sensor_msgs/JointState, SENSOR): names total, every term, terminated, truncated, success;
   frame_id = episode id;
@@ -51,7 +51,7 @@ class RewardComputer(TaskNode[NodeParameters]):
         self._rewarded, self._assumed, self._refused = 0, 0, 0
         self._rewards = self.publish_on(JointState, 'reward', qos.SENSOR)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
-        self.subscribe(JointState, 'joint_command', self._on_command, qos.SENSOR)
+        self.subscribe(JointState, 'joint_command', self._on_command, qos.EXECUTED)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
 
     def _on_goal(self, msg: PoseStamped) -> None:

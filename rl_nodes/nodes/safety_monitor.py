@@ -11,7 +11,7 @@ Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command (sensor_msgs/JointState, COMMAND): what the policy wants.
 Publishes:
-  joint_command (sensor_msgs/JointState, COMMAND): what the robot gets, same stamp as its cause;
+  joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
   check, reason and counts, on every change and at 1 Hz;
   /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
@@ -69,7 +69,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._waiting: tuple[tuple[str, ...], JointCommand] | None = None
         self._shown: tuple[Mode, str] | None = None
         self._bad_states = 0
-        self._commands = self.publish_on(JointState, 'joint_command', qos.COMMAND)
+        self._commands = self.publish_on(JointState, 'joint_command', qos.EXECUTED)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
         self.subscribe(JointState, 'policy/joint_command', self._on_command, qos.COMMAND)
         self.serve(Trigger, 'stop', self._on_stop, always=True)
@@ -153,7 +153,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         shown = (self._supervisor.mode, self._supervisor.check)
         if shown == self._shown:
             return
-        if shown[0] == Mode.STOPPED and self._shown is not None:
+        if shown[0] == Mode.STOPPED and shown[1] not in ('boot', 'inactive'):
             self.get_logger().error(f'STOPPED by {shown[1]}: {self._supervisor.reason}')
         self._shown = shown
         self.publish_health()

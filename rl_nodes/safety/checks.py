@@ -98,7 +98,7 @@ class VelocityCheck:
         step = command - origin
         if (np.abs(step) <= self._limit * (1 + RELATIVE_TOLERANCE)).all():
             return None
-        worst = int(np.argmax(np.abs(step) / self._limit))
+        worst = int(np.argmax(np.abs(step) - self._limit))
         allowed = origin + np.clip(step, -self._limit, self._limit)
         return Finding(Level.CLAMP, f'{self._names[worst]} asks for a step of {step[worst]:.3g}, '
                        f'the limit is {self._limit[worst]:.3g}', allowed)
@@ -154,7 +154,7 @@ class EffortCheck:
         """See the class."""
         if (np.abs(command) <= self._limit * (1 + RELATIVE_TOLERANCE)).all():
             return None
-        worst = int(np.argmax(np.abs(command) / self._limit))
+        worst = int(np.argmax(np.abs(command) - self._limit))
         return Finding(Level.CLAMP, f'{self._names[worst]} asks for {command[worst]:.3g}, the '
                        f'limit is {self._limit[worst]:.3g}', np.clip(command, -self._limit,
                                                                      self._limit))

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-
 from rl_nodes.core.errors import CheckpointError
+import torch
 
 FORMAT_VERSION = 1
 _log = logging.getLogger(__name__)

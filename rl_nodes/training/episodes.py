@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-
 from rl_nodes.core.types import TransitionBatch
 
 WINDOW = 50         # episodes that the running figures cover

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import gymnasium
 import msgspec
 import numpy as np
-
 from rl_nodes.core.errors import TrainingError
 
 EVALUATION_SEED = 1_000_000  # scheduled evaluations: the same episodes each time

@@ -5,7 +5,6 @@
 from typing import Annotated, Literal
 
 import msgspec
-
 from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.core import config, resources

@@ -1,6 +1,6 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where transitions come from: the protocol that the training loop sees, and its Gymnasium form."""
+"""Where transitions come from: what the training loop sees of it, and its Gymnasium form."""
 
 from collections.abc import Callable
 import importlib
@@ -10,7 +10,6 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import numpy as np
-
 from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError

@@ -13,9 +13,10 @@ HEADER = ('Copyright 2026 rl_nodes contributors', 'SPDX-License-Identifier: Apac
 
 
 def sources():
-    yield ROOT / 'setup.py'
+    found = [ROOT / 'setup.py']
     for folder in FOLDERS:
-        yield from sorted(path for path in (ROOT / folder).rglob('*') if path.suffix in COMMENTS)
+        found += sorted(path for path in (ROOT / folder).rglob('*') if path.suffix in COMMENTS)
+    return found
 
 
 @pytest.mark.parametrize('path', sources(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -26,6 +26,7 @@ def manifest():
 def setup_arguments():
     """Return what setup.py hands to setuptools, by running it with a stand-in."""
     import os
+
     import setuptools
 
     found = {}
@@ -105,3 +106,8 @@ def test_every_graph_has_a_launch_file():
 def test_tested_torch_is_the_one_that_make_installs():
     pinned = re.search(r'^torch==(.+)$', (ROOT / 'constraints.txt').read_text(), re.M).group(1)
     assert f'torch=={pinned}' in (ROOT / 'Makefile').read_text()
+
+
+def test_colcon_knows_to_run_pytest(setup_arguments):
+    # Without this "colcon test" looks for unittest cases, finds none and is content.
+    assert 'pytest' in setup_arguments['extras_require']['test']

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 import pytest
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.inference.bundle import (
@@ -26,7 +25,7 @@ from rl_nodes.inference.bundle import (
     PolicyBundle,
 )
 
-O = 5
+OBS = 5
 MUTANTS = 2000
 Craft = Callable[..., PolicyBundle]
 Seal = Callable[[bytes, Manifest], PolicyBundle]
@@ -126,7 +125,8 @@ def test_failed_write_keeps_the_old_policy(bundle: PolicyBundle, deterministic: 
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
         'try:\n    bundle.save(sys.argv[2])\n'
-        'except BundleError as error:\n    sys.exit(7 if "cannot be written" in str(error) else 1)')
+        'except BundleError as error:\n'
+        '    sys.exit(7 if "cannot be written" in str(error) else 1)')
     big = bundle.save(tmp_path / 'big.onnx')
     done = subprocess.run([sys.executable, '-c', code, str(big), str(path)], check=False)
     assert done.returncode == 7
@@ -182,7 +182,7 @@ def rename_output(model: onnx.ModelProto) -> None:
 
 
 def wider_input(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = O + 1
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = OBS + 1
 
 
 def free_batch(model: onnx.ModelProto) -> None:
@@ -194,7 +194,7 @@ def double_output(model: onnx.ModelProto) -> None:
 
 
 def second_input(model: onnx.ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info('weight', TensorProto.FLOAT, [O, 2]))
+    model.graph.input.append(helper.make_tensor_value_info('weight', TensorProto.FLOAT, [OBS, 2]))
 
 
 def external_data(model: onnx.ModelProto) -> None:
@@ -228,7 +228,7 @@ def endless_loop(model: onnx.ModelProto) -> None:
 
 def branch(model: onnx.ModelProto) -> None:
     side = helper.make_graph([helper.make_node('Identity', ['observation'], ['same'])], 'side', [],
-                             [helper.make_tensor_value_info('same', TensorProto.FLOAT, [1, O])])
+                             [helper.make_tensor_value_info('same', TensorProto.FLOAT, [1, OBS])])
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), 'yes'))
     insert(model, helper.make_node('If', ['yes'], ['x'], then_branch=side, else_branch=side))
 
@@ -259,7 +259,7 @@ def memory_bomb(model: onnx.ModelProto) -> None:
 
 
 def expand_bomb(model: onnx.ModelProto) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, O]), 'n'))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, OBS]), 'n'))
     insert(model, helper.make_node('Expand', ['observation', 'n'], ['x']),
            helper.make_node('Tile', ['x', 'twos'], ['y']))
     model.graph.initializer.append(numpy_helper.from_array(np.array([2**10, 1]), 'twos'))
@@ -328,7 +328,7 @@ def test_crafted_graph_unchanged_is_accepted(contract: Contract, craft: Craft) -
 def test_hard_link_to_external_data(contract: Contract, craft: Craft, tmp_path: Path) -> None:
     # ONNX Runtime follows hard links, so the refusal must not depend on where the data lies.
     secret = tmp_path / 'secret'
-    secret.write_bytes(np.ones((O, 2), np.float32).tobytes())
+    secret.write_bytes(np.ones((OBS, 2), np.float32).tobytes())
     bad = craft(contract, external_data)
     (tmp_path / 'p.onnx').write_bytes(bad.onnx)
     (tmp_path / 'p.manifest.json').write_text(bad.manifest_json())

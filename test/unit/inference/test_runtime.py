@@ -12,23 +12,22 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 import pytest
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, SpecError
 from rl_nodes.inference.bundle import GoldenVector, Manifest, PolicyBundle
 from rl_nodes.inference.runtime import OnnxSession, PolicyRuntime
 
-O, A = 5, 2
+OBS, ACT = 5, 2
 Craft = Callable[..., PolicyBundle]
 Seal = Callable[[bytes, Manifest], PolicyBundle]
 
 
 def observations(n: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((n, O)).astype(np.float32)
+    return np.random.default_rng(0).standard_normal((n, OBS)).astype(np.float32)
 
 
 def test_act_equals_the_matrix_product(contract: Contract, craft: Craft) -> None:
-    weight = np.arange(O * A, dtype=np.float32).reshape(O, A)
+    weight = np.arange(OBS * ACT, dtype=np.float32).reshape(OBS, ACT)
     runtime = PolicyRuntime(craft(contract, weight=weight))
     for observation in observations(50):
         np.testing.assert_allclose(runtime.act(observation), observation @ weight, atol=1e-5)
@@ -47,7 +46,7 @@ def test_buffer_is_reused_and_read_only(bundle: PolicyBundle) -> None:
     first, second = observations(2)
     action = runtime.act(first)
     before = action.copy()
-    assert action.shape == (A,) and action.dtype == np.float32 and not action.flags.writeable
+    assert action.shape == (ACT,) and action.dtype == np.float32 and not action.flags.writeable
     with pytest.raises(ValueError, match='read-only'):
         action[0] = 0.0
     assert np.shares_memory(action, runtime.act(second))
@@ -65,7 +64,7 @@ def test_caller_may_change_its_observation_afterwards(bundle: PolicyBundle) -> N
 
 def test_strided_and_read_only_observation(bundle: PolicyBundle) -> None:
     runtime = PolicyRuntime(bundle)
-    table = np.zeros((O, 3), np.float32)
+    table = np.zeros((OBS, 3), np.float32)
     table[:, 1] = observations(1)[0]
     column = table[:, 1]
     column.flags.writeable = False
@@ -73,9 +72,9 @@ def test_strided_and_read_only_observation(bundle: PolicyBundle) -> None:
 
 
 @pytest.mark.parametrize(('observation', 'reason'), [
-    (np.zeros(O + 1, np.float32), r'got float32\[6\], expected float32\[5\]'),
-    (np.zeros((1, O), np.float32), r'got float32\[1, 5\]'),
-    (np.zeros(O, np.float64), r'got float64\[5\]'),
+    (np.zeros(OBS + 1, np.float32), r'got float32\[6\], expected float32\[5\]'),
+    (np.zeros((1, OBS), np.float32), r'got float32\[1, 5\]'),
+    (np.zeros(OBS, np.float64), r'got float64\[5\]'),
     (np.array([0, np.nan, 0, 0, 0], np.float32), 'not finite: o1 = nan'),
     (np.array([0, 0, 0, 0, np.inf], np.float32), 'not finite: o4 = inf'),
     (np.array([-np.inf, 0, 0, 0, np.inf], np.float32), 'not finite: o0 = -inf, o4 = inf'),
@@ -93,20 +92,20 @@ def test_huge_finite_observation_passes_the_input_check(bundle: PolicyBundle) ->
     # Its square overflows; only the long check can tell that it is finite.
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        action = PolicyRuntime(bundle).act(np.full(O, 3e38, np.float32))
+        action = PolicyRuntime(bundle).act(np.full(OBS, 3e38, np.float32))
     assert np.isfinite(action).all()
 
 
 def test_output_that_is_not_finite(contract: Contract, craft: Craft) -> None:
-    runtime = PolicyRuntime(craft(contract, weight=np.full((O, A), 1e38, np.float32) / O))
+    runtime = PolicyRuntime(craft(contract, weight=np.full((OBS, ACT), 1e38, np.float32) / OBS))
     with pytest.raises(SpecError, match='action: not finite: shoulder = inf, elbow = inf'):
-        runtime.act(np.full(O, 1e3, np.float32))
-    assert np.isfinite(runtime.act(np.ones(O, np.float32))).all()
+        runtime.act(np.full(OBS, 1e3, np.float32))
+    assert np.isfinite(runtime.act(np.ones(OBS, np.float32))).all()
 
 
 def test_nan_weights_do_not_load(contract: Contract, craft: Craft, seal: Seal) -> None:
     def poison(model: onnx.ModelProto) -> None:
-        weight = np.full((O, A), np.nan, np.float32)
+        weight = np.full((OBS, ACT), np.nan, np.float32)
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, 'weight'))
 
     with pytest.raises(BundleError, match='golden vector 0: action: not finite'):

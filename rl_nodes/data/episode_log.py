@@ -1,0 +1,200 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which serialized message belongs in which episode's file, in whatever order they arrive.
+
+A state names its episode; everything else is placed by its stamp. An episode's file stays open
+for a few states after the next one has begun, because its last reward may come after that.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+import logging
+from pathlib import Path
+
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.types import EpisodeId, Outcome
+from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
+from rl_nodes.data.writer import EpisodeWriter
+
+_LOG = logging.getLogger(__name__)
+
+LINGER_STATES = 3   # states of the next episode after which the last one's file is completed
+WAITING = 64        # messages kept whose state has not come yet
+
+
+@dataclass
+class _Recording:
+    """One episode: its writer, None where it is not recorded, and what its end will say."""
+
+    id: EpisodeId
+    writer: EpisodeWriter | None
+    reason: str = 'reset'
+    success: bool = False
+    steps: int = 0
+    total: float = 0.0
+    discounted: float = 0.0
+    policies: dict[str, None] = field(default_factory=dict)
+
+
+class EpisodeLog:
+    """
+    Records episodes, one file each.
+
+    :param directory: where the files go.
+    :param contract: of the robot and task.
+    :param topics: type name by topic, as in ``{'joint_states': 'sensor_msgs/msg/JointState'}``.
+    :param every: record every n-th episode; 0 records none.
+    :param seed: of the run, for the files' provenance.
+    :param notes: whatever else belongs to every episode.
+    :param discount: of the discounted return in the metadata.
+    :param clock: system time [ns] for the files' log times.
+    """
+
+    def __init__(self, directory: Path, contract: Contract, topics: Mapping[str, str], *,
+                 every: int, seed: int, notes: Mapping[str, str], discount: float,
+                 clock: Callable[[], int]) -> None:
+        self._directory = directory
+        self._contract = contract
+        self._topics = topics
+        self._every = every
+        self._seed = seed
+        self._notes = notes
+        self._discount = discount
+        self._clock = clock
+        self._current: _Recording | None = None
+        self._last: _Recording | None = None
+        self._states = 0
+        self._newest_ns = -1
+        self._waiting: list[tuple[str, int, bytes]] = []
+        self._closing: list[_Recording] = []
+        self.files, self.dropped, self.misplaced = 0, 0, 0
+        self.error = ''
+
+    def add_state(self, topic: str, stamp_ns: int, episode: str, data: bytes) -> None:
+        """Add a serialized state, which opens a file if its episode is new."""
+        if self._current is None or str(self._current.id) != episode:
+            begun = EpisodeId.parse(episode)
+            if self._current is not None and begun.start_ns < self._current.id.start_ns:
+                self._place(topic, stamp_ns, data)
+                return
+            self._begin(begun)
+        self._states += 1
+        self._newest_ns = max(self._newest_ns, stamp_ns)
+        self._place(topic, stamp_ns, data)
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            self.add(*message)
+        if self._last is not None and self._states > LINGER_STATES:
+            self._complete(self._last)
+            self._last = None
+
+    def add(self, topic: str, stamp_ns: int, data: bytes) -> None:
+        """Add a serialized message that belongs to the state with its stamp."""
+        if stamp_ns > self._newest_ns:
+            self._waiting.append((topic, stamp_ns, data))
+            if len(self._waiting) > WAITING:
+                self._waiting.pop(0)
+                self.misplaced += 1
+        else:
+            self._place(topic, stamp_ns, data)
+
+    def add_now(self, topic: str, data: bytes) -> None:
+        """Add a message that belongs to no state, as a safety state; it goes where we are."""
+        if self._current is not None:
+            self._write(self._current, topic, data)
+
+    def note_reward(self, episode: str, stamp_ns: int, outcome: Outcome) -> None:
+        """Take note of what an episode earned and how it ended."""
+        for recording in (self._current, self._last):
+            if recording is not None and str(recording.id) == episode:
+                if stamp_ns > recording.id.start_ns:
+                    recording.total += outcome.total
+                    recording.discounted += outcome.total * self._discount ** recording.steps
+                    recording.steps += 1
+                recording.success = outcome.success
+                if outcome.terminated or outcome.truncated:
+                    recording.reason = 'terminated' if outcome.terminated else 'truncated'
+
+    def note_policy(self, stamp_ns: int, source: str) -> None:
+        """Take note of who commanded."""
+        recording = self._at(stamp_ns)
+        if recording is not None:
+            recording.policies[source] = None
+
+    def close(self, timeout_s: float) -> None:
+        """Complete every file; called once, when nothing more will come."""
+        for recording in (self._last, self._current):
+            if recording is not None:
+                if recording is self._current and recording.reason == 'reset':
+                    recording.reason = 'shutdown'
+                self._complete(recording)
+        self._last = self._current = None
+        for recording in self._closing:
+            if recording.writer is not None and not recording.writer.wait(timeout_s):
+                _LOG.error('%s is not completed yet; it will be recovered at the next start',
+                           recording.writer.partial)
+        self._reap()
+
+    def _begin(self, episode: EpisodeId) -> None:
+        if self._last is not None:
+            self._complete(self._last)
+        self._last, self._states = self._current, 0
+        self._current = _Recording(episode, self._open(episode))
+        self._reap()
+
+    def _open(self, episode: EpisodeId) -> EpisodeWriter | None:
+        if not self._every or (episode.number - 1) % self._every:
+            return None
+        try:
+            writer = EpisodeWriter(self._directory, EpisodeStart(
+                self._contract, str(episode), self._seed, notes=self._notes))
+            for topic, type_name in self._topics.items():
+                writer.add_channel(topic, type_name)
+        except RecordingError as error:
+            self._report(str(error))
+            return None
+        return writer
+
+    def _at(self, stamp_ns: int) -> _Recording | None:
+        if self._current is not None and stamp_ns >= self._current.id.start_ns:
+            return self._current
+        return self._last
+
+    def _place(self, topic: str, stamp_ns: int, data: bytes) -> None:
+        recording = self._at(stamp_ns)
+        if recording is None:
+            self.misplaced += 1
+        else:
+            self._write(recording, topic, data)
+
+    def _write(self, recording: _Recording, topic: str, data: bytes) -> None:
+        if recording.writer is not None:
+            now_ns = self._clock()
+            recording.writer.write(topic, data, now_ns, now_ns)
+
+    def _complete(self, recording: _Recording) -> None:
+        if recording.writer is None:
+            return
+        recording.writer.finish(EpisodeEnd(
+            recording.reason, recording.success, recording.steps, recording.total,
+            recording.discounted, self._discount, tuple(recording.policies)))
+        self._closing.append(recording)
+
+    def _reap(self) -> None:
+        """Look at which writers are done, and with what."""
+        for recording in list(self._closing):
+            writer = recording.writer
+            if writer is not None and writer.closed:
+                self._closing.remove(recording)
+                self.dropped += writer.dropped
+                if writer.error:
+                    self._report(writer.error)
+                else:
+                    self.files += 1
+
+    def _report(self, error: str) -> None:
+        if error != self.error:
+            _LOG.error('%s', error)
+        self.error = error

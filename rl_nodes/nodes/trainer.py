@@ -1,0 +1,226 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Trainer: learns from the experience that the graph sends, while the robot goes on.
+
+Learning runs in a thread of its own at low priority; this node only queues what arrives and hands
+out policies. When it dies, control goes on with the last policy. It ends with exit status 0 once
+the target or a limit is reached.
+
+Parameters: robot, task, stepping, autostart, algorithm, run_directory, seed, time_budget_s,
+target_success, resume, simulator (see below).
+Subscribes:
+  experience (std_msgs/Float32MultiArray, BATCH): transitions by labelled columns.
+Publishes:
+  policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle, as often as the staleness
+  bound asks for;
+  trainer/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+"""
+
+from collections.abc import Callable, Sequence
+import os
+from pathlib import Path
+from queue import Empty, SimpleQueue
+import sys
+import threading
+import traceback
+from typing import Annotated, Any
+
+from msgspec import Meta
+from std_msgs.msg import Float32MultiArray, UInt8MultiArray
+import torch
+
+from rl_nodes.core.errors import RlNodesError, SpecError
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.experience import layout_columns
+from rl_nodes.envs.sim_env import SimEnv
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.training.evaluation import evaluate, Evaluation
+from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.progress import Progress
+from rl_nodes.training.session import Limits, Target
+from rl_nodes.training.settings import load_settings
+
+
+class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Parameters of the trainer.
+
+    :param algorithm: name in config/train or path to a YAML file
+    :param run_directory: policy, checkpoints, metrics and report are written here
+    :param seed: of every random draw of the learner
+    :param time_budget_s: training ends after this wall time at the latest; 0 for no limit
+    :param target_success: success rate, judged on fresh episodes, that ends training; 0 for none
+    :param resume: run directory to go on from; must be run_directory
+    :param simulator: backend in which exported policies are judged; empty to judge none
+    """
+
+    algorithm: str = 'sac'
+    run_directory: str = 'runs/latest'
+    seed: Annotated[int, Meta(ge=0)] = 0
+    time_budget_s: Annotated[float, Meta(ge=0)] = 300.0
+    target_success: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    resume: str = ''
+    simulator: str = 'pybullet'
+
+
+class GraphSource:
+    """
+    Experience from the ROS graph: filled by the executor's thread, emptied by the learner's.
+
+    :param publish: hands a bundle to the graph.
+    """
+
+    wants_policies = True
+
+    def __init__(self, publish: Callable[[PolicyBundle], None]) -> None:
+        self._publish = publish
+        self._batches: SimpleQueue[TransitionBatch] = SimpleQueue()
+        self._updates: dict[int, int] = {}
+        self._in_use = 0
+
+    def add(self, batch: TransitionBatch) -> None:
+        """Queue what has arrived."""
+        self._batches.put(batch)
+
+    def collect(self) -> TransitionBatch | None:
+        """Return what has arrived since the last call, or None."""
+        batches = []
+        try:
+            while True:
+                batches.append(self._batches.get_nowait())
+        except Empty:
+            pass
+        if not batches:
+            return None
+        batch = TransitionBatch.concatenate(batches)
+        newest = int(batch.policy_version.max())
+        if newest in self._updates:
+            self._in_use = self._updates[newest]
+            self._updates = {version: updates for version, updates in self._updates.items()
+                             if version >= newest}
+        return batch
+
+    def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
+        """Hand out a newer policy."""
+        if not self._updates:
+            self._in_use = updates  # nothing has acted yet, so nothing is stale
+        self._updates[version] = updates
+        self._publish(bundle)
+
+    def policy_updates_in_use(self) -> int:
+        """Return the gradient steps behind the newest policy that has been seen acting."""
+        return self._in_use
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class Trainer(TaskNode[TrainerParameters]):
+    """See the module's text."""
+
+    parameters_type = TrainerParameters
+    status_topic = 'trainer/status'
+
+    def configure(self) -> None:
+        """Check settings, then build the entities; learning starts when activated."""
+        super().configure()
+        parameters = self.parameters
+        target = Target('success_rate', parameters.target_success) \
+            if parameters.target_success and parameters.simulator else None
+        self._experiment = Experiment(
+            name=f'{self.task.name}_{self.task.robot.name}',
+            folder=Path(parameters.run_directory), contract=self.task.contract,
+            settings=load_settings(parameters.algorithm), seed=parameters.seed,
+            limits=Limits(time_s=parameters.time_budget_s or None, target=target),
+            resume=bool(parameters.resume))
+        size = self.task.contract
+        self._columns = layout_columns(size.observation.shape[0], size.action.shape[0])
+        self._progress = Progress(sys.stdout)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._refused, self._received = 0, 0
+        self._updates = self.publish_on(UInt8MultiArray, 'policy/update', qos.LATCHED)
+        self._source = GraphSource(
+            lambda bundle: self._updates.publish(conversions.bundle_to_msg(bundle)))
+        self.subscribe(Float32MultiArray, 'experience', self._on_experience, qos.BATCH)
+
+    def activate(self) -> None:
+        """Learn."""
+        self._thread = threading.Thread(target=self._learn, name='learner')
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """End the run in good order: checkpoint, policy and report are written."""
+        self._stop.set()
+
+    def release(self) -> None:
+        """Wait for the run's end."""
+        thread = getattr(self, '_thread', None)
+        if thread is not None:
+            thread.join()
+
+    def _on_experience(self, msg: Float32MultiArray) -> None:
+        try:
+            batch = conversions.msg_to_batch(msg, self._columns)
+        except SpecError as error:
+            self._refused += 1
+            self.get_logger().warning(f'dropped: {error}', throttle_duration_sec=5.0)
+            return
+        self._received += len(batch)
+        self._source.add(batch)
+
+    def _learn(self) -> None:
+        """Conduct the experiment; its end is the node's end."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        torch.set_num_threads(1)
+        env = None
+        try:
+            if self.parameters.simulator:
+                env = SimEnv(self.parameters.robot, self.parameters.task,
+                             self.parameters.simulator)
+            result = conduct(self._experiment, lambda _learner, _steps: self._source,
+                             self._evaluator(env) if env else None, self._progress, self._stop)
+            self._tell(result)
+            self.exit(0)
+        except RlNodesError as error:
+            self.refusal = str(error)
+            self.get_logger().fatal(str(error))
+            self.exit(1 if self._received else 2)
+        except Exception:
+            self.fault(traceback.format_exc())
+        finally:
+            if env is not None:
+                env.close()
+
+    def _evaluator(self, env: SimEnv) -> Callable[[PolicyBundle, Sequence[int]], Evaluation]:
+        discount = self._experiment.settings.learner.discount
+        return lambda bundle, seeds: evaluate(env, PolicyRuntime(bundle), seeds, discount)
+
+    def _tell(self, result: TrainResult) -> None:
+        judged = result.evaluation.text() if result.evaluation else 'not judged'
+        self.get_logger().info(
+            f'training ended ({result.reason}) after {result.elapsed_s:.0f} s, {result.steps} '
+            f'steps, {result.updates} updates: {judged}; policy: {result.policy or "none"}')
+
+    def health(self) -> tuple[int, str, dict[str, Any]]:
+        """Return what has been received and refused."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return (OK, 'learning', self._counts()) if alive else (WARN, 'ended', self._counts())
+
+    def _counts(self) -> dict[str, Any]:
+        return {'transitions': self._received, 'batches_refused': self._refused,
+                'policy_updates_in_use': self._source.policy_updates_in_use()}
+
+
+def main() -> None:
+    """Run the node."""
+    run_main(Trainer, 'trainer')
+
+
+if __name__ == '__main__':
+    main()

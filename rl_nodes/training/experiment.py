@@ -1,0 +1,146 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+One training run from settings to report, wherever its experience comes from.
+
+``in_process.py`` feeds it from Gymnasium environments, the trainer node from the ROS graph.
+"""
+
+from collections.abc import Callable
+import logging
+from pathlib import Path
+import threading
+from typing import Any
+
+import msgspec
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import CheckpointError
+from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.training import report
+from rl_nodes.training.checkpoint import CheckpointStore, require_same
+from rl_nodes.training.evaluation import Evaluation
+from rl_nodes.training.metrics import MetricSink
+from rl_nodes.training.off_policy import run
+from rl_nodes.training.progress import Progress
+from rl_nodes.training.session import Evaluator, Limits, Outputs, Session
+from rl_nodes.training.settings import make_learner, TrainSettings
+from rl_nodes.training.sources import Source
+
+_log = logging.getLogger(__name__)
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is trained, with what, for how long.
+
+    :param name: of the policy and the report.
+    :param folder: everything is written here.
+    :param contract: what the policy will rely on.
+    :param settings: of learner and loop.
+    :param seed: of every random draw of the learner.
+    :param limits: when to stop.
+    :param resume: go on from the newest checkpoint in ``folder``.
+    :param identity: whatever else must be the same when a run is resumed.
+    """
+
+    name: str
+    folder: Path
+    contract: Contract
+    settings: TrainSettings
+    seed: int
+    limits: Limits
+    resume: bool = False
+    identity: dict[str, Any] = {}
+
+
+class TrainResult(msgspec.Struct, frozen=True):
+    """
+    What came of it.
+
+    :param reason: ``target``, ``steps``, ``time`` or ``stopped``.
+    :param run_directory: where everything lies.
+    :param policy: the best policy's ONNX file; None where none was good enough to export.
+    :param steps: control steps.
+    :param updates: gradient steps.
+    :param elapsed_s: wall time of training [s].
+    :param evaluation: the best policy on fresh episodes, seen through ONNX Runtime.
+    """
+
+    reason: str
+    run_directory: Path
+    policy: Path | None
+    steps: int
+    updates: int
+    elapsed_s: float
+    evaluation: Evaluation | None
+
+
+def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int], Source],
+            evaluator: Evaluator | None, progress: Progress,
+            stop: threading.Event) -> TrainResult:
+    """
+    Train, evaluate, and leave the best policy with a report in the experiment's folder.
+
+    :param make_source: from (learner, control steps already made) to where experience comes from.
+    :param evaluator: judges an exported policy; None where there is nothing to judge it in.
+    :param progress: shows how it goes; closed at the end.
+    :param stop: ends the run in good order.
+    :raises TrainingError: learning diverged too often; the last checkpoint is kept.
+    :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
+    """
+    folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
+    identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
+                'seed': experiment.seed, **experiment.identity}
+    store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
+    saved = _saved(store, identity) if experiment.resume else None
+    steps_before = 0 if saved is None else int(saved['steps'])
+
+    learner = make_learner(settings, contract, experiment.seed)
+    source = make_source(learner, steps_before)
+    metrics = MetricSink(folder, None if saved is None else steps_before)
+    outputs = Outputs(folder, store, metrics, progress,
+                      lambda text: progress.say(f'ALARM: {text}'), identity)
+    exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
+                              settings.algorithm, 'squashed_gaussian')
+    session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
+                      evaluator)
+    if saved is not None:
+        session.load_state_dict(saved)
+        progress.say(f'resumed at step {session.steps:,}')
+    try:
+        result = run(session, stop)
+        title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
+        try:
+            report.write_learning_curve(folder, title, experiment.limits.target)
+            report.write_summary(folder, title, result, experiment.limits.target,
+                                 _flat(experiment.identity | identity))
+        except OSError as error:
+            progress.say(f'ALARM: the report could not be written to {folder}: {error}')
+    finally:
+        source.close()
+        metrics.close()
+        progress.close()
+    policy = session.policy_path if session.policy_path.is_file() else None
+    return TrainResult(result.reason, folder, policy, result.steps, result.updates,
+                       result.elapsed_s, result.evaluation)
+
+
+def _saved(store: CheckpointStore, identity: dict[str, Any]) -> dict[str, Any]:
+    found = store.load_newest()
+    if found is None:
+        raise CheckpointError(f'nothing to resume: no checkpoint in {store.folder}')
+    state, path = found
+    require_same(state['identity'], identity, str(path))
+    return state
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return nested settings as ``loop.key`` -> value, for the report."""
+    rows: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows |= _flat(value, f'{prefix}{key}.')
+        else:
+            rows[prefix + key] = value
+    return rows

@@ -1,0 +1,361 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the training loop does besides learning: publish, evaluate, checkpoint, log, roll back.
+
+The order of events is told in ``off_policy.py``; here is how each of them is done.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+import logging
+from pathlib import Path
+import time
+from typing import Any, Literal
+
+import msgspec
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.training.checkpoint import CheckpointStore
+from rl_nodes.training.episodes import EpisodeStatistics
+from rl_nodes.training.evaluation import Evaluation, EVALUATION_SEED, FRESH_SEED
+from rl_nodes.training.metrics import MetricSink
+from rl_nodes.training.progress import Progress, ProgressState
+from rl_nodes.training.settings import LoopConfig
+from rl_nodes.training.sources import Source
+
+_log = logging.getLogger(__name__)
+_RECORDED = 256  # newest observations on which an export is proven
+
+Evaluator = Callable[[PolicyBundle, Sequence[int]], Evaluation]
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    When training has reached its goal.
+
+    :param metric: of an evaluation.
+    :param at_least: value to reach.
+    """
+
+    metric: Literal['success_rate', 'return']
+    at_least: float
+
+    def reached(self, evaluation: Evaluation) -> bool:
+        """Return True where the evaluation meets the target."""
+        value = evaluation.summary().get(self.metric)
+        return value is not None and value >= self.at_least
+
+    def __str__(self) -> str:
+        return f'{self.metric} >= {self.at_least:g}'
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    When training stops at the latest.
+
+    :param steps: control steps in all; None for no limit.
+    :param time_s: wall time in all, resumed parts included [s]; None for no limit.
+    :param target: stop when an evaluation has reached it and a fresh one has confirmed it.
+    """
+
+    steps: int | None = None
+    time_s: float | None = None
+    target: Target | None = None
+
+
+@dataclass
+class Outputs:
+    """
+    Where a run reports to.
+
+    :param policy_folder: the best policy is saved here.
+    :param checkpoints: None writes none.
+    :param metrics: None writes none.
+    :param progress: the live line.
+    :param alarm: called with the text of everything a person should know at once.
+    :param identity: settings and contract, saved with each checkpoint and compared on resume.
+    """
+
+    policy_folder: Path
+    checkpoints: CheckpointStore | None = None
+    metrics: MetricSink | None = None
+    progress: Progress | None = None
+    alarm: Callable[[str], None] = _log.error
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """One run's counters, clocks and outputs around a learner and a source."""
+
+    def __init__(self, learner: OffPolicyLearner, source: Source, exporter: PolicyExporter,
+                 config: LoopConfig, limits: Limits, outputs: Outputs,
+                 evaluator: Evaluator | None) -> None:
+        self.learner, self.source, self.config, self.limits = learner, source, config, limits
+        self.outputs = outputs
+        self._exporter, self._evaluator = exporter, evaluator
+        self.steps = 0
+        self.debt = 0.0          # gradient steps allowed by updates_per_step and not yet done
+        self.rollbacks = 0
+        self.version = 0
+        self.best: tuple[Evaluation, PolicyBundle] | None = None
+        self.last_evaluation: Evaluation | None = None
+        self.target_reached = False
+        self.episodes = EpisodeStatistics()
+        self._elapsed_before = 0.0
+        self._fresh_seed = FRESH_SEED
+        self._snapshot = learner.state_dict()
+        now = time.monotonic()
+        self._start = self._heard = self._logged = self._published = now
+        self._evaluated = self._checkpointed = self._reported_silence = now
+        self._published_updates = self._snapshot_updates = learner.updates
+        self._evaluated_steps = 0
+
+    # Collecting ------------------------------------------------------------------------------
+
+    def take(self, batch: TransitionBatch | None) -> None:
+        """Store what came, or notice that nothing has come for long."""
+        now = time.monotonic()
+        if batch is not None and len(batch):
+            self._heard = now
+            self.episodes.add(batch)
+            stored = self.learner.observe(batch)
+            self.steps += len(batch)
+            if self.learner.ready():
+                self.debt += self.config.updates_per_step * stored
+            if stored < len(batch):
+                self.outputs.alarm(f'{len(batch) - stored} transitions refused: not finite')
+        elif self.silence_s(now) and now - self._reported_silence > self.config.source_timeout_s:
+            self._reported_silence = now
+            self.outputs.alarm(f'no experience for {self.silence_s(now):.0f} s: is the robot '
+                               'running and the recorder active? Training waits')
+
+    def silence_s(self, now: float) -> float:
+        """Return how long nothing has come, once that is longer than it may be [s]; else 0."""
+        silence = now - self._heard
+        return silence if silence > self.config.source_timeout_s else 0.0
+
+    # Learning --------------------------------------------------------------------------------
+
+    def staleness(self) -> int:
+        """Return the gradient steps that the learner is ahead of the acting policy."""
+        return max(0, self.learner.updates - self.source.policy_updates_in_use())
+
+    def updates_due(self) -> int:
+        """Return the gradient steps to do in this round."""
+        if not self.learner.ready():
+            return 0
+        due = min(int(self.debt), self.config.updates_per_round)
+        if self.config.max_staleness_updates is not None:
+            due = min(due, self.config.max_staleness_updates - self.staleness())
+        return max(0, due)
+
+    def keep_snapshot(self) -> None:
+        """Remember the learner's state from time to time, if it is healthy."""
+        if self.learner.updates - self._snapshot_updates >= self.config.snapshot_every_updates \
+                and self.learner.is_finite():
+            self._snapshot = self.learner.state_dict()
+            self._snapshot_updates = self.learner.updates
+
+    def roll_back(self, error: TrainingError) -> None:
+        """
+        Return to the last healthy weights.
+
+        :raises TrainingError: this has happened too often.
+        """
+        self.rollbacks += 1
+        self.learner.roll_back(self._snapshot)
+        self.debt = 0.0
+        self.outputs.alarm(f'DIVERGED ({self.rollbacks} of at most {self.config.max_rollbacks}): '
+                           f'{error}. Went back to the last good weights')
+        if self.rollbacks > self.config.max_rollbacks:
+            raise TrainingError(f'gave up after {self.rollbacks} divergences; the last: {error}')
+
+    # Publishing and evaluating ---------------------------------------------------------------
+
+    def publish_due(self, first: bool = False) -> bool:
+        """Return True where the acting side should get a newer policy."""
+        if not self.source.wants_policies:
+            return False
+        ahead = self.learner.updates - self._published_updates
+        late = time.monotonic() - self._published >= self.config.publish_every_s
+        return first or ahead >= self.config.publish_every_updates or (ahead > 0 and late)
+
+    def publish(self) -> None:
+        """Export the present policy and hand it to the source."""
+        bundle = self.export()
+        if bundle is not None:
+            self.source.publish(bundle, bundle.manifest.version, self.learner.updates)
+            self._published = time.monotonic()
+            self._published_updates = self.learner.updates
+
+    def export(self) -> PolicyBundle | None:
+        """Return the present policy, proven against ONNX Runtime; None (and alarm) if bad."""
+        self.version += 1
+        try:
+            return self._exporter.export(
+                self.learner.policy_module(), self.version, self.learner.updates,
+                recorded_observations=self.learner.buffer.newest(_RECORDED))
+        except BundleError as error:
+            self.outputs.alarm(f'policy not exported: {error}')
+            return None
+
+    def evaluation_due(self) -> bool:
+        """Return True where a scheduled evaluation is due; only a learning policy is evaluated."""
+        if self._evaluator is None or self.steps == self._evaluated_steps \
+                or not self.learner.updates:
+            return False
+        return (self.steps - self._evaluated_steps >= self.config.evaluate_every_steps
+                or time.monotonic() - self._evaluated >= self.config.evaluate_every_s)
+
+    def evaluate(self) -> None:
+        """Evaluate the present policy, keep it if it is the best, see if the target is reached."""
+        bundle = self.export()
+        self._evaluated, self._evaluated_steps = time.monotonic(), self.steps
+        if bundle is None or self._evaluator is None:
+            return
+        episodes = self.config.evaluation_episodes
+        evaluation = self._evaluator(bundle, range(EVALUATION_SEED, EVALUATION_SEED + episodes))
+        self.last_evaluation = evaluation
+        self.say(f'step {self.steps:,}: {evaluation.text()}')
+        self._write('evaluation', evaluation.summary())
+        if self.best is None or evaluation.rank >= self.best[0].rank:
+            self._keep_best(evaluation, bundle)
+        target = self.limits.target
+        if target is not None and target.reached(evaluation):
+            fresh = self._evaluate_fresh(bundle)
+            self.say(f'fresh episodes for the target {target}: {fresh.text()}')
+            self.target_reached = target.reached(fresh)
+            if self.target_reached:
+                self._keep_best(fresh, bundle)
+        self._evaluated = time.monotonic()
+
+    def _evaluate_fresh(self, bundle: PolicyBundle) -> Evaluation:
+        seeds = range(self._fresh_seed, self._fresh_seed + self.config.confirmation_episodes)
+        self._fresh_seed += len(seeds)
+        if self._evaluator is None:
+            raise TrainingError('asked to evaluate without an environment to evaluate in')
+        return self._evaluator(bundle, seeds)
+
+    def _keep_best(self, evaluation: Evaluation, bundle: PolicyBundle) -> None:
+        manifest = msgspec.structs.replace(
+            bundle.manifest, evaluation=evaluation.summary(), digest='').sealed()
+        bundle = PolicyBundle(bundle.onnx, manifest)
+        self.best = (evaluation, bundle)
+        try:
+            bundle.save(self.policy_path)
+        except (BundleError, OSError) as error:
+            self.outputs.alarm(f'the best policy so far could not be saved: {error}')
+
+    @property
+    def policy_path(self) -> Path:
+        """Return where the best policy lies."""
+        return self.outputs.policy_folder / 'policy.onnx'
+
+    def judge(self) -> Evaluation | None:
+        """Evaluate what has come last, then the best policy on fresh episodes; None without."""
+        if self._evaluator is None:
+            bundle = self.export()
+            if bundle is not None:
+                bundle.save(self.policy_path)
+            return None
+        if self.target_reached and self.best is not None:
+            return self.best[0]
+        if self.steps != self._evaluated_steps and self.learner.updates:
+            self.evaluate()
+        if self.best is None:
+            return None
+        fresh = self._evaluate_fresh(self.best[1])
+        self._keep_best(fresh, self.best[1])
+        self.say(f'best policy on fresh episodes: {fresh.text()}')
+        return fresh
+
+    # Keeping ---------------------------------------------------------------------------------
+
+    def checkpoint_due(self) -> bool:
+        """Return True where a checkpoint is due."""
+        return time.monotonic() - self._checkpointed >= self.config.checkpoint_every_s
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint; a disk that refuses is an alarm, not the end."""
+        self._checkpointed = time.monotonic()
+        if self.outputs.checkpoints is None:
+            return
+        try:
+            self.outputs.checkpoints.save(self.state_dict(), self.steps)
+        except CheckpointError as error:
+            self.outputs.alarm(str(error))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs."""
+        best = None if self.best is None else msgspec.json.encode(self.best[0]).decode()
+        return {'identity': self.outputs.identity, 'learner': self.learner.state_dict(),
+                'buffer': self.learner.buffer.state_dict(), 'episodes': self.episodes.state_dict(),
+                'steps': self.steps, 'debt': self.debt, 'version': self.version,
+                'rollbacks': self.rollbacks, 'elapsed_s': self.elapsed_s(),
+                'fresh_seed': self._fresh_seed, 'evaluated_steps': self._evaluated_steps,
+                'best': best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned."""
+        self.learner.load_state_dict(state['learner'])
+        self.learner.buffer.load_state_dict(state['buffer'])
+        self.episodes.load_state_dict(state['episodes'])
+        for name in ('steps', 'debt', 'version', 'rollbacks'):
+            setattr(self, name, state[name])
+        self._elapsed_before = state['elapsed_s']
+        self._fresh_seed, self._evaluated_steps = state['fresh_seed'], state['evaluated_steps']
+        self._snapshot = self.learner.state_dict()
+        self._published_updates = self._snapshot_updates = self.learner.updates
+        if state['best'] is not None:
+            try:
+                bundle = PolicyBundle.load(self.policy_path)
+            except BundleError as error:
+                self.outputs.alarm(f'the best policy so far is lost: {error}')
+            else:
+                self.best = (msgspec.json.decode(state['best'], type=Evaluation), bundle)
+
+    # Reporting -------------------------------------------------------------------------------
+
+    def elapsed_s(self) -> float:
+        """Return the wall time of training, resumed parts included [s]."""
+        return self._elapsed_before + time.monotonic() - self._start
+
+    def report(self, force: bool = False) -> None:
+        """Show progress and log a row of metrics, each when it is time."""
+        now = time.monotonic()
+        if self.outputs.progress is not None:
+            self.outputs.progress.show(self.progress_state, force)
+        if force or now - self._logged >= self.config.log_every_s:
+            self._logged = now
+            self._write('train', self.episodes.metrics() | self.learner.metrics() | {
+                'updates': float(self.learner.updates), 'staleness': float(self.staleness()),
+                'buffer_refused': float(self.learner.buffer.refused)})
+
+    def progress_state(self) -> ProgressState:
+        """Return what the live line shows."""
+        silence = self.silence_s(time.monotonic())
+        evaluation = None
+        if self.last_evaluation is not None:
+            rate = self.last_evaluation.success_rate
+            evaluation = (f'{self.last_evaluation.mean_return:.1f}' if rate is None
+                          else f'success {rate:.0%}')
+        return ProgressState(
+            self.steps, self.limits.steps, self.elapsed_s(), self.limits.time_s,
+            self.episodes.finished, self.episodes.success_rate, self.episodes.mean_return,
+            evaluation, self.learner.updates, self.staleness(),
+            f'no experience for {silence:.0f} s' if silence else '')
+
+    def say(self, text: str) -> None:
+        """Tell a person."""
+        if self.outputs.progress is not None:
+            self.outputs.progress.say(text)
+        else:
+            _log.info(text)
+
+    def _write(self, kind: str, values: dict[str, float]) -> None:
+        if self.outputs.metrics is not None:
+            self.outputs.metrics.write(kind, self.steps, self.elapsed_s(), values)

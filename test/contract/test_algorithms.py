@@ -1,0 +1,125 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every off-policy learner promises. A new one joins by one entry in LEARNERS."""
+
+import numpy as np
+import pytest
+from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.training.checkpoint import CheckpointStore
+import torch
+
+OBSERVATION, ACTION = 4, 2
+LOW, HIGH = np.array([-1.0, -3.0], np.float32), np.array([1.0, 2.0], np.float32)
+
+
+def make_sac(seed):
+    return Sac(OBSERVATION, LOW, HIGH, SacConfig(hidden=(32, 32), batch_size=16, buffer_size=300,
+                                       learning_starts=20), seed)
+
+
+LEARNERS = {'sac': make_sac}
+
+
+@pytest.fixture(params=LEARNERS.values(), ids=LEARNERS.keys(), autouse=True)
+def make(request):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield request.param
+    torch.set_num_threads(threads)
+
+
+def transitions(seed, count=10):
+    rng = np.random.default_rng(seed)
+    flags, index = np.zeros(count, bool), np.arange(count)
+    action = rng.uniform(LOW, HIGH, (count, ACTION)).astype(np.float32)
+    observation = rng.normal(size=(2, count, OBSERVATION)).astype(np.float32)
+    return TransitionBatch(observation[0], action, action,
+                           rng.normal(size=count).astype(np.float32), observation[1],
+                           rng.random(count) < 0.1, rng.random(count) < 0.1, flags, flags, index,
+                           index, index)
+
+
+def go_on(learner, first, last):
+    """Live through rounds [first, last) of experience, acting and learning."""
+    actions = []
+    for round_number in range(first, last):
+        learner.observe(transitions(round_number))
+        actions.append(learner.act(transitions(1000 + round_number).observation))
+        if learner.ready():
+            for _ in range(3):
+                learner.update()
+    return actions
+
+
+def leaves(state, key=''):
+    if isinstance(state, dict):
+        return {name: leaf for member in state
+                for name, leaf in leaves(state[member], f'{key}/{member}').items()}
+    return {key: torch.as_tensor(state)}
+
+
+def assert_identical(first, second):
+    a, b = leaves(first.state_dict()), leaves(second.state_dict())
+    assert a.keys() == b.keys()
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def test_shapes_and_types(make):
+    learner = make(0)
+    for rows in (1, 7):
+        action = learner.act(np.zeros((rows, OBSERVATION), np.float32))
+        assert action.shape == (rows, ACTION)
+        assert action.dtype == np.float32
+    outputs = learner.policy_module()(torch.zeros(5, OBSERVATION))
+    assert [tuple(output.shape) for output in outputs] == [(5, ACTION)] * 3
+
+
+def test_not_ready_before_enough_experience(make):
+    learner = make(0)
+    learner.observe(transitions(0))
+    assert not learner.ready()
+    learner.observe(transitions(1))
+    assert learner.ready()
+
+
+def test_same_seed_same_learner(make):
+    first, second, other = make(5), make(5), make(6)
+    for a, b in zip(go_on(first, 0, 6), go_on(second, 0, 6)):
+        assert np.array_equal(a, b)
+    assert_identical(first, second)
+    go_on(other, 0, 6)
+    module, different = first.policy_module(), other.policy_module()
+    x = torch.ones(1, OBSERVATION)
+    assert not torch.equal(module(x)[0], different(x)[0])
+
+
+def test_resumed_equals_uninterrupted(make, tmp_path):
+    uninterrupted, interrupted = make(5), make(5)
+    go_on(uninterrupted, 0, 20)
+    go_on(interrupted, 0, 11)
+    store = CheckpointStore(tmp_path)
+    store.save({'learner': interrupted.state_dict(), 'buffer': interrupted.buffer.state_dict()}, 1)
+    state, _ = store.load_newest()
+    resumed = make(99)
+    resumed.load_state_dict(state['learner'])
+    resumed.buffer.load_state_dict(state['buffer'])
+    go_on(resumed, 11, 20)
+    assert_identical(uninterrupted, resumed)
+
+
+def test_state_is_a_copy(make):
+    learner = make(0)
+    go_on(learner, 0, 4)
+    state = learner.state_dict()
+    before = {key: leaf.clone() for key, leaf in leaves(state).items()}
+    go_on(learner, 4, 6)
+    assert all(torch.equal(leaf, before[key]) for key, leaf in leaves(state).items())
+
+
+def test_no_global_random_state(make):
+    learner = make(0)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    go_on(learner, 0, 4)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])

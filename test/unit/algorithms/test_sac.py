@@ -1,0 +1,200 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One update against the same equations written with autograd, and the edges of the learner."""
+
+from dataclasses import replace
+import math
+
+import numpy as np
+import pytest
+from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.types import TransitionBatch
+import torch
+from torch import distributions
+
+LOW, HIGH = np.array([-2.0, 0.0]), np.array([2.0, 1.0])
+
+
+def transitions(count, seed=0):
+    rng = np.random.default_rng(seed)
+    flags = np.zeros(count, bool)
+    index = np.arange(count)
+    action = rng.uniform(LOW, HIGH, (count, 2)).astype(np.float32)
+    return TransitionBatch(
+        observation=rng.normal(3.0, 2.0, (count, 3)).astype(np.float32), action=action,
+        wanted=action, reward=rng.normal(size=count).astype(np.float32),
+        next_observation=rng.normal(3.0, 2.0, (count, 3)).astype(np.float32),
+        terminated=rng.random(count) < 0.2, truncated=rng.random(count) < 0.2, success=flags,
+        limited=flags, policy_version=index, episode=index, step=index)
+
+
+def learner(seed=0, **settings):
+    config = SacConfig(**({'hidden': (16, 16), 'batch_size': 32, 'buffer_size': 500,
+                           'learning_starts': 1} | settings))
+    return Sac(3, LOW, HIGH, config, seed)
+
+
+def autograd_update(sac, sample, noise):
+    """Return the critics' gradients and a function for the actor's, by autograd."""
+    size = sac.config.batch_size
+    normalize = sac.normalizer.frozen()
+    actor = sac.actor.member(0)
+    critics = [sac.critics.member(i) for i in range(2)]
+    targets = [sac.target_critics.member(i) for i in range(2)]
+    alpha = sac.log_temperature.exp().item()
+
+    def draw(observation, eps):
+        mean, log_std = actor(observation).chunk(2, -1)
+        u = mean + log_std.exp() * eps
+        density = distributions.Normal(mean, log_std.exp()).log_prob(u)
+        action = torch.tanh(u)
+        return action, (density - torch.log1p(-action.square())).sum(-1)
+
+    def smaller(networks, observation, action):
+        x = torch.cat([observation, action], -1)
+        return torch.minimum(networks[0](x), networks[1](x))[:, 0]
+
+    observation, following = normalize(sample.observation), normalize(sample.next_observation)
+    next_action, next_density = draw(following, noise[size:])
+    y = sample.reward + sac.config.discount * (1 - sample.terminated) * (
+        smaller(targets, following, next_action) - alpha * next_density)
+    y = y.detach()
+    x = torch.cat([observation, sample.action], -1)
+    loss = sum(0.5 * (critic(x)[:, 0] - y).square().mean() for critic in critics)
+    parameters = [list(critic.parameters()) for critic in critics]
+    gradients = torch.autograd.grad(loss, sum(parameters, []))
+    half = len(gradients) // 2
+    critic_gradient = [gradients[:half], gradients[half:]]
+
+    def actor_gradient():
+        fresh = [sac.critics.member(i) for i in range(2)]
+        action, density = draw(observation, noise[:size])
+        value = (alpha * density - smaller(fresh, observation, action)).mean()
+        return torch.autograd.grad(value, list(actor.parameters()))
+
+    return critic_gradient, actor_gradient
+
+
+@pytest.mark.parametrize('normalize', [True, False])
+def test_gradients_are_those_of_autograd(normalize):
+    sac = learner(normalize_observation=normalize)
+    sac.observe(transitions(200))
+    for _ in range(3):
+        sac.update()
+    # The same draws again: the generator's state is read, used, and put back.
+    state = sac._generator.get_state()
+    sample = sac.buffer.sample(32, sac._generator)
+    sample = replace(sample, **{name: tensor.clone() for name, tensor in vars(sample).items()})
+    noise = torch.zeros(64, 2).normal_(generator=sac._generator)
+    sac._generator.set_state(state)
+    critic_gradient, actor_gradient = autograd_update(sac, sample, noise)
+    actor_before = sac.actor.flat.clone()
+    sac.update()
+
+    for i, member in enumerate(critic_gradient):
+        for k in range(3):
+            torch.testing.assert_close(sac.critics.weight_gradients[k][i], member[2 * k].T,
+                                       atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(sac.critics.bias_gradients[k][i, 0], member[2 * k + 1],
+                                       atol=1e-6, rtol=1e-4)
+    after = sac.actor.flat.clone()
+    sac.actor.flat.copy_(actor_before)  # the actor's loss saw the updated critics, not this actor
+    for k, gradient in enumerate(actor_gradient()[::2]):
+        torch.testing.assert_close(sac.actor.weight_gradients[k][0], gradient.T,
+                                   atol=1e-6, rtol=1e-3)
+    sac.actor.flat.copy_(after)
+
+
+def test_targets_follow_slowly():
+    sac = learner(target_decay=0.9)
+    sac.observe(transitions(100))
+    before = sac.target_critics.flat.clone()
+    sac.update()
+    torch.testing.assert_close(sac.target_critics.flat,
+                               0.9 * before + 0.1 * sac.critics.flat)
+
+
+def test_temperature_moves_towards_the_target_entropy():
+    low, high = learner(target_entropy_per_action=-5.0), learner(target_entropy_per_action=0.6)
+    for sac in (low, high):
+        sac.actor.biases[-1][..., 2:] = -2.0  # a narrow policy: far below 0.6 nat, far above -5
+        sac.observe(transitions(100))
+        for _ in range(20):
+            sac.update()
+    assert low.log_temperature.item() < 0.0 < high.log_temperature.item()
+
+
+def test_untrained_policy_explores_nearly_uniformly():
+    sac = learner(hidden=(256, 256))
+    rng = np.random.default_rng(0)
+    actions = sac.act(rng.normal(size=(4000, 3)).astype(np.float32))
+    scaled = (actions - LOW) / (HIGH - LOW)
+    assert (np.abs(scaled.mean(0) - 0.5) < 0.03).all()
+    counts = np.stack([np.histogram(column, 5, (0, 1))[0] for column in scaled.T]) / 4000
+    assert counts.min() > 0.14
+    assert counts.max() < 0.27
+
+
+def test_actions_are_within_bounds_and_deterministic_without_exploration():
+    sac = learner()
+    observation = np.ones((5, 3), np.float32) * 100
+    actions = np.concatenate([sac.act(observation) for _ in range(50)])
+    assert (actions >= LOW).all()
+    assert (actions <= HIGH).all()
+    assert np.array_equal(sac.act(observation, explore=False),
+                          sac.act(observation, explore=False))
+
+
+def test_policy_module_is_the_policy_that_acts():
+    sac = learner()
+    sac.observe(transitions(100))
+    for _ in range(5):
+        sac.update()
+    observation = transitions(9, seed=5).observation
+    action, mean, std = sac.policy_module()(torch.from_numpy(observation))
+    np.testing.assert_allclose(action.detach(), sac.act(observation, explore=False), atol=1e-6)
+    middle, half = 0.5 * (LOW + HIGH), 0.5 * (HIGH - LOW)
+    np.testing.assert_allclose(action.detach(), middle + half * np.tanh(mean.detach().numpy()),
+                               atol=1e-6)
+    assert (std > 0).all()
+
+
+def test_divergence_raises_and_can_be_rolled_back():
+    sac = learner()
+    sac.observe(transitions(100))
+    sac.update()
+    good = sac.state_dict()
+    sac.critics.flat[3] = math.nan
+    with pytest.raises(TrainingError, match='diverged'):
+        sac.update()
+    assert not sac.is_finite()
+    sac.roll_back(good)
+    assert sac.is_finite()
+    assert sac.updates == 2
+    sac.update()
+
+
+def test_rows_that_are_not_finite_reach_neither_buffer_nor_normalizer():
+    sac = learner()
+    batch = transitions(10)
+    batch.observation[4] = np.nan
+    assert sac.observe(batch) == 9
+    assert torch.isfinite(sac.normalizer.mean).all()
+
+
+@pytest.mark.parametrize(('low', 'high'), [([0.0], [np.inf]), ([1.0], [1.0]), ([np.nan], [1.0])])
+def test_bounds_without_a_range_are_refused(low, high):
+    with pytest.raises(TrainingError, match='finite lower bound'):
+        Sac(3, np.array(low), np.array(high), SacConfig(buffer_size=10), 0)
+
+
+def test_metrics_are_means_since_the_last_call():
+    sac = learner()
+    sac.observe(transitions(50))
+    assert sac.metrics() == {}
+    sac.update()
+    values = sac.metrics()
+    assert set(values) == {'critic_loss', 'actor_loss', 'entropy', 'temperature', 'q_mean'}
+    assert values['temperature'] == pytest.approx(1.0)
+    assert sac.metrics() == {}

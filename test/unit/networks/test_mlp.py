@@ -1,0 +1,90 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The stacked perceptrons against autograd on the same weights."""
+
+import pytest
+from rl_nodes.networks.mlp import Mlp, StackedMlp
+import torch
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.mark.parametrize('members', [1, 2, 3])
+@pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4)])
+def test_passes_agree_with_autograd(members, sizes, generator):
+    net = StackedMlp(members, sizes, generator=generator)
+    work = net.workspace(7)
+    x = torch.randn(7, sizes[0], generator=generator)
+    gradient = torch.randn(members, 7, sizes[-1], generator=generator)
+    modules = [net.member(i) for i in range(members)]
+    reference_x = x.clone().requires_grad_()
+    outputs = torch.stack([module(reference_x) for module in modules])
+    (outputs * gradient).sum().backward()
+
+    torch.testing.assert_close(net.forward(x, work), outputs.detach())
+    inputs = net.backward(gradient, work, inputs=slice(0, sizes[0]))
+    torch.testing.assert_close(inputs, reference_x.grad, atol=1e-5, rtol=1e-5)
+    for i, module in enumerate(modules):
+        layers = [layer for layer in module if isinstance(layer, torch.nn.Linear)]
+        for k, layer in enumerate(layers):
+            torch.testing.assert_close(net.weight_gradients[k][i], layer.weight.grad.T,
+                                       atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(net.bias_gradients[k][i, 0], layer.bias.grad,
+                                       atol=1e-5, rtol=1e-5)
+
+
+def test_backward_over_some_rows_is_the_gradient_of_those_rows(generator):
+    net = StackedMlp(1, (3, 8, 2), generator=generator)
+    x = torch.randn(6, 3, generator=generator)
+    gradient = torch.randn(1, 2, 2, generator=generator)
+    small = net.workspace(2)
+    net.forward(x[:2], small)
+    net.backward(gradient, small)
+    wanted = net.flat_gradient.clone()
+    large = net.workspace(6)
+    net.forward(x, large)
+    net.backward(gradient, large, rows=slice(0, 2))
+    torch.testing.assert_close(net.flat_gradient, wanted)
+
+
+def test_backward_to_inputs_only_leaves_the_weight_gradients(generator):
+    net = StackedMlp(2, (3, 8, 1), generator=generator)
+    work = net.workspace(4)
+    net.forward(torch.randn(4, 3, generator=generator), work)
+    net.flat_gradient.fill_(7.0)
+    result = net.backward(torch.ones(2, 4, 1), work, weights=False, inputs=slice(1, 3))
+    assert result.shape == (4, 2)
+    assert (net.flat_gradient == 7.0).all()
+
+
+def test_flat_vector_is_the_weights():
+    net = StackedMlp(2, (3, 4, 1))
+    net.flat.zero_()
+    assert all((weight == 0).all() for weight in [*net.weights, *net.biases])
+    assert net.flat.numel() == 2 * (3 * 4 + 4 + 4 + 1)
+
+
+def test_reduced_precision_is_close(generator):
+    exact = StackedMlp(2, (3, 128, 128, 1), generator=torch.Generator().manual_seed(0))
+    reduced = StackedMlp(2, (3, 128, 128, 1), generator=torch.Generator().manual_seed(0),
+                         reduced_precision=True)
+    x = torch.randn(128, 3, generator=generator)
+    wanted = exact.forward(x, exact.workspace(128))
+    got = reduced.forward(x, reduced.workspace(128))
+    assert (got - wanted).abs().max() < 0.02 * wanted.abs().max()
+    assert torch.backends.mkldnn.matmul.fp32_precision != 'bf16'
+
+
+def test_orthogonal_columns_and_zero_bias(generator):
+    layer = Mlp((16, 16), initialisation='orthogonal', generator=generator)[0]
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(16), atol=1e-5, rtol=0)
+    assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize('kind', ['orthogonal', 'default'])
+def test_small_last_layer_gives_small_outputs(kind, generator):
+    net = Mlp((3, 64, 2), initialisation=kind, last_gain=0.01, generator=generator)
+    assert net(torch.randn(50, 3, generator=generator)).abs().max() < 0.1

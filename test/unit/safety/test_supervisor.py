@@ -1,0 +1,161 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The latch, the clocks and the order of verdicts, with injected time."""
+
+import numpy as np
+import pytest
+
+from rl_nodes.core.robot import load_robot
+from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
+from rl_nodes.safety.verdict import Level
+
+ARM = load_robot('arm')
+MS = 1_000_000
+
+
+class Bench:
+    """A supervisor with a hand-driven clock; stamps and steady time start far apart."""
+
+    def __init__(self) -> None:
+        self.supervisor = Supervisor(ARM, Timeouts(0.05, 0.1, 0.02))
+        self.steady, self.now = 5_000 * MS, 900_000 * MS
+
+    def wait(self, ms: float) -> None:
+        self.steady += round(ms * MS)
+        self.now += round(ms * MS)
+
+    def state(self) -> None:
+        self.supervisor.observe(
+            RobotState(self.now, '1@0', ARM.home, np.zeros(6), np.zeros(6)), self.steady)
+
+    def command(self, value=None, names=ARM.command_names, age_ms: float = 0.0):
+        value = ARM.home if value is None else np.asarray(value, float)
+        return self.supervisor.judge(
+            names, JointCommand(self.now - round(age_ms * MS), 'p@1', value), self.now,
+            self.steady)
+
+    def armed(self) -> 'Bench':
+        self.state()
+        self.command()
+        assert self.supervisor.clear(self.steady) == ''
+        return self
+
+
+def test_boots_stopped_and_passes_nothing() -> None:
+    bench = Bench()
+    assert bench.supervisor.mode == Mode.STOPPED
+    bench.state()
+    verdict = bench.command()
+    assert (verdict.level, verdict.allowed) == (Level.STOP, None)
+
+
+def test_clear_is_refused_until_states_and_commands_are_healthy() -> None:
+    bench = Bench()
+    assert 'joint states' in bench.supervisor.clear(bench.steady)
+    bench.state()
+    assert bench.supervisor.clear(bench.steady) != ''
+    bench.command([np.nan] * 6)
+    assert 'persists' in bench.supervisor.clear(bench.steady)
+    bench.command()
+    assert bench.supervisor.clear(bench.steady) == ''
+    assert bench.command().level == Level.PASS
+    assert bench.supervisor.mode == Mode.OK
+
+
+def test_nan_stops_is_latched_and_needs_a_good_command_and_clear() -> None:
+    bench = Bench().armed()
+    assert bench.command([np.nan] * 6).level == Level.STOP
+    assert bench.supervisor.mode == Mode.STOPPED
+    assert bench.supervisor.check == 'finite'
+    assert bench.command().allowed is None, 'a good command does not restart motion'
+    assert bench.supervisor.clear(bench.steady) == ''
+    assert bench.command().level == Level.PASS
+
+
+@pytest.mark.parametrize(('silent', 'check'), [
+    ('command', 'command_silence'), ('state', 'state_silence')])
+def test_silence_stops_on_the_steady_clock(silent: str, check: str) -> None:
+    bench = Bench().armed()
+    for _ in range(10):  # 50 ms with both, never a stop
+        bench.wait(5)
+        bench.state()
+        bench.command()
+        assert bench.supervisor.tick(bench.steady) is None
+    for _ in range(10):
+        bench.wait(5)
+        if silent == 'command':
+            bench.state()
+        else:
+            bench.command()
+        assert bench.supervisor.tick(bench.steady) is None
+    bench.wait(1)
+    verdict = bench.supervisor.tick(bench.steady)
+    assert (verdict.level, verdict.check) == (Level.STOP, check)
+    assert bench.supervisor.tick(bench.steady) is None, 'one stop is reported once'
+
+
+def test_silence_is_seen_though_the_clock_of_the_stamps_stands_still() -> None:
+    bench = Bench().armed()
+    bench.steady += 51 * MS
+    assert bench.supervisor.tick(bench.steady).level == Level.STOP
+
+
+@pytest.mark.parametrize(('age_ms', 'refused'), [
+    (0, False), (100, False), (100.1, True), (-20, False), (-20.1, True)])
+def test_age_is_bounded_on_both_sides(age_ms: float, refused: bool) -> None:
+    bench = Bench().armed()
+    verdict = bench.command(age_ms=age_ms)
+    assert (verdict.level == Level.HOLD) == refused
+    assert (verdict.allowed is None) == refused
+    if refused:
+        assert verdict.check == 'age'
+
+
+def test_refused_commands_are_no_sign_of_life() -> None:
+    bench = Bench().armed()
+    for _ in range(11):
+        bench.wait(5)
+        bench.state()
+        bench.command(age_ms=500)
+        stop = bench.supervisor.tick(bench.steady)
+    assert stop.check == 'command_silence'
+
+
+def test_older_than_the_last_passed_is_refused() -> None:
+    bench = Bench().armed()
+    bench.wait(10)
+    bench.state()
+    assert bench.command().level == Level.PASS
+    assert bench.command(age_ms=5).check == 'order'
+
+
+@pytest.mark.parametrize('names', [(), ARM.command_names[::-1], ARM.command_names[:5],
+                                   ('x', *ARM.command_names[1:])])
+def test_names_and_order_must_be_the_robots(names: tuple[str, ...]) -> None:
+    bench = Bench().armed()
+    verdict = bench.command(names=names)
+    assert (verdict.level, verdict.check, verdict.allowed) == (Level.HOLD, 'names', None)
+
+
+def test_stop_by_an_operator_keeps_its_reason() -> None:
+    bench = Bench().armed()
+    bench.supervisor.stop('operator', 'stop was called')
+    bench.command([np.nan] * 6)
+    assert (bench.supervisor.check, bench.supervisor.reason) == ('operator', 'stop was called')
+
+
+def test_hold_command_is_the_measured_position() -> None:
+    bench = Bench()
+    assert bench.supervisor.hold_command() is None
+    bench.state()
+    np.testing.assert_array_equal(bench.supervisor.hold_command(), ARM.home)
+
+
+def test_clamp_shows_limiting_and_pass_shows_ok_again() -> None:
+    bench = Bench().armed()
+    assert bench.command(ARM.home + 1.0).level == Level.CLAMP
+    assert bench.supervisor.mode == Mode.LIMITING
+    assert bench.command().level == Level.PASS
+    assert bench.supervisor.mode == Mode.OK
+    assert bench.supervisor.counts['clamp/velocity'] == 1

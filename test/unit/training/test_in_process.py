@@ -1,0 +1,67 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A short run from the options to the files it leaves, and its resumption."""
+
+import io
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+from rl_nodes.core.errors import CheckpointError, TrainingError
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.training.in_process import train, TrainOptions
+from rl_nodes.training.progress import Progress
+
+CONFIG = """
+algorithm: sac
+learner: {hidden: [32, 32], batch_size: 32, buffer_size: 5000, learning_starts: 50,
+          critic_learning_rate: 0.003, actor_learning_rate: 0.003}
+loop: {evaluate_every_steps: 150, evaluation_episodes: 5, confirmation_episodes: 6}
+"""
+
+
+@pytest.fixture
+def options(tmp_path, point_env):
+    gymnasium.register('rl_nodes_test/Point-v0', entry_point=lambda: point_env())
+    (tmp_path / 'small.yaml').write_text(CONFIG)
+
+    def make(**others):
+        return TrainOptions(**({'env': 'rl_nodes_test/Point-v0', 'steps': 300,
+                                'algorithm': str(tmp_path / 'small.yaml'),
+                                'run_directory': str(tmp_path / 'run')} | others))
+    yield make
+    gymnasium.registry.pop('rl_nodes_test/Point-v0')
+
+
+def test_run_resume_and_what_they_leave(options, tmp_path):
+    stream = io.StringIO()
+    result = train(options(), Progress(stream))
+    folder = tmp_path / 'run'
+    assert (result.reason, result.steps, result.run_directory) == ('steps', 300, folder)
+    assert (folder / 'learning_curve.png').stat().st_size > 10_000
+    assert 'return' in (folder / 'summary.md').read_text()
+    assert list((folder / 'tensorboard').iterdir())
+    rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    assert {row['kind'] for row in rows} == {'train', 'evaluation'}
+    bundle = PolicyBundle.load(result.policy)
+    assert bundle.manifest.evaluation['success_rate'] == result.evaluation.success_rate
+    assert bundle.manifest.evaluation['episodes'] == 6
+    assert abs(PolicyRuntime(bundle).act(np.array([0.5, 0.0], np.float32))) <= 2.0
+
+    with pytest.raises(TrainingError, match='holds another run'):
+        train(options(), Progress(stream))
+    with pytest.raises(CheckpointError, match='seed: checkpoint has 0, this run has 1'):
+        train(options(seed=1, resume=True), Progress(stream))
+    resumed = train(options(steps=400, resume=True), Progress(stream))
+    assert resumed.steps == 400
+    assert resumed.updates == result.updates + 100
+    assert 'resumed at step 300' in stream.getvalue()
+
+
+def test_nothing_to_resume(options):
+    with pytest.raises(CheckpointError, match='nothing to resume'):
+        train(options(resume=True), Progress(io.StringIO()))
+    with pytest.raises(TrainingError, match='needs run_directory'):
+        train(options(resume=True, run_directory=''), Progress(io.StringIO()))

@@ -1,0 +1,42 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped files say what the records say."""
+
+import msgspec
+import pytest
+
+from rl_nodes.algorithms.sac import SacConfig
+from rl_nodes.core import config, resources
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.training.settings import load_settings, LoopConfig, TrainSettings
+
+
+def test_sac_yaml_names_every_key_with_its_default():
+    raw = config.read_yaml(resources.find_config('train', 'sac'))
+    assert list(raw['learner']) == config.field_names(SacConfig)
+    assert list(raw['loop']) == config.field_names(LoopConfig)
+    assert load_settings('sac') == TrainSettings('sac')
+
+
+def test_every_shipped_file_loads():
+    for path in resources.find_config('train', 'sac').parent.glob('sac*.yaml'):
+        assert load_settings(path.stem).algorithm == 'sac'
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('algorithm: sac\nlearner: {tau: 0.005}', "unknown key 'tau'"),
+    ('algorithm: sac\nlearner: {discount: 1.0}', 'learner.discount = 1.0'),
+    ('algorithm: sac\nloop: {updates_per_step: 0}', 'loop.updates_per_step = 0'),
+    ('algorithm: sarsa', 'algorithm'),
+    ('learner: {}', 'algorithm'),
+])
+def test_mistakes_are_named(tmp_path, text, message):
+    path = tmp_path / 'mine.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_settings(str(path))
+
+
+def test_round_trip_through_builtins():
+    settings = load_settings('sac_pendulum')
+    assert msgspec.convert(msgspec.to_builtins(settings), TrainSettings) == settings

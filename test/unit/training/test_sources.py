@@ -1,0 +1,85 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Transitions from vector environments are what the single environments really did."""
+
+import gymnasium
+from gymnasium import spaces
+import numpy as np
+import pytest
+from rl_nodes.core.errors import TrainingError
+from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
+
+
+def test_transitions_connect_and_end_with_the_true_observation(point_env, small_sac):
+    source = EnvSource(make_envs(point_env, 3), small_sac(), seed=0)
+    batches = [source.collect() for _ in range(40)]
+    rows = {}
+    for batch in batches:
+        assert len(batch) == 3
+        for i in range(3):
+            rows.setdefault(int(batch.episode[i]), []).append((batch, i))
+    assert len(rows) > 12
+    for episode in rows.values():
+        for (batch, i), (following, j) in zip(episode, episode[1:]):
+            assert not batch.terminated[i]
+            assert not batch.truncated[i]
+            assert np.array_equal(batch.next_observation[i], following.observation[j])
+        assert [int(batch.step[i]) for batch, i in episode] == list(range(len(episode)))
+        for batch, i in episode:
+            x = batch.observation[i, 0] + batch.action[i, 0]
+            assert batch.next_observation[i, 0] == pytest.approx(x, abs=1e-5)
+            assert batch.next_observation[i, 1] == batch.step[i] + 1
+            assert batch.success[i] == (abs(batch.next_observation[i, 0]) < 0.2)
+            assert batch.truncated[i] == (batch.step[i] == 4)
+            assert batch.terminated[i] == (abs(batch.next_observation[i, 0]) > 3.0)
+
+
+def test_several_steps_per_collect(point_env, small_sac):
+    batch = EnvSource(make_envs(point_env, 2), small_sac(), 0, steps_per_collect=4).collect()
+    assert len(batch) == 8
+    assert batch.step.tolist()[:4] == [0, 0, 1, 1]
+
+
+def test_same_seed_same_experience(point_env, small_sac):
+    first, second = (EnvSource(make_envs(point_env, 2), small_sac(), 7) for _ in range(2))
+    for _ in range(10):
+        assert np.array_equal(first.collect().observation, second.collect().observation)
+
+
+def env_with(observation=None, action=None):
+    env = gymnasium.Env()
+    env.observation_space = observation or spaces.Box(-1, 1, (2,), np.float32)
+    env.action_space = action or spaces.Box(-1, 1, (1,), np.float32)
+    return env
+
+
+@pytest.mark.parametrize(('env', 'message'), [
+    (env_with(action=spaces.Discrete(3)), 'algorithm for discrete actions'),
+    (env_with(observation=spaces.Dict({'a': spaces.Box(-1, 1, (2,))})), 'FlattenObservation'),
+    (env_with(observation=spaces.Box(0, 255, (8, 8, 3), np.uint8)), 'one dimension'),
+    (env_with(action=spaces.Box(-np.inf, np.inf, (2,))), 'unbounded'),
+])
+def test_spaces_that_do_not_fit_are_refused(env, message):
+    with pytest.raises(TrainingError, match=message):
+        contract_of(env, 'task')
+
+
+def test_contract_has_the_spaces_bounds(point_env):
+    contract = contract_of(point_env(), 'point')
+    assert contract.action.low == (-2.0,)
+    assert contract.observation.high == (None, None)
+    assert contract.task == 'point'
+
+
+def test_own_contract_is_used(point_env):
+    own = contract_of(point_env(), 'its own')
+    env = point_env()
+    env.contract = own
+    assert contract_of(env, 'other') is own
+
+
+@pytest.mark.parametrize(('env_id', 'module', 'message'), [
+    ('Pendulom-v1', '', 'unknown'), ('Pendulum-v1', 'no_such_module_here', 'cannot be imported')])
+def test_unknown_environments(env_id, module, message):
+    with pytest.raises(TrainingError, match=message):
+        environment_maker(env_id, module)
