@@ -14,6 +14,7 @@ deploy = ['onnxruntime>=1.31', 'onnx>=1.21']
 train = ['torch>=2.10', 'gymnasium>=1.0', 'onnx>=1.21', 'onnxscript>=0.5', 'tensorboard>=2.16',
          'matplotlib>=3.6', 'pillow>=10.2']
 pybullet = ['pybullet>=3.2.7']
+mujoco = ['mujoco>=3.3,<5']
 # Wheels for a machine without ROS. Never a core dependency: they would shadow an installed ROS.
 ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
 dev = ['hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3', 'ruff>=0.17']
@@ -45,8 +46,9 @@ setup(
     python_requires='>=3.11',
     install_requires=core,
     extras_require={
-        'core': core, 'train': train, 'deploy': deploy, 'pybullet': pybullet, 'ros': ros,
-        'dev': dev, 'all': [*train, *deploy, *pybullet],
+        'core': core, 'train': train, 'deploy': deploy, 'pybullet': pybullet,
+        'mujoco': mujoco, 'ros': ros, 'dev': dev,
+        'all': [*train, *deploy, *pybullet, *mujoco],
         'test': ['pytest', 'pytest-timeout'],  # by this colcon knows to run pytest
     },
     zip_safe=False,

@@ -64,6 +64,7 @@ REQUIREMENTS = (
     Requirement('onnx', 'onnx', _ALWAYS, '1.21',
                 'policies; before 1.21 a model file could reach outside its folder'),
     Requirement('pybullet', 'pybullet', (), '3.2', 'simulation'),
+    Requirement('mujoco', 'mujoco', (), '3.3', 'simulation by backend:=mujoco'),
     Requirement('torch', 'torch', ('train',), '2.10',
                 'learning; before 2.10 a checkpoint could corrupt memory'),
     Requirement('gymnasium', 'gymnasium', ('train',), '1.0', 'environments'),

@@ -178,7 +178,8 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
                'time_budget_s': values['time_budget_s'],
-               'target_success': values['target_success'], 'resume': resume}
+               'target_success': values['target_success'], 'resume': resume,
+               'simulator': values['backend']}
     return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from rl_nodes.backends import BACKENDS
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import GraphError
 
@@ -59,7 +60,8 @@ class Argument:
 
 
 _BOTH = {
-    'backend': Argument('backend', 'pybullet', 'what moves: the simulator or driver to use.'),
+    'backend': Argument('backend', BACKENDS[0], 'what moves: the simulator or driver to use.',
+                        choices=BACKENDS),
     'namespace': Argument('namespace', '', 'ROS namespace of all nodes.'),
     'arm_on_start': Argument(
         'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only.',

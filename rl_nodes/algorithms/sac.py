@@ -37,7 +37,7 @@ import msgspec
 import numpy as np
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import OffPolicyLearner, PolicyModule
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
@@ -164,6 +164,9 @@ class Sac(OffPolicyLearner):
         :return: rows stored; rows with a non-finite value are counted in the buffer and dropped.
         :raises SpecError: the batch has other widths than this learner.
         """
+        if batch.action.shape != (len(batch), self._action_size):
+            raise SpecError(f'sac: actions have shape {list(batch.action.shape)}, expected '
+                            f'{[len(batch), self._action_size]}; the data is from another robot')
         scaled = (batch.action - self._middle.numpy()) / self._half_range.numpy()
         stored = self.buffer.add(replace(batch, action=np.clip(scaled, -1.0, 1.0)))
         if self.config.normalize_observation and stored:

@@ -33,7 +33,7 @@ class Robot(Protocol):
 
     def write(self, command: np.ndarray) -> np.ndarray:
         """
-        Give the robot a command and return what was really sent.
+        Give the robot a command and return what was really sent: efforts are cut to their limit.
 
         :param command: targets of the control mode, shape (A,), float64; must be finite.
         :raises BackendError: wrong shape or not finite; nothing is sent then.
@@ -59,5 +59,12 @@ class SimulatedRobot(Robot, Protocol):
     def step(self) -> None:
         """Advance the physics by one control period."""
 
+    def recover(self) -> None:
+        """Cure an exploded simulation; a reset must follow."""
+
     def render(self, width: int, height: int) -> np.ndarray:
-        """Return a picture, shape (height, width, 3), uint8."""
+        """
+        Return a picture, shape (height, width, 3), uint8; the physics does not notice.
+
+        :raises BackendError: there is nothing to draw with.
+        """

@@ -50,11 +50,11 @@ class PybulletRobot:
     state (setting joints back would leave contact caches behind), and the first restore is made
     before the first episode because only from the second one on are they identical.
 
-    :param model: the robot; ``model.config.pybullet`` has the settings.
+    :param model: the robot; ``model.config.simulation`` has the settings.
     """
 
     def __init__(self, model: RobotModel) -> None:
-        settings = model.config.pybullet
+        settings = model.config.simulation
         self._model = model
         self._settings = settings
         self._substeps = round(settings.physics_hz / model.config.rate_hz)
@@ -94,9 +94,10 @@ class PybulletRobot:
         pybullet.setJointMotorControlArray(
             self._body, self._joints, pybullet.VELOCITY_CONTROL,
             forces=[0.0] * len(self._joints), physicsClientId=client)
+        self._effort_limit = self._model.limits('effort')
         self._drive = {}
         if self._model.config.control_mode != 'effort':
-            self._drive['forces'] = self._model.limits('effort').tolist()
+            self._drive['forces'] = self._effort_limit.tolist()
         if self._model.config.control_mode == 'position':
             self._drive['positionGains'] = [self._settings.position_gain] * len(self._commanded)
         self._saved = pybullet.saveState(physicsClientId=client)
@@ -119,14 +120,20 @@ class PybulletRobot:
         if not math.isfinite(values.sum()):
             raise BackendError(
                 f'the simulation of {self._model.name} exploded (joint positions '
-                f'{values[0].tolist()}); it was loaded afresh, the episode is void')
+                f'{values[0].tolist()}); call recover(), the episode is void')
         return Measurement(values[0].copy(), values[1].copy(), values[2].copy())
 
     def write(self, command: np.ndarray) -> np.ndarray:
-        """Set the drives' targets; one NaN would spoil every joint for good."""
+        """
+        Set the drives' targets; efforts are cut to the joints' limits, as a drive does.
+
+        :raises BackendError: refused; one NaN would spoil every joint for good.
+        """
         if command.shape != (len(self._commanded),) or not np.isfinite(command).all():
             raise BackendError(f'command {command.tolist()} refused: expected '
                                f'{len(self._commanded)} finite values')
+        if self._model.config.control_mode == 'effort':
+            command = np.minimum(np.maximum(command, -self._effort_limit), self._effort_limit)
         self._target(command.tolist())
         return command
 

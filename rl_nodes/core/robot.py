@@ -56,9 +56,9 @@ class CameraConfig(Struct, frozen=True, forbid_unknown_fields=True):
     pitch_deg: float = -30.0
 
 
-class PybulletConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class SimulationConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Settings of the PyBullet backend.
+    Settings of the simulated backends; they mean the same in each.
 
     :param physics_hz: rate of physics steps; a whole multiple of the robot's rate.
     :param position_gain: share of the position error that a motor removes per physics step.
@@ -106,7 +106,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param tool_link: frame that tasks move; empty where the robot has none.
     :param joints: every measured joint, in the order of all vectors.
     :param safety: see :class:`SafetyConfig`.
-    :param pybullet: see :class:`PybulletConfig`.
+    :param simulation: see :class:`SimulationConfig`.
     """
 
     urdf: str
@@ -116,7 +116,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     joints: tuple[JointConfig, ...]
     safety: SafetyConfig
     tool_link: str = ''
-    pybullet: PybulletConfig = PybulletConfig()
+    simulation: SimulationConfig = SimulationConfig()
 
 
 class RobotModel:
@@ -152,9 +152,10 @@ class RobotModel:
         self.home = np.array([joint.home for joint in self.config.joints])
         self.chain = Chain(self.urdf, self.config.base_link, self.config.tool_link,
                            names) if self.config.tool_link else None
-        ratio = self.config.pybullet.physics_hz / self.config.rate_hz
+        physics_hz = self.config.simulation.physics_hz
+        ratio = physics_hz / self.config.rate_hz
         if ratio != int(ratio):
-            raise ConfigError(f'{path}: pybullet.physics_hz = {self.config.pybullet.physics_hz} '
+            raise ConfigError(f'{path}: simulation.physics_hz = {physics_hz} '
                               f'is not a whole multiple of rate_hz = {self.config.rate_hz}')
 
     def limits(self, field: str) -> np.ndarray:

@@ -54,8 +54,8 @@ class TransitionAssembler:
     """
 
     def __init__(self, observe: Observe, to_action: ToAction, period_ns: int, *,
-                 observation_size: int, action_size: int, patience: int = 10,
-                 command_patience: int = 2, window: int = 1000, most_rows: int = 20_000) -> None:
+                 observation_size: int, action_size: int, patience: int = 100,
+                 command_patience: int = 100, window: int = 1000, most_rows: int = 20_000) -> None:
         if not (period_ns > 0 and 0 < command_patience <= patience < window and most_rows > 0):
             raise ValueError(
                 f'period_ns {period_ns}, command_patience {command_patience}, patience '

@@ -8,7 +8,7 @@ and writes the same figures to a JSON file.
 
 Parameters: robot, task, stepping, autostart, episodes, report (see below).
 Subscribes:
-  reward (sensor_msgs/JointState, RECORD); safety/state, robot/status, policy/status
+  reward (sensor_msgs/JointState, STREAM); safety/state, robot/status, policy/status
   (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes: /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Exit status: 0 when the episodes are complete; 1 when the robot was stopped or nothing moves.
@@ -63,7 +63,7 @@ class Evaluator(TaskNode[EvaluatorParameters]):
         self._status: dict[str, dict[str, str]] = {}
         self._heard_at = steady_ns()
         self._done = False
-        self.subscribe(JointState, 'reward', self._on_reward, qos.RECORD)
+        self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM)
         for topic in ('safety/state', 'robot/status', 'policy/status'):
             self.subscribe(
                 DiagnosticArray, topic,

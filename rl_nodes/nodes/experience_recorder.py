@@ -8,7 +8,7 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
 batch_size, discount, seed (see below).
-Subscribes (all RECORD, serialized):
+Subscribes (all STREAM, serialized):
   joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE); safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes:
@@ -94,10 +94,10 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._sent, self._refused = 0, 0
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
-        self.subscribe(JointState, 'joint_states', self._on_state, qos.RECORD, raw=True)
-        self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.RECORD, raw=True)
-        self.subscribe(JointState, 'joint_command', self._on_executed, qos.RECORD, raw=True)
-        self.subscribe(JointState, 'reward', self._on_reward, qos.RECORD, raw=True)
+        self.subscribe(JointState, 'joint_states', self._on_state, qos.STREAM, raw=True)
+        self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.STREAM, raw=True)
+        self.subscribe(JointState, 'joint_command', self._on_executed, qos.STREAM, raw=True)
+        self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM, raw=True)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self.every(SEND_S, self._send)
 

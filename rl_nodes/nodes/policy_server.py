@@ -11,7 +11,7 @@ Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle.
 Publishes:
-  policy/joint_command (sensor_msgs/JointState, COMMAND): stamp = stamp of the state that caused
+  policy/joint_command (sensor_msgs/JointState, STREAM): stamp = stamp of the state that caused
   it, frame_id = <policy name>@<version>;
   policy/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
@@ -73,7 +73,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
         self._rejection = ''
         self._loader: threading.Thread | None = None
         self._inference, self._total = LatencyWindow(), LatencyWindow()
-        self._commands = self.publish_on(JointState, 'policy/joint_command', qos.COMMAND)
+        self._commands = self.publish_on(JointState, 'policy/joint_command', qos.STREAM)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
         self.subscribe(UInt8MultiArray, 'policy/update', self._on_update, qos.LATCHED)

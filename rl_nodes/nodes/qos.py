@@ -17,12 +17,14 @@ def _profile(depth: int, latched: bool = False) -> QoSProfile:
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
 
 
-SENSOR = _profile(10)          # joint_states and rewards to nodes that act on the newest
-COMMAND = _profile(1)          # commands: only the newest counts
+# What publishers of states, commands and rewards keep. A reliable writer forgets what no longer
+# fits into its own history, acknowledged or not, so this bounds how far the recorder may lag.
+STREAM = _profile(2000)
 # What the monitor lets through, also for a reward computer that is matched late: in lockstep a
 # step whose command it never saw would stall the robot. The robot itself subscribes with COMMAND.
-EXECUTED = _profile(10, latched=True)
-RECORD = _profile(2000)        # the recorder's subscriptions: 2 s at 1 kHz
+EXECUTED = _profile(2000, latched=True)
+SENSOR = _profile(10)          # subscriptions to states and rewards of nodes that act on them
+COMMAND = _profile(1)          # subscriptions to commands: only the newest counts
 BATCH = _profile(500)          # experience: no batch may be lost while a learner updates
 LATCHED = _profile(1, latched=True)   # state, policy updates: whoever joins late gets the newest
 EPISODE = _profile(10, latched=True)  # goals: the newest few, also for whoever joins late

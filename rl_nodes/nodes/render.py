@@ -11,7 +11,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
 from geometry_msgs.msg import PoseStamped
-from rl_nodes.backends import make_robot
+from rl_nodes.backends import BACKENDS, installed_backends, make_robot
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import NS
@@ -50,7 +50,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
     task = load_task(contract.robot, contract.task)
     task.contract.require(contract, 'the present configuration', f'episode {path.name}')
     states, goals, outcomes = _decode(episode, task.robot.joint_names)
-    robot = make_robot('pybullet', task.robot)
+    robot = make_robot((installed_backends() or BACKENDS)[0], task.robot)
     try:
         shown_ns = None
         for state in states:

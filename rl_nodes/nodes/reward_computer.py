@@ -12,7 +12,7 @@ Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   joint_command (sensor_msgs/JointState, EXECUTED).
 Publishes:
-  reward (sensor_msgs/JointState, SENSOR): names total, every term, terminated, truncated, success;
+  reward (sensor_msgs/JointState, STREAM): names total, every term, terminated, truncated, success;
   frame_id = episode id;
   reward/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
@@ -49,7 +49,7 @@ class RewardComputer(TaskNode[NodeParameters]):
         self._executed: dict[int, np.ndarray] = {}
         self._answer: tuple[int, JointState] | None = None
         self._rewarded, self._assumed, self._refused = 0, 0, 0
-        self._rewards = self.publish_on(JointState, 'reward', qos.SENSOR)
+        self._rewards = self.publish_on(JointState, 'reward', qos.STREAM)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         self.subscribe(JointState, 'joint_command', self._on_command, qos.EXECUTED)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)

@@ -9,7 +9,7 @@ it writes the newest command while that is fresh and holds the robot when it is 
 
 Parameters: robot, task, stepping, autostart, backend, seed, patience_s (see below).
 Publishes:
-  joint_states (sensor_msgs/JointState, rad or m, control rate, SENSOR), frame_id = episode id;
+  joint_states (sensor_msgs/JointState, rad or m, control rate, STREAM), frame_id = episode id;
   goal (geometry_msgs/PoseStamped, m, base_link, once per episode, EPISODE);
   /clock (rosgraph_msgs/Clock, lockstep only, CLOCK);
   robot/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
@@ -45,7 +45,7 @@ class BridgeParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     """
     Parameters of the robot bridge.
 
-    :param backend: what drives the robot; pybullet is a simulator in this process
+    :param backend: what drives the robot; pybullet and mujoco simulate it in this process
     :param seed: of the episode starts; the same seed gives the same episodes
     :param patience_s: lockstep only; after waiting this long the last state is published again
     """
@@ -82,7 +82,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
         self._reset_wanted = True
         self._latency = LatencyWindow()
         self._rate = (steady_ns(), 0)
-        self._states = self.publish_on(JointState, 'joint_states', qos.SENSOR)
+        self._states = self.publish_on(JointState, 'joint_states', qos.STREAM)
         self._goals = self.publish_on(PoseStamped, 'goal', qos.EPISODE)
         self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND)
         self.subscribe(JointState, 'reward', self._on_reward, qos.SENSOR)

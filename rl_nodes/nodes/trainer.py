@@ -3,7 +3,7 @@
 """
 Trainer: learns from the experience that the graph sends, while the robot goes on.
 
-Learning runs in a thread of its own at low priority; this node only queues what arrives and hands
+Learning runs in a thread of its own, in real time at low priority; this node only queues what arrives and hands
 out policies. When it dies, control goes on with the last policy. It ends with exit status 0 once
 the target or a limit is reached.
 
@@ -176,7 +176,8 @@ class Trainer(TaskNode[TrainerParameters]):
 
     def _learn(self) -> None:
         """Conduct the experiment; its end is the node's end."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        if not self.lockstep:  # in lockstep the robot waits, and learning is what takes time
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         torch.set_num_threads(1)
         env = None
         try:

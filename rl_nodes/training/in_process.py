@@ -8,33 +8,28 @@ This is the function behind ``rl_nodes train env:=Pendulum-v1 algorithm:=sac``.
 
 from collections.abc import Iterator, Sequence
 import contextlib
-import logging
 from pathlib import Path
 import re
 import signal
 import threading
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import gymnasium
 import msgspec
 import numpy as np
-from rl_nodes.core.errors import CheckpointError, TrainingError
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
-from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.training import report
-from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import evaluate, Evaluation
-from rl_nodes.training.metrics import MetricSink
-from rl_nodes.training.off_policy import run, RunResult
+from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.session import Limits, Outputs, Session, Target
-from rl_nodes.training.settings import load_settings, make_learner
+from rl_nodes.training.session import Limits, Target
+from rl_nodes.training.settings import load_settings
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
 import torch
 
-_log = logging.getLogger(__name__)
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -70,28 +65,6 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
 
-class TrainResult(msgspec.Struct, frozen=True):
-    """
-    What came of it.
-
-    :param reason: ``target``, ``steps``, ``time`` or ``stopped``.
-    :param run_directory: where everything lies.
-    :param policy: the best policy's ONNX file; None where none was good enough to export.
-    :param steps: control steps.
-    :param updates: gradient steps.
-    :param elapsed_s: wall time of training [s].
-    :param evaluation: the best policy on fresh episodes, seen through ONNX Runtime.
-    """
-
-    reason: str
-    run_directory: Path
-    policy: Path | None
-    steps: int
-    updates: int
-    elapsed_s: float
-    evaluation: Evaluation | None
-
-
 def train(options: TrainOptions, progress: Progress | None = None,
           stop: threading.Event | None = None) -> TrainResult:
     """
@@ -110,49 +83,29 @@ def train(options: TrainOptions, progress: Progress | None = None,
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
     name = re.sub(r'[^A-Za-z0-9_.-]+', '_', options.env)
-    contract = contract_of(evaluation_env, name)
-    learner = make_learner(settings, contract, options.seed)
-    folder = _run_directory(options, f'{name}_{settings.algorithm}')
-    target = _target(options.target, evaluation_env)
-    identity = {'settings': msgspec.to_builtins(settings),
-                'contract': contract.fingerprint(), 'seed': options.seed,
-                'env': options.env, 'n_envs': options.n_envs}
-
-    store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
-    saved = _saved(store, options.resume, identity)
-    steps_before = 0 if saved is None else int(saved['steps'])
     progress = Progress() if progress is None else progress
     stop = threading.Event() if stop is None else stop
-    metrics = MetricSink(folder, None if saved is None else steps_before)
-    outputs = Outputs(folder / 'policy', store, metrics, progress,
-                      lambda text: progress.say(f'ALARM: {text}'), identity)
+
+    def make_source(learner: OffPolicyLearner, steps_before: int) -> EnvSource:
+        # A resumed run must not repeat the first part's episodes.
+        seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(options.n_envs)
+        return EnvSource(make_envs(make, options.n_envs), learner,
+                         [int(seed) >> 1 for seed in seeds])
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
 
-    # A resumed run must not repeat the first part's episodes.
-    seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(options.n_envs)
-    source = EnvSource(make_envs(make, options.n_envs), learner,
-                       [int(seed) >> 1 for seed in seeds])
-    exporter = PolicyExporter(learner.policy_module(), contract, name, settings.algorithm,
-                              'squashed_gaussian')
-    session = Session(learner, source, exporter, settings.loop,
-                      Limits(options.steps, options.time_budget_s, target), outputs, evaluator)
-    if saved is not None:
-        session.load_state_dict(saved)
-        progress.say(f'resumed at step {session.steps:,}')
+    experiment = Experiment(
+        name=name, folder=_run_directory(options, f'{name}_{settings.algorithm}'),
+        contract=contract_of(evaluation_env, name), settings=settings, seed=options.seed,
+        limits=Limits(options.steps, options.time_budget_s,
+                      _target(options.target, evaluation_env)),
+        resume=options.resume, identity={'env': options.env, 'n_envs': options.n_envs})
     try:
         with _stop_on_interrupt(stop, progress):
-            result = run(session, stop)
-        _write_report(folder, name, settings.algorithm, result, target, options, identity)
+            return conduct(experiment, make_source, evaluator, progress, stop)
     finally:
-        source.close()
         evaluation_env.close()
-        metrics.close()
-        progress.close()
-    policy = session.policy_path if session.policy_path.is_file() else None
-    return TrainResult(result.reason, folder, policy, result.steps, result.updates,
-                       result.elapsed_s, result.evaluation)
 
 
 def _run_directory(options: TrainOptions, name: str) -> Path:
@@ -178,18 +131,6 @@ def _target(value: float | None, env: gymnasium.Env) -> Target | None:
     return Target('success_rate' if 'success' in info else 'return', value)
 
 
-def _saved(store: CheckpointStore, resume: bool, identity: dict[str, Any]
-           ) -> dict[str, Any] | None:
-    if not resume:
-        return None
-    found = store.load_newest()
-    if found is None:
-        raise CheckpointError(f'nothing to resume: no checkpoint in {store.folder}')
-    state, path = found
-    require_same(state['identity'], identity, str(path))
-    return state
-
-
 @contextlib.contextmanager
 def _stop_on_interrupt(stop: threading.Event, progress: Progress) -> Iterator[None]:
     """Let the first Ctrl-C end the run in good order; the second one ends it at once."""
@@ -207,18 +148,3 @@ def _stop_on_interrupt(stop: threading.Event, progress: Progress) -> Iterator[No
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _write_report(folder: Path, name: str, algorithm: str, result: RunResult,
-                  target: Target | None, options: TrainOptions, identity: dict[str, Any]) -> None:
-    title = f'{name}, {algorithm.upper()}, seed {options.seed}'
-    values = {key: value for key, value in msgspec.to_builtins(options).items()
-              if key != 'run_directory'}
-    for section in ('learner', 'loop'):
-        values |= {f'{section}.{key}': value
-                   for key, value in identity['settings'][section].items()}
-    try:
-        report.write_learning_curve(folder, title, target)
-        report.write_summary(folder, title, result, target, values)
-    except OSError as error:
-        _log.error('%s: the report could not be written: %s', folder, error)

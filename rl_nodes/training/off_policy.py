@@ -53,6 +53,8 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         due = session.updates_due()
         try:
             for _ in range(due):
+                if stop.is_set():
+                    break
                 learner.update()
                 session.debt -= 1.0
         except TrainingError as error:
@@ -74,7 +76,7 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
 
     elapsed_s = session.elapsed_s()
     session.checkpoint()
-    evaluation = session.judge()
+    evaluation = session.judge(at_once=reason == 'stopped')
     session.report(force=True)
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 

@@ -231,7 +231,7 @@ class Session:
             self.target_reached = target.reached(fresh)
             if self.target_reached:
                 self._keep_best(fresh, bundle)
-        self._evaluated = time.monotonic()
+        self._evaluated = self._heard = time.monotonic()  # nobody listened meanwhile
 
     def _evaluate_fresh(self, bundle: PolicyBundle) -> Evaluation:
         seeds = range(self._fresh_seed, self._fresh_seed + self.config.confirmation_episodes)
@@ -255,14 +255,20 @@ class Session:
         """Return where the best policy lies."""
         return self.outputs.policy_folder / 'policy.onnx'
 
-    def judge(self) -> Evaluation | None:
-        """Evaluate what has come last, then the best policy on fresh episodes; None without."""
-        if self._evaluator is None:
+    def judge(self, at_once: bool = False) -> Evaluation | None:
+        """
+        Evaluate what has come last, then the best policy on fresh episodes.
+
+        :param at_once: somebody waits for the end: leave the best policy so far as it is, or the
+            newest one where none was evaluated.
+        :return: the evaluation of the policy that is left; None where there is none.
+        """
+        if self._evaluator is None or (at_once and self.best is None):
             bundle = self.export()
             if bundle is not None:
                 bundle.save(self.policy_path)
             return None
-        if self.target_reached and self.best is not None:
+        if self.best is not None and (at_once or self.target_reached):
             return self.best[0]
         if self.steps != self._evaluated_steps and self.learner.updates:
             self.evaluate()

@@ -65,7 +65,8 @@ def test_train_parameters(tmp_path):
                                 'publish_experience': True},
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
-                    'time_budget_s': 60.0, 'target_success': 0.95, 'resume': ''}}
+                    'time_budget_s': 60.0, 'target_success': 0.95, 'resume': '',
+                    'simulator': 'pybullet'}}
     assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
 
 

@@ -31,7 +31,7 @@ BELOW = {
     'training': ('algorithms', 'data', 'envs', 'inference.export'),
     'nodes': ('training', 'inference', 'safety', 'tasks', 'backends', 'data'),
     # The way in: which nodes run, with which arguments.
-    'graph_arguments': ('core',),
+    'graph_arguments': ('core', 'backends'),
     'graph': ('graph_arguments', 'tasks', 'inference'),
     'console': (),
     'orphan_guard': (),
@@ -52,18 +52,20 @@ PLACES = {
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
     'gymnasium': {'envs': False, 'training': False},
     'pybullet': {'backends.pybullet_robot': False},
+    'mujoco': {'backends.mujoco_robot': False},
 }
 MESSAGES = ('_msgs', '_srvs', 'builtin_interfaces', 'rcl_interfaces')
 
 # What a node's process must never load, not even through others: control has no place for it.
 NEVER_LOADED = {
     'nodes.robot_bridge': ('torch',),
-    'nodes.safety_monitor': ('torch', 'onnxruntime', 'pybullet', 'gymnasium', 'onnx', 'mcap'),
+    'nodes.safety_monitor': ('torch', 'onnxruntime', 'pybullet', 'mujoco', 'gymnasium', 'onnx',
+                             'mcap'),
     'nodes.reward_computer': ('torch', 'onnxruntime'),
-    'nodes.policy_server': ('torch', 'pybullet'),
+    'nodes.policy_server': ('torch', 'pybullet', 'mujoco'),
     'nodes.experience_recorder': ('torch', 'onnxruntime'),
-    'runner': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'gymnasium'),
-    'cli': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'gymnasium', 'numpy'),
+    'runner': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'mujoco', 'gymnasium'),
+    'cli': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'mujoco', 'gymnasium', 'numpy'),
 }
 CORE_LIBRARIES = {'numpy', 'yaml', 'msgspec'}
 SAFETY_LIBRARIES = {'numpy', 'msgspec'}

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from rl_nodes.algorithms.sac import Sac, SacConfig
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 import torch
 from torch import distributions
@@ -181,6 +181,12 @@ def test_rows_that_are_not_finite_reach_neither_buffer_nor_normalizer():
     batch.observation[4] = np.nan
     assert sac.observe(batch) == 9
     assert torch.isfinite(sac.normalizer.mean).all()
+
+
+def test_actions_of_another_robot_are_refused():
+    batch = transitions(4)
+    with pytest.raises(SpecError, match=r'\[4, 3\], expected \[4, 2\]'):
+        learner().observe(replace(batch, action=np.zeros((4, 3), np.float32)))
 
 
 @pytest.mark.parametrize(('low', 'high'), [([0.0], [np.inf]), ([1.0], [1.0]), ([np.nan], [1.0])])

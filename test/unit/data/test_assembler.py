@@ -29,6 +29,7 @@ def to_action(state, command):
 
 
 def make(**options):
+    options = {'patience': 10, 'command_patience': 2, **options}
     return TransitionAssembler(observe, to_action, PERIOD, observation_size=2, action_size=1,
                                **options)
 

@@ -4,18 +4,16 @@
 
 import msgspec
 import pytest
-
 from rl_nodes.algorithms.sac import SacConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.training.settings import load_settings, LoopConfig, TrainSettings
 
 
-def test_sac_yaml_names_every_key_with_its_default():
+def test_sac_yaml_names_every_key():
     raw = config.read_yaml(resources.find_config('train', 'sac'))
     assert list(raw['learner']) == config.field_names(SacConfig)
     assert list(raw['loop']) == config.field_names(LoopConfig)
-    assert load_settings('sac') == TrainSettings('sac')
 
 
 def test_every_shipped_file_loads():

@@ -1,0 +1,306 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A robot simulated by MuJoCo, in this process, from the same URDF and settings as any other.
+
+The drive of position and velocity control is one servo per commanded joint,
+
+    effort = kv (v_wanted - v) + D v_wanted + gravity,    v_wanted = g (target - q),  |v_wanted| <= v_max,
+
+with D the joint's damping and g the drive's rate [1/s]. The URDF says nothing of a servo, but it
+has effort and speed limits, and
+
+    kv = (effort_max / v_max - D) / 2                                                          (1)
+
+is the stiffest servo that never asks for more than the effort limit between full speed one way
+and full speed the other: one that saturates chatters at joints as light as a wrist's. The
+integrator treats it implicitly, so that no stiffness makes it unstable; light joints follow
+v_wanted within one physics step, as with PyBullet's drive, heavy ones lag by inertia / kv.
+Gravity is fed forward inside the effort limit, so nothing sags.
+"""
+
+import ctypes
+import logging
+import os
+from typing import Any
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from rl_nodes.backends.base import Measurement
+from rl_nodes.core.errors import BackendError
+from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.urdf import Urdf
+
+
+def _drawing_library() -> str:
+    """Return what MuJoCo shall draw with: EGL needs no window; without it, physics alone."""
+    try:
+        ctypes.CDLL('libEGL.so.1')
+    except OSError:
+        return 'disable'
+    return 'egl'
+
+
+os.environ.setdefault('MUJOCO_GL', _drawing_library())  # MuJoCo looks once, when it is imported
+
+import mujoco  # noqa: E402 - see above
+
+_log = logging.getLogger(__name__)
+mujoco.set_mju_user_warning(_log.warning)  # else it writes a file into the working directory
+
+_VISIBLE, _HIDDEN = 1, 3  # groups of shapes; MuJoCo draws the groups 0 to 2
+_GOAL_COLOR = np.array([0.1, 0.75, 0.3, 1.0], np.float32)
+
+
+class MujocoRobot:
+    """
+    One robot in its own MuJoCo model and data.
+
+    Two robots given the same resets and commands produce the same bits: a reset sets all of the
+    data back, the solver's starting point included. Pictures are drawn from data of their own and
+    leave the physics alone.
+
+    :param model: the robot; ``model.config.simulation`` has the settings.
+    :raises BackendError: MuJoCo cannot load the URDF, or a joint's limits leave no drive.
+    """
+
+    def __init__(self, model: RobotModel) -> None:
+        self._model = model
+        self._settings = model.config.simulation
+        self._mode = model.config.control_mode
+        self._substeps = round(self._settings.physics_hz / model.config.rate_hz)
+        self._sim = _compile(model)
+        self._data = mujoco.MjData(self._sim)
+        # Every joint has one degree of freedom and the base is fixed, so the addresses of
+        # positions and of velocities are the same.
+        self._joints = np.array([self._sim.joint(name).qposadr[0] for name in model.joint_names])
+        self._commanded = self._joints[model.commanded]
+        self._effort_limit = model.limits('effort')
+        self._kv = np.zeros(len(self._joints))
+        if self._mode != 'effort':
+            self._tune()
+        self._goal = np.zeros(3)
+        self._target = np.zeros(len(self._commanded))
+        self._effort = np.zeros(len(self._joints))
+        self._renderer: mujoco.Renderer | None = None
+
+    def _tune(self) -> None:
+        """Give the actuators the gains of the module's text."""
+        speed = self._model.limits('velocity')
+        damping = self._sim.dof_damping.reshape(self._sim.nv, -1)[self._commanded, 0]
+        kv = (self._effort_limit / speed - damping) / 2  # (1)
+        if not (kv > 0).all():
+            name = self._model.command_names[int(np.argmin(kv))]
+            raise BackendError(
+                f'robot {self._model.name}: the damping of joint {name!r} takes all of its effort '
+                'limit at its speed limit; nothing is left for a drive')
+        rate = self._settings.position_gain * self._settings.physics_hz
+        self._reach = speed / rate  # target - q that asks for the speed limit
+        position = self._mode == 'position'
+        gain = (kv + damping) * (rate if position else 1.0)
+        self._sim.actuator_gainprm[:, 0] = gain
+        self._sim.actuator_biasprm[:, 1] = -gain if position else 0.0
+        self._sim.actuator_biasprm[:, 2] = -kv
+        self._kv[self._model.commanded] = kv
+
+    def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
+        """Set all data back, set the joints and hold them."""
+        mujoco.mj_resetData(self._sim, self._data)
+        self._data.qpos[self._joints] = position
+        self._effort = np.zeros(len(self._joints))
+        self._goal = goal
+        self.hold()
+
+    def read(self) -> Measurement:
+        """Return the state; BackendError where the simulation has exploded."""
+        position = self._data.qpos[self._joints]
+        velocity = self._data.qvel[self._joints]
+        largest = max(np.abs(position).max(), np.abs(velocity).max())
+        if not largest < mujoco.mjMAXVAL:
+            raise BackendError(
+                f'the simulation of {self._model.name} exploded (joint positions '
+                f'{position.tolist()}); call recover(), the episode is void')
+        return Measurement(position, velocity, self._effort)
+
+    def write(self, command: np.ndarray) -> np.ndarray:
+        """Set the drives' targets; efforts are cut to the joints' limits, as a drive does."""
+        if command.shape != (len(self._commanded),) or not np.isfinite(command).all():
+            raise BackendError(f'command {command.tolist()} refused: expected '
+                               f'{len(self._commanded)} finite values')
+        if self._mode == 'position':
+            self._target = command.copy()
+            return command
+        if self._mode == 'effort':
+            command = np.minimum(np.maximum(command, -self._effort_limit), self._effort_limit)
+        self._data.ctrl[:] = command
+        return command
+
+    def hold(self) -> None:
+        """Hold the present position, stand still, or exert no effort, by control mode."""
+        self._target = self._data.qpos[self._commanded]
+        self._data.ctrl[:] = 0.0
+
+    def step(self) -> None:
+        """Advance by one control period."""
+        sim, data = self._sim, self._data
+        if self._mode == 'position':
+            present = data.qpos[self._commanded]
+            away = np.minimum(np.maximum(self._target - present, -self._reach), self._reach)
+            data.ctrl[:] = present + away
+        mujoco.mj_step(sim, data, self._substeps - 1)
+        before = data.qvel[self._joints]
+        mujoco.mj_step(sim, data)
+        # MuJoCo has the effort at the step's start; the implicit step takes kv · Δv off it.
+        self._effort = (data.qfrc_actuator[self._joints]
+                        - self._kv * (data.qvel[self._joints] - before))
+
+    def recover(self) -> None:
+        """Set everything back to zero: nothing that is not finite outlives that."""
+        mujoco.mj_resetData(self._sim, self._data)
+        self._effort = np.zeros(len(self._joints))
+        self.hold()
+
+    def render(self, width: int = 320, height: int = 240) -> np.ndarray:
+        """
+        Return a picture, shape (height, width, 3), uint8.
+
+        :raises BackendError: MuJoCo has nothing to draw with.
+        """
+        renderer = self._open_renderer(width, height)
+        shown = mujoco.MjData(self._sim)
+        shown.qpos[:] = self._data.qpos
+        mujoco.mj_forward(self._sim, shown)
+        camera = mujoco.MjvCamera()
+        camera.lookat[:] = self._settings.camera.target
+        camera.distance = self._settings.camera.distance_m
+        camera.azimuth = 90.0 + self._settings.camera.yaw_deg  # zero looks along y
+        camera.elevation = self._settings.camera.pitch_deg
+        renderer.update_scene(shown, camera)
+        if self._model.chain is not None:
+            _mark(renderer.scene, self._goal)
+        return renderer.render()
+
+    def close(self) -> None:
+        """Let go of the drawing context; the rest is memory."""
+        renderer, self._renderer = self._renderer, None
+        if renderer is not None:
+            renderer.close()
+
+    def _open_renderer(self, width: int, height: int) -> Any:
+        if self._renderer is not None:
+            if (self._renderer.width, self._renderer.height) == (width, height):
+                return self._renderer
+            self.close()
+        screen = self._sim.vis.global_
+        screen.offwidth = max(screen.offwidth, width)
+        screen.offheight = max(screen.offheight, height)
+        try:
+            self._renderer = mujoco.Renderer(self._sim, height, width)
+        except (AttributeError, ImportError, RuntimeError, mujoco.FatalError) as error:
+            raise BackendError(
+                f'MuJoCo cannot draw with MUJOCO_GL={os.environ.get("MUJOCO_GL")} ({error}); '
+                'install EGL (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri), set '
+                'MUJOCO_GL=osmesa where OSMesa is installed, or draw with backend pybullet'
+            ) from None
+        return self._renderer
+
+
+def _compile(model: RobotModel) -> Any:
+    """Return the MuJoCo model of a robot: its URDF, its limits, and one actuator per joint."""
+    try:
+        spec = mujoco.MjSpec.from_string(_urdf_text(model.urdf))
+        _complete(spec, model)
+        sim = spec.compile()
+    except (OSError, ValueError, mujoco.FatalError) as error:
+        reason = ' '.join(str(error).split())
+        raise BackendError(f'MuJoCo cannot load {model.urdf.path}: {reason}') from None
+    # Gravity is fed forward to all bodies but reaches no joint that has no drive.
+    for joint in model.joints:
+        limit = joint.effort if joint.commanded else 0.0
+        sim.jnt_actfrclimited[sim.joint(joint.name).id] = 1
+        sim.jnt_actfrcrange[sim.joint(joint.name).id] = (-limit, limit)
+    return sim
+
+
+def _urdf_text(urdf: Urdf) -> str:
+    """
+    Return the URDF with MuJoCo's options in it.
+
+    What is seen stays apart from what collides, every link stays a body, meshes lie beside the
+    file, and a link without ``<inertial>`` has no mass, as in every other reader of URDF.
+    """
+    root = ElementTree.parse(urdf.path).getroot()  # noqa: S314 - as load_urdf
+    for own in root.findall('mujoco'):
+        root.remove(own)
+    ElementTree.SubElement(ElementTree.SubElement(root, 'mujoco'), 'compiler', {
+        'discardvisual': 'false', 'fusestatic': 'false', 'strippath': 'false',
+        'inertiafromgeom': 'false', 'meshdir': str(urdf.path.parent)})
+    for link in root.findall('link'):  # nameless shapes make MuJoCo complain on the terminal
+        for kind in ('visual', 'collision'):
+            for index, shape in enumerate(link.findall(kind)):
+                shape.set('name', f'{link.get("name")}/{kind}/{index}')
+    return ElementTree.tostring(root, encoding='unicode')
+
+
+def _complete(spec: Any, model: RobotModel) -> None:
+    """Add what a URDF does not say: world, limits of the configuration, drives, looks."""
+    settings = model.config.simulation
+    spec.option.timestep = 1.0 / settings.physics_hz
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.gravity = (0.0, 0.0, -9.81)
+    # An exploded state must be seen, not silently replaced by the initial one.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    for geom in spec.geoms:
+        geom.group = _HIDDEN if geom.contype else _VISIBLE
+    if settings.ground:
+        spec.worldbody.add_geom(name='ground', type=mujoco.mjtGeom.mjGEOM_PLANE,
+                                size=(0, 0, 0.05), rgba=(0.82, 0.83, 0.85, 1))
+    spec.add_texture(name='sky', type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+                     builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, rgb1=(0.93, 0.94, 0.96),
+                     width=8, height=48)
+    for first, second in _neighbours(model.urdf):
+        spec.add_exclude(bodyname1=first, bodyname2=second)
+    joints = {joint.name: joint for joint in spec.joints}
+    for limits in model.joints:
+        joint = joints[limits.name]
+        if limits.lower is not None and limits.upper is not None:
+            joint.range = (limits.lower, limits.upper)
+        if model.config.control_mode != 'effort':
+            joint.actgravcomp = True
+        if limits.commanded:
+            drive = spec.add_actuator(
+                name=limits.name, target=limits.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+            drive.gaintype = mujoco.mjtGain.mjGAIN_FIXED
+            drive.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+            drive.gainprm[0] = 1.0
+            drive.forcelimited = True
+            drive.forcerange = (-limits.effort, limits.effort)
+    if model.config.control_mode != 'effort':
+        for body in spec.bodies:
+            body.gravcomp = 1.0
+
+
+def _neighbours(urdf: Urdf) -> list[tuple[str, str]]:
+    """
+    Return the pairs of links that a single joint connects; those may touch.
+
+    Links joined by fixed joints are one solid. MuJoCo knows this rule too, but not for the solid
+    that stands on the world.
+    """
+    solid = {link: link for link in urdf.links}
+    fixed = [joint for joint in urdf.joints.values() if joint.kind == 'fixed']
+    for _ in fixed:  # as many rounds as the longest chain of fixed joints could need
+        for joint in fixed:
+            solid[joint.child] = solid[joint.parent]
+    members = {link: [other for other in urdf.links if solid[other] == solid[link]]
+               for link in urdf.links}
+    return [(first, second) for joint in urdf.movable()
+            for first in members[joint.parent] for second in members[joint.child]]
+
+
+def _mark(scene: Any, goal: np.ndarray) -> None:
+    """Draw a ball at the goal; it exists in the picture only."""
+    mujoco.mjv_initGeom(scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_SPHERE,
+                        np.full(3, 0.02), goal, np.eye(3).ravel(), _GOAL_COLOR)
+    scene.ngeom += 1

@@ -1,0 +1,523 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every simulated backend must do, with every shipped robot."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from rl_nodes.backends import BACKENDS, installed_backends, make_robot
+from rl_nodes.backends.base import SimulatedRobot
+from rl_nodes.core.errors import BackendError, ConfigError
+from rl_nodes.core.resources import share_directory
+from rl_nodes.core.robot import load_robot, RobotModel
+from rl_nodes.core.rotations import rotation_about
+import rl_nodes.envs  # noqa: F401 - registers the environments
+
+ROBOTS = ('arm', 'cartpole')
+NOWHERE = np.zeros(3)
+Opener = Callable[..., SimulatedRobot]
+
+every_backend = pytest.mark.parametrize('backend', BACKENDS)
+every_robot = pytest.mark.parametrize('name', ROBOTS)
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Return a function that makes robots; they are closed at the end."""
+    robots = []
+
+    def make(backend: str, model: RobotModel) -> SimulatedRobot:
+        if backend not in installed_backends():
+            pytest.skip(f'{backend} is not installed')
+        robots.append(make_robot(backend, model))
+        return robots[-1]
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+def in_mode(tmp_path: Path, name: str, mode: str) -> RobotModel:
+    """Return a shipped robot in another control mode."""
+    text = (share_directory() / 'config' / 'robots' / f'{name}.yaml').read_text()
+    present = load_robot(name).config.control_mode
+    path = tmp_path / f'{name}_{mode}.yaml'
+    path.write_text(text.replace(f'control_mode: {present}', f'control_mode: {mode}')
+                    .replace('urdf: ', f'urdf: {share_directory()}/urdf/'))
+    return load_robot(str(path))
+
+
+def drive(robot: SimulatedRobot, model: RobotModel, seed: int, steps: int) -> list[bytes]:
+    """Return the bits of everything measured while random commands are given."""
+    rng = np.random.default_rng(seed)
+    robot.reset(model.home + rng.uniform(-0.05, 0.05, len(model.home)), NOWHERE)
+    rows = []
+    for _ in range(steps):
+        measured = robot.read()
+        share = rng.uniform(-1, 1, len(model.commanded))
+        robot.write(command_of(model, measured.position, share))
+        robot.step()
+        rows.append(np.concatenate(measured).tobytes())
+    return rows
+
+
+def command_of(model: RobotModel, position: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the command for a share of the speed or effort limit, as tasks do."""
+    mode = model.config.control_mode
+    if mode == 'effort':
+        return share * model.limits('effort')
+    speed = share * model.limits('velocity')
+    if mode == 'velocity':
+        return speed
+    return np.clip(position[model.commanded] + speed / model.config.rate_hz,
+                   model.limits('lower') + 0.02, model.limits('upper') - 0.02)
+
+
+# --- units, signs, frames ---------------------------------------------------------------------
+
+@every_backend
+@every_robot
+@pytest.mark.parametrize('mode', ['position', 'velocity', 'effort'])
+def test_a_positive_command_moves_its_joint_the_positive_way(
+        opened: Opener, tmp_path: Path, backend: str, name: str, mode: str) -> None:
+    model = in_mode(tmp_path, name, mode)
+    robot = opened(backend, model)
+    for index, joint in enumerate(model.commanded):
+        share = np.zeros(len(model.commanded))
+        share[index] = 1.0
+        moved = []
+        for sign in (1.0, -1.0):
+            robot.reset(model.home, NOWHERE)
+            for _ in range(3):
+                robot.write(command_of(model, robot.read().position, sign * share))
+                robot.step()
+            moved.append(robot.read().position[joint] - model.home[joint])
+        assert moved[0] > moved[1] + 1e-3, model.joint_names[joint]
+        if mode != 'effort':  # there gravity moves the other joints too
+            assert moved[0] > 0 > moved[1]
+
+
+@every_backend
+def test_velocity_commands_are_reached_in_si_units(opened: Opener, tmp_path: Path,
+                                                   backend: str) -> None:
+    model = in_mode(tmp_path, 'arm', 'velocity')
+    robot = opened(backend, model)
+    robot.reset(model.home, NOWHERE)
+    wanted = 0.25 * model.limits('velocity') * np.array([1, -1, 1, -1, 1, -1])
+    seconds = 0.4
+    for _ in range(round(seconds * model.config.rate_hz)):
+        robot.write(wanted)
+        robot.step()
+    measured = robot.read()
+    np.testing.assert_allclose(measured.velocity, wanted, atol=0.02)
+    np.testing.assert_allclose(measured.position - model.home, wanted * seconds, atol=0.04)
+
+
+@every_backend
+def test_the_tool_is_where_forward_kinematics_says(opened: Opener, backend: str) -> None:
+    model = load_robot('arm')
+    robot = opened(backend, model)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        q = rng.uniform(model.limits('lower'), model.limits('upper'))
+        position, rotation = link_pose(backend, robot, q)
+        expected, frame = model.chain.tip(q)
+        np.testing.assert_allclose(position, expected, atol=1e-6)
+        np.testing.assert_allclose(rotation, frame, atol=1e-5)
+
+
+def link_pose(backend: str, robot: SimulatedRobot, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the simulator's own position and rotation matrix of the arm's tool."""
+    robot.reset(q, NOWHERE)
+    if backend == 'mujoco':
+        import mujoco
+        mujoco.mj_kinematics(robot._sim, robot._data)
+        tool = robot._data.body('tool')
+        return tool.xpos, tool.xmat.reshape(3, 3)
+    import pybullet  # merges links that do not move, so the tool is a point of the flange
+    flange = pybullet.getLinkState(robot._body, robot._joints[-1], computeForwardKinematics=True,
+                                   physicsClientId=robot._client)
+    rotation = np.array(pybullet.getMatrixFromQuaternion(flange[5])).reshape(3, 3)
+    offset = load_robot('arm').urdf.joints['tool_frame'].offset
+    return np.array(flange[4]) + rotation @ offset, rotation
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+@every_backend
+@pytest.mark.parametrize('start', [
+    (0.0, -0.3, 1.5, 0.4, 0.0, 0.0), (0.0, 0.8, 0.2, 0.1, 0.0, 0.0),
+    (0.0, -1.2, 2.4, 1.0, 0.0, 0.0)], ids=['home', 'stretched', 'folded'])
+def test_full_step_position_actions_keep_speed_and_effort_limits(
+        opened: Opener, backend: str, start: tuple[float, ...]) -> None:
+    model = load_robot('arm')
+    robot = opened(backend, model)
+    robot.reset(np.array(start), NOWHERE)
+    for k in range(100):
+        share = np.sign(np.sin(2 * np.pi * k / 20 + np.arange(6)) + 1e-9)
+        robot.write(command_of(model, robot.read().position, share))
+        robot.step()
+        measured = robot.read()
+        assert (np.abs(measured.velocity) <= 1.1 * model.limits('velocity')).all()
+        assert (np.abs(measured.effort) <= model.limits('effort') * (1 + 1e-9)).all()
+
+
+@every_backend
+def test_a_far_target_is_reached_and_stays_reached(opened: Opener, backend: str) -> None:
+    """No sag under gravity: the target is met to a hundredth of a degree."""
+    model = load_robot('arm')
+    robot = opened(backend, model)
+    robot.reset(model.home, NOWHERE)
+    target = model.home + np.array([0.5, 0.6, -0.5, 0.4, -0.4, 0.5])
+    for _ in range(100):
+        robot.write(target)
+        robot.step()
+        assert (np.abs(robot.read().effort) <= model.limits('effort') * (1 + 1e-9)).all()
+    np.testing.assert_allclose(robot.read().position, target, atol=2e-4)
+
+
+@every_backend
+def test_effort_commands_are_cut_to_the_limit(opened: Opener, backend: str) -> None:
+    model = load_robot('cartpole')
+    robot = opened(backend, model)
+    positions = []
+    for wanted in (1.0, 50.0):
+        robot.reset(model.home, NOWHERE)
+        sent = robot.write(wanted * model.limits('effort'))
+        np.testing.assert_array_equal(sent, model.limits('effort'))
+        robot.step()
+        assert robot.read().effort[0] == pytest.approx(model.limits('effort')[0])
+        positions.append(robot.read().position.tobytes())
+    assert positions[0] == positions[1]
+
+
+@every_backend
+def test_joint_limits_hold(opened: Opener, backend: str) -> None:
+    """A motor at its effort limit does not push its joint out of the range."""
+    model = load_robot('cartpole')
+    robot = opened(backend, model)
+    robot.reset(model.home, NOWHERE)
+    for _ in range(150):
+        robot.write(model.limits('effort'))
+        robot.step()
+    assert robot.read().position[0] == pytest.approx(model.limits('upper')[0], abs=0.05)
+
+
+# --- reset and determinism --------------------------------------------------------------------
+
+@every_backend
+@every_robot
+def test_a_reset_gives_exactly_what_was_asked(opened: Opener, backend: str, name: str) -> None:
+    model = load_robot(name)
+    robot = opened(backend, model)
+    drive(robot, model, 1, 40)
+    position = model.home + 0.1
+    robot.reset(position, NOWHERE)
+    measured = robot.read()
+    np.testing.assert_array_equal(measured.position, position)
+    np.testing.assert_array_equal(measured.velocity, 0.0)
+
+
+@every_backend
+@every_robot
+def test_the_same_bits_in_a_fresh_and_in_a_used_robot(opened: Opener, backend: str,
+                                                      name: str) -> None:
+    model = load_robot(name)
+    first, second = opened(backend, model), opened(backend, model)
+    expected = drive(first, model, 3, 150)
+    assert drive(second, model, 3, 150) == expected
+    drive(first, model, 4, 70)
+    assert drive(first, model, 3, 150) == expected
+
+
+@every_backend
+def test_a_measurement_does_not_change_afterwards(opened: Opener, backend: str) -> None:
+    model = load_robot('cartpole')
+    robot = opened(backend, model)
+    robot.reset(model.home, NOWHERE)
+    robot.write(np.array([5.0]))
+    before = robot.read()
+    copies = [values.copy() for values in before]
+    robot.step()
+    for values, copy in zip(before, copies, strict=True):
+        np.testing.assert_array_equal(values, copy)
+
+
+# --- faults -----------------------------------------------------------------------------------
+
+@every_backend
+@every_robot
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf, 'short', 'long', 'matrix'])
+def test_an_unusable_command_is_refused_and_does_no_harm(opened: Opener, backend: str, name: str,
+                                                         bad: float | str) -> None:
+    model = load_robot(name)
+    robot = opened(backend, model)
+    count = len(model.commanded)
+    shapes = {'short': (count - 1,), 'long': (count + 1,), 'matrix': (count, 1)}
+    if isinstance(bad, str):
+        command = np.zeros(shapes[bad])
+    else:
+        command = np.zeros(count)
+        command[-1] = bad
+    expected = drive(robot, model, 5, 10)
+    robot.reset(model.home, NOWHERE)
+    before = robot.read()
+    with pytest.raises(BackendError, match=f'{count} finite values'):
+        robot.write(command)
+    np.testing.assert_array_equal(np.concatenate(robot.read()), np.concatenate(before))
+    robot.step()
+    assert np.isfinite(np.concatenate(robot.read())).all()
+    assert drive(robot, model, 5, 10) == expected
+
+
+@every_backend
+@every_robot
+def test_an_exploded_simulation_is_noticed_and_cured(opened: Opener, backend: str,
+                                                     name: str) -> None:
+    model = load_robot(name)
+    robot = opened(backend, model)
+    expected = drive(robot, model, 6, 30)
+    robot.reset(np.full(len(model.home), np.nan), NOWHERE)
+    robot.step()
+    with pytest.raises(BackendError, match='exploded'):
+        robot.read()
+    robot.recover()
+    assert drive(robot, model, 6, 30) == expected
+
+
+@every_backend
+@every_robot
+def test_closing_twice_is_closing(opened: Opener, backend: str, name: str) -> None:
+    robot = opened(backend, load_robot(name))
+    robot.close()
+    robot.close()
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'pybullet'"):
+        make_robot('pybulet', load_robot('arm'))
+
+
+@every_backend
+def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch,
+                                                  backend: str) -> None:
+    monkeypatch.setitem(sys.modules, backend, None)
+    monkeypatch.delitem(sys.modules, f'rl_nodes.backends.{backend}_robot', raising=False)
+    monkeypatch.setattr('rl_nodes.backends.installed_backends',
+                        lambda: tuple(name for name in BACKENDS if name != backend))
+    with pytest.raises(ConfigError, match=rf'pip install "rl_nodes\[{backend}\]".*use backend:='):
+        make_robot(backend, load_robot('arm'))
+
+
+# --- physics ----------------------------------------------------------------------------------
+
+@every_backend
+@pytest.mark.parametrize('mode', ['position', 'velocity'])
+def test_holding_keeps_the_pose_under_gravity(opened: Opener, tmp_path: Path, backend: str,
+                                              mode: str) -> None:
+    model = in_mode(tmp_path, 'arm', mode)
+    robot = opened(backend, model)
+    start = model.home + np.array([0.0, 0.9, -0.6, 0.2, 0.0, 0.0])  # stretched: heavy
+    robot.reset(start, NOWHERE)
+    for _ in range(100):
+        robot.hold()
+        robot.step()
+    np.testing.assert_allclose(robot.read().position, start, atol=5e-3)
+
+
+@every_backend
+def test_measured_effort_at_rest_is_the_weight(opened: Opener, backend: str) -> None:
+    """Statics: the effort at a joint is the slope of the potential energy."""
+    model = load_robot('arm')
+    robot = opened(backend, model)
+    position = model.home + np.array([0.3, 0.9, -0.6, 0.2, 0.4, 0.0])
+    robot.reset(position, NOWHERE)
+    for _ in range(60):
+        robot.write(position)
+        robot.step()
+    expected = [(potential(model, position + step) - potential(model, position - step)) / 2e-5
+                for step in 1e-5 * np.eye(len(position))]
+    assert max(np.abs(expected)) > 1.0
+    np.testing.assert_allclose(robot.read().effort, expected, atol=0.02)
+
+
+def potential(model: RobotModel, q: np.ndarray) -> float:
+    """Return the arm's energy in the field of gravity [J], from the URDF alone."""
+    import xml.etree.ElementTree as ElementTree
+
+    angles = dict(zip(model.joint_names, q))
+    height = {'base_link': (np.zeros(3), np.eye(3))}
+    for joint in model.urdf.joints.values():  # parents come first in the file
+        origin, frame = height[joint.parent]
+        turn = rotation_about(joint.axis, angles[joint.name]) if joint.name in angles \
+            else np.eye(3)
+        height[joint.child] = (origin + frame @ joint.offset, frame @ joint.rotation @ turn)
+    energy = 0.0
+    for link in ElementTree.parse(model.urdf.path).getroot().findall('link'):
+        origin, frame = height[link.get('name')]
+        inertial = link.find('inertial')
+        center = np.array([float(x) for x in inertial.find('origin').get('xyz').split()])
+        energy += 9.81 * float(inertial.find('mass').get('value')) * (origin + frame @ center)[2]
+    return energy
+
+
+def swing(robot: SimulatedRobot, model: RobotModel, seconds: float) -> np.ndarray:
+    """Return (time step, joint) positions and velocities of a cartpole left to itself."""
+    robot.reset(np.array([0.0, 2.6]), NOWHERE)  # 0.54 rad from hanging down
+    rows = []
+    for _ in range(round(seconds * model.config.rate_hz)):
+        robot.hold()
+        robot.step()
+        measured = robot.read()
+        rows.append([*measured.position, *measured.velocity])
+    return np.array(rows)
+
+
+@every_backend
+def test_an_upright_pole_falls_when_nobody_cares(opened: Opener, backend: str) -> None:
+    model = load_robot('cartpole')
+    robot = opened(backend, model)
+    robot.reset(np.array([0.0, 0.05]), NOWHERE)
+    for _ in range(60):
+        robot.hold()
+        robot.step()
+    assert robot.read().position[1] > 0.5
+
+
+@every_backend
+def test_the_pole_swings_with_the_period_and_energy_of_physics(opened: Opener,
+                                                               backend: str) -> None:
+    """
+    Compare with the equations of a free cart and pole.
+
+    Small oscillation around hanging down: ω² = m g l / (I + m l² - (m l)² / (M + m)); at an
+    amplitude of 0.54 rad the period is about 2 % longer. Damping takes a few per cent of the energy.
+    """
+    mass, cart, arm, inertia = 0.15, 1.0, 0.3, 0.004508
+    effective = inertia + mass * arm ** 2 - (mass * arm) ** 2 / (cart + mass)
+    period = 2 * np.pi / np.sqrt(mass * 9.81 * arm / effective)
+    model = load_robot('cartpole')
+    rows = swing(opened(backend, model), model, 4.0)
+    angle = rows[:, 1] - np.pi
+    rising = np.flatnonzero((angle[:-1] < 0) & (angle[1:] >= 0))
+    crossings = [k - angle[k] / (angle[k + 1] - angle[k]) for k in rising]
+    measured = np.diff(crossings).mean() / model.config.rate_hz
+    assert measured == pytest.approx(period, rel=0.04)
+
+    def energy(row: np.ndarray) -> float:
+        _, theta, v, w = row
+        return (0.5 * (cart + mass) * v ** 2 + mass * arm * np.cos(theta) * v * w
+                + 0.5 * (inertia + mass * arm ** 2) * w ** 2
+                + mass * 9.81 * arm * (np.cos(theta) + 1))
+
+    energies = [energy(row) for row in rows]
+    assert max(energies) <= energies[0] * 1.03
+    assert energies[-1] >= energies[0] * 0.7
+
+
+def test_the_backends_swing_alike(opened: Opener) -> None:
+    """Over 0.5 s the free pole differs by less than 0.03 rad and the cart by less than 5 mm."""
+    model = load_robot('cartpole')
+    first, second = (swing(opened(backend, model), model, 0.5) for backend in BACKENDS)
+    assert np.abs(first[:, 1] - second[:, 1]).max() < 0.03
+    assert np.abs(first[:, 0] - second[:, 0]).max() < 0.005
+
+
+def test_the_backends_position_drives_behave_alike(opened: Opener) -> None:
+    """Over 1 s of the same absolute targets no joint differs by more than 0.1 rad."""
+    model = load_robot('arm')
+    tracks = []
+    for backend in BACKENDS:
+        robot = opened(backend, model)
+        robot.reset(model.home, NOWHERE)
+        rows = []
+        for k in range(50):
+            target = model.home + 0.3 * np.sin(2 * np.pi * k / 50 * np.array([1, 1, 1, 1, 2, 2]))
+            robot.write(target)
+            robot.step()
+            rows.append(robot.read().position)
+        tracks.append(np.array(rows))
+    assert np.abs(tracks[0] - tracks[1]).max() < 0.1
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+@every_backend
+@every_robot
+def test_a_picture_shows_robot_and_goal_and_leaves_the_physics_alone(opened: Opener, backend: str,
+                                                                     name: str) -> None:
+    model = load_robot(name)
+    watched, unwatched = opened(backend, model), opened(backend, model)
+    pictures = []
+    for goal in (np.array([0.25, 0.0, 0.3]), np.array([0.1, 0.2, 0.2])):
+        watched.reset(model.home, goal)
+        unwatched.reset(model.home, goal)
+        for k in range(5):
+            for robot in (watched, unwatched):
+                robot.write(command_of(model, robot.read().position,
+                                       np.full(len(model.commanded), 0.5)))
+                robot.step()
+            if k == 0:
+                pictures.append(watched.render(160, 120))
+        np.testing.assert_array_equal(np.concatenate(watched.read()),
+                                      np.concatenate(unwatched.read()))
+    assert pictures[0].shape == (120, 160, 3)
+    assert pictures[0].dtype == np.uint8
+    assert pictures[0].std() > 10, 'more than one colour'
+    assert (model.chain is not None) == bool((pictures[0] != pictures[1]).any())
+    assert watched.render(64, 48).shape == (48, 64, 3)
+
+
+def test_without_a_drawing_library_physics_goes_on() -> None:
+    pytest.importorskip('mujoco')
+    code = ('import os; os.environ["MUJOCO_GL"] = "disable"\n'
+            'import numpy as np\n'
+            'from rl_nodes.backends import make_robot\n'
+            'from rl_nodes.core.errors import BackendError\n'
+            'from rl_nodes.core.robot import load_robot\n'
+            'robot = make_robot("mujoco", load_robot("arm"))\n'
+            'robot.reset(np.zeros(6), np.zeros(3))\n'
+            'robot.step()\n'
+            'try:\n'
+            '    robot.render(64, 48)\n'
+            'except BackendError as error:\n'
+            '    raise SystemExit(0 if "apt install libegl1" in str(error) else 3)\n'
+            'raise SystemExit(4)\n')
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
+
+
+# --- tasks ------------------------------------------------------------------------------------
+
+def towards(env: gymnasium.Env) -> np.ndarray:
+    """Return the action of damped least squares: Δq = Jᵀ (J Jᵀ + λ² I)⁻¹ (goal - tool)."""
+    chain, state = env.task.robot.chain, env._state
+    tool = chain.tip(state.position)[0]
+    jacobian = np.stack([(chain.tip(state.position + step)[0] - tool) / 1e-6
+                         for step in 1e-6 * np.eye(len(state.position))], axis=1)
+    error = env._goal.position - tool
+    change = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 0.05 ** 2 * np.eye(3), error)
+    largest = env.task.robot.limits('velocity') / env.task.robot.config.rate_hz
+    return (change / max(1.0, np.abs(change / largest).max()) / largest).astype(np.float32)
+
+
+@every_backend
+def test_a_scripted_policy_reaches(backend: str) -> None:
+    """The same policy, which knows the kinematics only, succeeds in every simulator."""
+    if backend not in installed_backends():
+        pytest.skip(f'{backend} is not installed')
+    env = gymnasium.make('rl_nodes/Reach-v0', backend=backend).unwrapped
+    successes = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            _, _, terminated, truncated, info = env.step(towards(env))
+            over = terminated or truncated
+        successes.append(info['success'])
+    env.close()
+    assert np.mean(successes) >= 0.95

@@ -1,0 +1,185 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Real graphs as processes, an observer in this process, and policies to run them with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
+import torch
+
+from rl_nodes.core.contract import Contract
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.nodes import conversions
+
+START_S = 30.0  # two busy cores: imports take seconds, discovery up to three
+
+
+class _Net(torch.nn.Module):
+    """Tanh network of the exporter's signature; ``gain`` makes it bold enough to hit limits."""
+
+    def __init__(self, observations: int, actions: int, gain: float) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(observations, 32), torch.nn.Tanh(),
+                                        torch.nn.Linear(32, actions))
+        with torch.no_grad():
+            self.body[2].weight *= gain
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        mean = self.body(observation)
+        return torch.tanh(mean), mean, torch.full_like(mean, 0.3)
+
+
+def make_bundle(contract: Contract, seed: int = 0, gain: float = 5.0,
+                version: int = 1) -> PolicyBundle:
+    """Return an untrained policy for a contract; the same seed gives the same policy."""
+    torch.manual_seed(seed)
+    net = _Net(len(contract.observation.elements), len(contract.action.elements), gain)
+    return PolicyExporter(net, contract, 'untrained', 'none', 'squashed_gaussian').export(
+        net, version, 0)
+
+
+class GraphProcess:
+    """``rl_nodes launch ...`` as a user runs it."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.output = ''
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', 'rl_nodes', 'launch', *arguments], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def nodes(self) -> dict[str, int]:
+        """Return pid by node name of the children that are alive."""
+        found = {}
+        for entry in Path('/proc').iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / 'cmdline').read_bytes().split(b'\0')
+                parent = int((entry / 'stat').read_text().rsplit(')', 1)[1].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue
+            module = next((w.decode() for w in words if w.startswith(b'rl_nodes.nodes.')), '')
+            if module and self._descends(parent):
+                found[module.removeprefix('rl_nodes.nodes.')] = int(entry.name)
+        return found
+
+    def _descends(self, pid: int) -> bool:
+        while pid > 1:
+            if pid == self.pid:
+                return True
+            try:
+                pid = int(Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[1])
+            except (OSError, ValueError, IndexError):
+                return False
+        return False
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end; return the exit status and keep the output."""
+        self.output += self._process.communicate(timeout=timeout_s)[0]
+        return self._process.returncode
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever the test did."""
+        if self.running:
+            self.interrupt()
+            try:
+                self.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self.wait(10)
+
+
+@contextmanager
+def graph(*arguments: str, env: dict[str, str] | None = None) -> Iterator[GraphProcess]:
+    """Run a graph for the duration of a block."""
+    process = GraphProcess(*arguments, env=env)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+class Observer:
+    """A node of the test that remembers what it hears; everything waits with a time-out."""
+
+    def __init__(self) -> None:
+        self._context = Context()
+        self._context.init(domain_id=int(os.environ['ROS_DOMAIN_ID']))
+        self.node = Node('test_observer', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.heard: dict[str, list[tuple[float, Any]]] = {}
+
+    def listen(self, kind: type, topic: str, profile: QoSProfile) -> None:
+        self.heard[topic] = []
+        self.node.create_subscription(
+            kind, topic, lambda msg: self.heard[topic].append((time.monotonic(), msg)), profile)
+
+    def last(self, topic: str) -> Any:
+        return self.heard[topic][-1][1] if self.heard[topic] else None
+
+    def values(self, topic: str) -> dict[str, str]:
+        """Return the newest key-value pairs of a status topic."""
+        message = self.last(topic)
+        return {} if message is None else conversions.status_values(message)
+
+    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
+        """Spin until a condition holds; fail with ``what`` was missing."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                heard = {topic: len(found) for topic, found in self.heard.items()}
+                raise AssertionError(f'{timeout_s} s without: {what}; heard {heard}')
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def call(self, service: str, timeout_s: float = 5.0) -> Trigger.Response:
+        """Call a Trigger service."""
+        client = self.node.create_client(Trigger, service)
+        if not client.wait_for_service(timeout_sec=START_S):
+            raise AssertionError(f'no service {service}')
+        future = client.call_async(Trigger.Request())
+        self.until(future.done, f'an answer of {service}', timeout_s)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+
+@contextmanager
+def observer() -> Iterator[Observer]:
+    """An observer for the duration of a block."""
+    found = Observer()
+    try:
+        yield found
+    finally:
+        found.close()
+
+

@@ -1,0 +1,241 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs as a user starts them, with their processes killed, frozen, poisoned and interrupted."""
+
+from array import array
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import graph, GraphProcess, Observer, observer
+from rl_nodes.data.reader import read_episode
+from rl_nodes.nodes import qos
+from rl_nodes.tasks import load_task
+from sensor_msgs.msg import JointState
+
+REALTIME = ('stepping:=realtime', 'episodes:=0')
+
+
+def watch(seen: Observer) -> None:
+    """Listen to everything these tests judge by."""
+    seen.listen(DiagnosticArray, 'safety/state', qos.LATCHED)
+    seen.listen(DiagnosticArray, 'robot/status', qos.LATCHED)
+    seen.listen(JointState, 'joint_command', qos.SENSOR)
+    seen.listen(JointState, 'joint_states', qos.SENSOR)
+
+
+def until_mode(seen: Observer, mode: str, timeout_s: float = 30.0) -> None:
+    seen.until(lambda: seen.values('safety/state').get('mode') == mode, f'mode {mode}', timeout_s)
+
+
+def until_moving(seen: Observer) -> None:
+    """Wait until commands flow from the policy to the robot."""
+    until_mode(seen, 'OK')
+    count = len(seen.heard['joint_command'])
+    seen.until(lambda: len(seen.heard['joint_command']) > count + 20
+               and seen.heard['joint_states'], 'commands and states')
+
+
+def deploy(policy: Path, folder: Path, *more: str) -> tuple[str, ...]:
+    return ('deploy', f'policy:={policy}', f'run_dir:={folder / "run"}', *REALTIME, *more)
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGSTOP])
+def test_policy_server_killed_or_frozen_stops_the_robot(policy_path: Path, tmp_path: Path,
+                                                        how: signal.Signals) -> None:
+    """The robot is told to stand within the watchdog (100 ms) and a little, and stays so."""
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        victim = run.nodes()['policy_server']
+        at = time.monotonic()
+        os.kill(victim, how)
+        try:
+            seen.until(lambda: seen.heard['joint_command'][-1][1].header.frame_id == 'monitor',
+                       'a stop command from the monitor', 5.0)
+        finally:
+            if how == signal.SIGSTOP:
+                until_mode(seen, 'STOPPED')
+                os.kill(victim, signal.SIGCONT)
+        reaction_s = seen.heard['joint_command'][-1][0] - at
+        assert reaction_s < 0.3, f'{reaction_s * 1e3:.0f} ms'
+        if how == signal.SIGKILL:
+            assert run.wait(10) != 0
+            assert 'policy_server' in run.output
+            return
+        # Thawed, the policy sends again; nothing of it may pass until somebody clears the stop.
+        count = len(seen.heard['joint_command'])
+        moved = seen.last('joint_states')
+        seen.until(lambda: len(seen.heard['joint_states']) > 40 and seen.last('joint_states')
+                   is not moved, 'states', 5.0)
+        end = time.monotonic() + 0.5
+        seen.until(lambda: time.monotonic() > end, 'half a second')
+        assert all(msg.header.frame_id == 'monitor'
+                   for _, msg in seen.heard['joint_command'][count:])
+        assert seen.values('safety/state')['check'] == 'command_silence'
+        answer = seen.call('safety_monitor/clear_stop')
+        assert answer.success, answer.message
+        until_moving(seen)
+
+
+def test_safety_monitor_killed_ends_everything(policy_path: Path, tmp_path: Path) -> None:
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        os.kill(run.nodes()['safety_monitor'], signal.SIGKILL)
+        assert run.wait(10) != 0
+        assert 'safety_monitor' in run.output
+        assert run.nodes() == {}
+
+
+def test_safety_monitor_frozen_makes_the_bridge_hold(policy_path: Path, tmp_path: Path) -> None:
+    """A5, A6: the bridge's own time-out holds; what was queued meanwhile does not pass."""
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        victim = run.nodes()['safety_monitor']
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            held = int(seen.values('robot/status').get('held', 0))
+            seen.until(lambda: int(seen.values('robot/status').get('held', 0)) > held + 10,
+                       'the bridge holding', 10.0)
+            position = np.array(seen.last('joint_states').position)
+            until = len(seen.heard['joint_states']) + 20
+            seen.until(lambda: len(seen.heard['joint_states']) > until, 'states')
+            if seen.last('joint_states').header.frame_id == seen.heard[
+                    'joint_states'][-20][1].header.frame_id:
+                drift = np.abs(np.array(seen.last('joint_states').position) - position).max()
+                assert drift < 0.02, f'{drift} rad while holding'
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        until_mode(seen, 'STOPPED', 5.0)
+
+
+@pytest.mark.parametrize('victim', ['experience_recorder', 'reward_computer'])
+def test_recorder_or_reward_computer_killed_control_goes_on(policy_path: Path, tmp_path: Path,
+                                                            victim: str) -> None:
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        os.kill(run.nodes()[victim], signal.SIGKILL)
+        count = len(seen.heard['joint_command'])
+        seen.until(lambda: len(seen.heard['joint_command']) > count + 75, 'commands', 5.0)
+        assert seen.values('safety/state')['mode'] in ('OK', 'LIMITING')
+        run.interrupt()
+        assert run.wait(10) == 0
+        assert f'{victim} DIED (killed by SIGKILL): CONTROL GOES ON' in run.output
+
+
+def test_a_poisoned_second_publisher_stops_the_robot_and_nothing_of_it_passes(
+        policy_path: Path, tmp_path: Path) -> None:
+    """C1: NaN from anybody on the policy's topic is a STOP; a wrong length too."""
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)):
+        watch(seen)
+        rogue = seen.node.create_publisher(JointState, 'policy/joint_command', qos.SENSOR)
+        until_moving(seen)
+        names = list(load_task('arm', 'reach').robot.command_names)
+        poison = JointState(name=names, position=array('d', [float('nan')] * 6))
+        poison.header.frame_id = 'rogue@1'
+
+        def poisoned() -> bool:
+            poison.header.stamp = seen.last('joint_states').header.stamp
+            rogue.publish(poison)
+            return seen.values('safety/state').get('mode') == 'STOPPED'
+        seen.until(poisoned, 'a stop')
+        assert seen.values('safety/state')['check'] == 'finite'
+        for _, msg in seen.heard['joint_command']:
+            assert np.isfinite(msg.position).all()
+            assert not msg.header.frame_id.startswith('rogue')
+
+
+def test_stop_service_is_latched_until_cleared(policy_path: Path, tmp_path: Path) -> None:
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)):
+        watch(seen)
+        until_moving(seen)
+        assert seen.call('safety_monitor/stop').success
+        until_mode(seen, 'STOPPED', 2.0)
+        assert seen.values('safety/state')['check'] == 'operator'
+        count = len(seen.heard['joint_states'])
+        seen.until(lambda: len(seen.heard['joint_states']) > count + 30, 'states')
+        assert seen.values('safety/state')['mode'] == 'STOPPED'
+        answer = seen.call('safety_monitor/clear_stop')
+        assert answer.success, answer.message
+        until_moving(seen)
+
+
+def test_without_arming_nothing_moves_until_an_operator_clears(policy_path: Path,
+                                                               tmp_path: Path) -> None:
+    with observer() as seen, graph(*deploy(policy_path, tmp_path, 'arm_on_start:=false')):
+        watch(seen)
+        until_mode(seen, 'STOPPED')
+        seen.until(lambda: len(seen.heard['joint_states']) > 100, 'states')
+        assert not seen.heard['joint_command']
+        deadline = time.monotonic() + 20
+        while not (answer := seen.call('safety_monitor/clear_stop')).success:
+            assert time.monotonic() < deadline, answer.message
+        until_moving(seen)
+
+
+@pytest.mark.parametrize('stepping', ['realtime', 'lockstep'])
+def test_ctrl_c_ends_the_graph_within_three_seconds_files_closed(
+        policy_path: Path, tmp_path: Path, stepping: str) -> None:
+    with observer() as seen, graph('deploy', f'policy:={policy_path}', 'episodes:=0',
+                                   f'stepping:={stepping}', f'run_dir:={tmp_path / "run"}') as run:
+        watch(seen)
+        until_moving(seen)
+        at = time.monotonic()
+        run.interrupt()
+        assert run.wait(10) == 0, run.output
+        assert time.monotonic() - at < 3.0
+        assert_closed(tmp_path / 'run' / 'episodes')
+        assert 'Traceback' not in run.output
+
+
+def assert_closed(folder: Path) -> None:
+    """Every episode of a folder is complete and readable."""
+    assert not list(folder.glob('*.partial'))
+    episodes = sorted(folder.glob('*.mcap'))
+    assert episodes
+    for path in episodes:
+        episode = read_episode(path)
+        assert episode.metadata['robot'] == 'arm'
+        assert episode.contract.task == 'reach'
+        assert sum(1 for _ in episode.messages()) > 0
+
+
+def test_a_second_graph_and_a_second_node_are_refused_and_the_first_goes_on(
+        policy_path: Path, tmp_path: Path) -> None:
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        second = GraphProcess(*deploy(policy_path, tmp_path / 'second'))
+        assert second.wait(5) != 0
+        assert 'already running' in second.output
+        assert 'ROS_DOMAIN_ID' in second.output
+        assert 'Traceback' not in second.output
+        alone = subprocess.run(
+            [sys.executable, '-m', 'rl_nodes.nodes.safety_monitor'], capture_output=True,
+            text=True, timeout=10, check=False)
+        assert alone.returncode == 2
+        assert 'already running' in alone.stderr
+        assert 'Traceback' not in alone.stderr
+        assert run.running
+        until_moving(seen)
+
+
+def test_namespaces_keep_two_graphs_apart(policy_path: Path, tmp_path: Path) -> None:
+    with observer() as seen, \
+            graph(*deploy(policy_path, tmp_path / 'a', 'namespace:=left')), \
+            graph(*deploy(policy_path, tmp_path / 'b', 'namespace:=right')):
+        for side in ('left', 'right'):
+            seen.listen(DiagnosticArray, f'/{side}/safety/state', qos.LATCHED)
+        for side in ('left', 'right'):
+            seen.until(lambda side=side: seen.values(f'/{side}/safety/state').get('mode') == 'OK',
+                       f'{side} moving', 60.0)
