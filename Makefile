@@ -47,15 +47,18 @@ demo: $(READY)
 	  n=1; while [ -e "runs/demo.$$n" ]; do n=$$((n + 1)); done; \
 	  mv runs/demo "runs/demo.$$n"; echo "moved the earlier runs/demo to runs/demo.$$n"; \
 	fi; \
-	$(BIN)/rl_nodes launch train task:=reach robot:=arm algorithm:=sac run_dir:=runs/demo; \
-	$(BIN)/rl_nodes launch deploy policy:=runs/demo/policy.onnx; \
-	last=$$(ls -t runs/demo/deploy/episodes/*.mcap | head -n 1); \
-	$(BIN)/rl_nodes render "$$last" runs/demo/rollout.gif; \
+	timeout --foreground -s INT 900 \
+	  $(BIN)/rl_nodes launch train task:=reach robot:=arm algorithm:=sac run_dir:=runs/demo; \
+	timeout --foreground -s INT 300 \
+	  $(BIN)/rl_nodes launch deploy policy:=runs/demo/policy.onnx; \
+	$(BIN)/rl_nodes render $$(ls runs/demo/deploy/episodes/*.mcap | head -n 4) \
+	  runs/demo/rollout.gif; \
 	echo; \
-	echo "policy           runs/demo/policy.onnx"; \
-	echo "evaluation       runs/demo/deploy/report.json"; \
-	echo "episodes (MCAP)  runs/demo/episodes  runs/demo/deploy/episodes"; \
-	echo "last episode     runs/demo/rollout.gif"
+	echo "policy            runs/demo/policy.onnx (inspect its manifest beside it)"; \
+	echo "learning curve    runs/demo/learning_curve.png, summary.md, tensorboard/"; \
+	echo "evaluation        runs/demo/deploy/report.json"; \
+	echo "episodes (MCAP)   runs/demo/episodes/ and runs/demo/deploy/episodes/"; \
+	echo "moving picture    runs/demo/rollout.gif"
 
 test: lint
 	$(BIN)/python -m pytest -m 'not learning and not soak' $(PYTEST_ARGS)

@@ -89,6 +89,8 @@ def node_environment(environ: Mapping[str, str], graph: Graph, colour: bool) -> 
     """Return the environment of a node: this one, made fit for a Python that runs elsewhere."""
     result = dict(environ)
     result['PYTHONUNBUFFERED'] = '1'
+    # The line's prefix names the node already.
+    result.setdefault('RCUTILS_CONSOLE_OUTPUT_FORMAT', '[{severity}] {message}')
     result.setdefault('ROS_LOG_DIR', str(graph.run_directory / 'log'))
     if colour:
         result.setdefault('RCUTILS_COLORIZED_OUTPUT', '1')

@@ -5,7 +5,8 @@ A robot simulated by MuJoCo, in this process, from the same URDF and settings as
 
 The drive of position and velocity control is one servo per commanded joint,
 
-    effort = kv (v_wanted - v) + D v_wanted + gravity,    v_wanted = g (target - q),  |v_wanted| <= v_max,
+    effort = kv (v_wanted - v) + D v_wanted + gravity
+    v_wanted = g (target - q), not beyond v_max; with velocity control it is the command
 
 with D the joint's damping and g the drive's rate [1/s]. The URDF says nothing of a servo, but it
 has effort and speed limits, and
@@ -26,7 +27,6 @@ from typing import Any
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
-
 from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
@@ -77,6 +77,8 @@ class MujocoRobot:
         self._joints = np.array([self._sim.joint(name).qposadr[0] for name in model.joint_names])
         self._commanded = self._joints[model.commanded]
         self._effort_limit = model.limits('effort')
+        self._largest = np.zeros(len(self._joints))  # passive joints get no effort
+        self._largest[model.commanded] = self._effort_limit
         self._kv = np.zeros(len(self._joints))
         if self._mode != 'effort':
             self._tune()
@@ -96,7 +98,8 @@ class MujocoRobot:
                 f'robot {self._model.name}: the damping of joint {name!r} takes all of its effort '
                 'limit at its speed limit; nothing is left for a drive')
         rate = self._settings.position_gain * self._settings.physics_hz
-        self._reach = speed / rate  # target - q that asks for the speed limit
+        # The distance that asks for the speed limit, with room for the rounding of q + v·dt - q.
+        self._reach = speed / rate * (1 + 1e-9)
         position = self._mode == 'position'
         gain = (kv + damping) * (rate if position else 1.0)
         self._sim.actuator_gainprm[:, 0] = gain
@@ -144,16 +147,27 @@ class MujocoRobot:
     def step(self) -> None:
         """Advance by one control period."""
         sim, data = self._sim, self._data
-        if self._mode == 'position':
-            present = data.qpos[self._commanded]
-            away = np.minimum(np.maximum(self._target - present, -self._reach), self._reach)
-            data.ctrl[:] = present + away
-        mujoco.mj_step(sim, data, self._substeps - 1)
+        if self._mode == 'position' and self._aim():
+            for _ in range(self._substeps - 1):  # far: the target moves on at the speed limit
+                mujoco.mj_step(sim, data)
+                self._aim()
+        else:
+            mujoco.mj_step(sim, data, self._substeps - 1)
         before = data.qvel[self._joints]
         mujoco.mj_step(sim, data)
         # MuJoCo has the effort at the step's start; the implicit step takes kv · Δv off it.
-        self._effort = (data.qfrc_actuator[self._joints]
-                        - self._kv * (data.qvel[self._joints] - before))
+        effort = data.qfrc_actuator[self._joints] - self._kv * (data.qvel[self._joints] - before)
+        self._effort = np.minimum(np.maximum(effort, -self._largest), self._largest)
+
+    def _aim(self) -> bool:
+        """Set the servos' targets, none further than the speed limit allows; say if one was."""
+        away = self._target - self._data.qpos[self._commanded]
+        if (np.abs(away) <= self._reach).all():
+            self._data.ctrl[:] = self._target
+            return False
+        self._data.ctrl[:] = self._target - away + np.minimum(np.maximum(away, -self._reach),
+                                                              self._reach)
+        return True
 
     def recover(self) -> None:
         """Set everything back to zero: nothing that is not finite outlives that."""
@@ -251,6 +265,8 @@ def _complete(spec: Any, model: RobotModel) -> None:
     spec.option.gravity = (0.0, 0.0, -9.81)
     # An exploded state must be seen, not silently replaced by the initial one.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
+    spec.visual.headlight.diffuse = (0.6, 0.6, 0.6)
     for geom in spec.geoms:
         geom.group = _HIDDEN if geom.contype else _VISIBLE
     if settings.ground:

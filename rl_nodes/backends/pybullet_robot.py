@@ -10,7 +10,6 @@ import os
 import sys
 
 import numpy as np
-
 from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
@@ -60,7 +59,8 @@ class PybulletRobot:
         self._substeps = round(settings.physics_hz / model.config.rate_hz)
         self._client = pybullet.connect(pybullet.DIRECT)
         if self._client < 0:
-            raise BackendError('PyBullet gave no physics client; too many are open in this process')
+            raise BackendError('PyBullet gave no physics client; too many are open in this '
+                               'process')
         self._build()
 
     def _build(self) -> None:
@@ -102,8 +102,8 @@ class PybulletRobot:
             self._drive['positionGains'] = [self._settings.position_gain] * len(self._commanded)
         self._saved = pybullet.saveState(physicsClientId=client)
         pybullet.restoreState(self._saved, physicsClientId=client)
-        self._goal_marker: int | None = None
         self._goal = np.zeros(3)
+        self._fresh = True
 
     def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
         """Restore the saved world, set the joints and hold them."""
@@ -111,12 +111,17 @@ class PybulletRobot:
         for joint, value in zip(self._joints, position.tolist(), strict=True):
             pybullet.resetJointState(self._body, joint, value, 0.0, physicsClientId=self._client)
         self._goal = goal
+        self._fresh = True
         self.hold()
 
     def read(self) -> Measurement:
         """Return the state; BackendError where the simulation has exploded."""
         states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._client)
         values = np.array([(state[0], state[1], state[3]) for state in states]).T
+        if self._fresh:  # PyBullet still has the efforts of before the reset
+            values[2] = 0.0
+        elif self._model.config.control_mode == 'effort':  # PyBullet reports no given effort
+            values[2, self._model.commanded] = self._values
         if not math.isfinite(values.sum()):
             raise BackendError(
                 f'the simulation of {self._model.name} exploded (joint positions '
@@ -149,6 +154,7 @@ class PybulletRobot:
     def step(self) -> None:
         """Advance by one control period."""
         effort = self._model.config.control_mode == 'effort'
+        self._fresh = False
         for _ in range(self._substeps):
             if effort:  # PyBullet applies an effort for one physics step only
                 self._apply()
@@ -161,13 +167,15 @@ class PybulletRobot:
     def render(self, width: int = 320, height: int = 240) -> np.ndarray:
         """Return a picture by the software renderer, shape (height, width, 3), uint8."""
         camera = self._settings.camera
-        self._mark_goal()
+        marker = self._mark_goal()
         view = pybullet.computeViewMatrixFromYawPitchRoll(
             camera.target, camera.distance_m, camera.yaw_deg, camera.pitch_deg, 0, 2)
         projection = pybullet.computeProjectionMatrixFOV(45, width / height, 0.05, 10)
         picture = pybullet.getCameraImage(
             width, height, view, projection, shadow=1, lightDirection=(1.0, -1.0, 2.0),
             renderer=pybullet.ER_TINY_RENDERER, physicsClientId=self._client)[2]
+        if marker is not None:  # a saved state fits the bodies that were there when it was saved
+            pybullet.removeBody(marker, physicsClientId=self._client)
         return np.asarray(picture, np.uint8).reshape(height, width, 4)[:, :, :3]
 
     def close(self) -> None:
@@ -188,15 +196,13 @@ class PybulletRobot:
                                            physicsClientId=self._client, **self._drive,
                                            **{key: self._values})
 
-    def _mark_goal(self) -> None:
-        """Draw the goal; a body without collision or mass that exists for pictures only."""
+    def _mark_goal(self) -> int | None:
+        """Make a ball at the goal, without collision or mass, and return its number."""
         if self._model.chain is None:
-            return
-        if self._goal_marker is None:
-            ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=0.02,
-                                              rgbaColor=(0.1, 0.75, 0.3, 1),
-                                              physicsClientId=self._client)
-            self._goal_marker = pybullet.createMultiBody(
-                baseVisualShapeIndex=ball, physicsClientId=self._client)
-        pybullet.resetBasePositionAndOrientation(
-            self._goal_marker, self._goal.tolist(), (0, 0, 0, 1), physicsClientId=self._client)
+            return None
+        ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=0.02,
+                                          rgbaColor=(0.1, 0.75, 0.3, 1),
+                                          physicsClientId=self._client)
+        return pybullet.createMultiBody(baseVisualShapeIndex=ball,
+                                        basePosition=self._goal.tolist(),
+                                        physicsClientId=self._client)

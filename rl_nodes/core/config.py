@@ -16,9 +16,8 @@ import typing
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
-
 from rl_nodes.core.errors import ConfigError
+import yaml
 
 MAX_BYTES = 1 << 20  # no configuration of ours is near 1 MiB; a larger file is a mistake
 

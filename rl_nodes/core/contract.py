@@ -12,7 +12,6 @@ import hashlib
 from typing import Any, Literal
 
 import msgspec
-
 from rl_nodes.core.errors import ContractError
 from rl_nodes.core.specs import ArraySpec
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 
 import numpy as np
-
 from rl_nodes.core.rotations import rotation_about
 from rl_nodes.core.urdf import Urdf
 

@@ -3,11 +3,10 @@
 """A robot: its YAML record and the model that joins it with the URDF."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 import numpy as np
-
 from rl_nodes.core.config import load
 from rl_nodes.core.contract import ControlMode, Joint
 from rl_nodes.core.errors import ConfigError
@@ -186,7 +185,7 @@ def _effective(joint: JointConfig, urdf: Urdf, path: Path) -> Joint:
         raise ConfigError(f'{path}: joint {joint.name!r} is not in {urdf.path.name}; '
                           f'movable joints there: {", ".join(known)}')
     source = urdf.joints[joint.name]
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}
     for field, sign in (('lower', -1.0), ('upper', 1.0), ('velocity', 1.0), ('effort', 1.0)):
         ours, theirs = getattr(joint, field), getattr(source, field)
         if ours is not None and theirs is not None and sign * ours > sign * theirs:

@@ -4,7 +4,6 @@
 
 import msgspec
 import numpy as np
-
 from rl_nodes.core.errors import SpecError
 
 

@@ -4,14 +4,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.rotations import rotation_from_rpy
 
-MOVABLE = {'revolute': 'rad', 'continuous': 'rad', 'prismatic': 'm'}
+Unit = Literal['rad', 'm']
+
+MOVABLE: dict[str, Unit] = {'revolute': 'rad', 'continuous': 'rad', 'prismatic': 'm'}
 
 
 @dataclass(frozen=True, eq=False)

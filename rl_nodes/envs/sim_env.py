@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-
 from rl_nodes.backends import make_robot
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.safety.checks import checks_for, judge_values

@@ -9,16 +9,20 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
-
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import (
-    EpisodeId, Goal, JointCommand, Outcome, RobotState, TransitionBatch,
+    EpisodeId,
+    Goal,
+    JointCommand,
+    Outcome,
+    RobotState,
+    TransitionBatch,
 )
 from rl_nodes.data import experience
 from rl_nodes.inference.bundle import PolicyBundle
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
 
 BASE_LINK = 'base_link'
 FLAGS = ('terminated', 'truncated', 'success')

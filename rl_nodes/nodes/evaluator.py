@@ -21,14 +21,14 @@ from typing import Annotated, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 import numpy as np
-from sensor_msgs.msg import JointState
-
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode
+from rl_nodes.nodes.lifecycle import main as run_main
+from rl_nodes.nodes.lifecycle import OK, TaskNode
 from rl_nodes.nodes.parameters import NodeParameters
+from sensor_msgs.msg import JointState
 
 
 class EvaluatorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +37,7 @@ class EvaluatorParameters(NodeParameters, frozen=True, forbid_unknown_fields=Tru
 
     :param episodes: how many to score before the graph ends; 0 for no end
     :param report: JSON file to write; empty for none
-    :param start_timeout_s: how long to wait for the first reward, or after a stop, before giving up
+    :param start_timeout_s: how long to wait for a reward before giving up
     """
 
     episodes: Annotated[int, Meta(ge=0)] = 0
@@ -98,10 +98,11 @@ class Evaluator(TaskNode[EvaluatorParameters]):
                'final': {name: round(value, 5) for name, value in outcome.terms.items()}}
         self._episodes.append(row)
         count = f'{len(self._episodes)}/{self.parameters.episodes or "-"}'
-        final = ', '.join(f'{name} {value:.4f}' for name, value in row['final'].items())
+        name = self.task.term_names[0]
         self.get_logger().info(
             f'episode {count}: {"success" if outcome.success else "FAILURE"}, '
-            f'return {self._return:.2f}, {row["seconds"]:.2f} s, at the end {final}')
+            f'return {self._return:.2f}, {row["seconds"]:.2f} s, final {name} '
+            f'{row["final"][name]:.4f}')
         self._discard = True
         if len(self._episodes) == self.parameters.episodes:
             self._conclude()
@@ -183,8 +184,9 @@ def _table(report: dict[str, Any]) -> list[str]:
     rows = [('policy', report['policy']),
             ('success', f'{report["success_rate"]:.0%} of {report["episodes"]} episodes'),
             ('return', f'{report["return_mean"]:.2f} (mean, undiscounted)')]
-    rows += [(f'final {name}', f'median {v["median"]:.4f}, p90 {v["p90"]:.4f}, max {v["max"]:.4f}')
-             for name, v in report['final'].items()]
+    name, final = next(iter(report['final'].items()))
+    rows.append((f'final {name}', f'median {final["median"]:.4f}, p90 {final["p90"]:.4f}, '
+                 f'max {final["max"]:.4f}'))
     rows += [(f'latency {name.replace("_", " ")}',
               ', '.join(f'{key} {value:.2f} ms' for key, value in v.items()) or 'not measured')
              for name, v in report['latency_ms'].items()]

@@ -10,7 +10,8 @@ Parameters: robot, task, stepping, autostart, directory, record_every, publish_e
 batch_size, discount, seed (see below).
 Subscribes (all STREAM, serialized):
   joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
-  goal (geometry_msgs/PoseStamped, EPISODE); safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
+  goal (geometry_msgs/PoseStamped, EPISODE);
+  safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
@@ -25,16 +26,16 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from msgspec import Meta
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32MultiArray
-
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.data.recovery import recover
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
+from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float32MultiArray
 
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped'

@@ -23,7 +23,6 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
-
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import RlNodesError
 from rl_nodes.core.locks import RunLock

@@ -16,7 +16,6 @@ from msgspec.structs import fields
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
-
 from rl_nodes.core.config import convert, suggestion
 from rl_nodes.core.errors import ConfigError
 

@@ -22,18 +22,18 @@ from typing import Any, Literal
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from sensor_msgs.msg import JointState
-from std_msgs.msg import UInt8MultiArray
-
 from rl_nodes.core.errors import RlNodesError, SpecError
+from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.core.goals import GoalBook
-from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
+from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from sensor_msgs.msg import JointState
+from std_msgs.msg import UInt8MultiArray
 
 
 class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):

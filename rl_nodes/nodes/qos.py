@@ -3,9 +3,9 @@
 """
 QoS profiles by duty.
 
-Everything is reliable: on one machine it costs nothing, and in lockstep a lost message would stall
-the robot. Freshness is judged by stamps and steady timers in the nodes; DDS deadlines and lifespans
-are a second opinion at most.
+Everything is reliable: on one machine it costs nothing, and in lockstep a lost message would
+stall the robot. Freshness is judged by stamps and steady timers in the nodes; DDS deadlines and
+lifespans are a second opinion at most.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy

@@ -5,12 +5,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from geometry_msgs.msg import PoseStamped
 import numpy as np
 from PIL import Image, ImageDraw
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import JointState
-
-from geometry_msgs.msg import PoseStamped
 from rl_nodes.backends import BACKENDS, installed_backends, make_robot
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.goals import GoalBook
@@ -19,6 +17,7 @@ from rl_nodes.core.types import EpisodeId, Outcome, RobotState
 from rl_nodes.data.reader import Episode, read_episode
 from rl_nodes.nodes import conversions
 from rl_nodes.tasks import load_task
+from sensor_msgs.msg import JointState
 
 WIDTH, HEIGHT = 400, 300
 FRAMES_PER_S = 12.5
@@ -88,7 +87,7 @@ def _label(picture: np.ndarray, state: RobotState, outcome: Outcome | None) -> n
     """Write episode, time and distance below the picture."""
     episode = EpisodeId.parse(state.episode)
     text = f'episode {episode.number}   {(state.stamp_ns - episode.start_ns) / NS:4.2f} s'
-    if outcome is not None and 'distance' in outcome.terms:
+    if outcome is not None and 'distance' in outcome.terms and state.stamp_ns > episode.start_ns:
         text += f'   {outcome.terms["distance"] * 100:4.1f} cm to the goal'
     canvas = Image.new('RGB', (WIDTH, HEIGHT + 22), PAPER)
     canvas.paste(Image.fromarray(picture), (0, 0))

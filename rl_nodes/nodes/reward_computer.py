@@ -22,14 +22,14 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from sensor_msgs.msg import JointState
-
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.types import Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
+from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from sensor_msgs.msg import JointState
 
 WINDOW = 64  # states and commands remembered while the other half is on its way
 

@@ -24,18 +24,18 @@ from typing import Annotated, Any
 from geometry_msgs.msg import PoseStamped
 from msgspec import Meta
 import numpy as np
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
-
 from rl_nodes.backends import make_robot
 from rl_nodes.core.errors import BackendError, SpecError
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import FAULT, main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.safety.watchdog import silent, stale
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 CLOCK_PERIOD_NS = NS // 50  # /clock at most at 50 Hz of real time: every node pays for each tick

@@ -22,17 +22,17 @@ Services:
 
 from typing import Any
 
-from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
-
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import FAULT, main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level, Verdict
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
 
 TICK_S = 0.005
 # In lockstep the robot waits, so a late command is no fault; the check on values is the same.

@@ -12,7 +12,6 @@ is ready and at least twice a second.
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
-
 from rl_nodes.core.timing import NS, steady_ns
 
 STOCK_PERIOD_NS = NS // 2

@@ -3,9 +3,9 @@
 """
 Trainer: learns from the experience that the graph sends, while the robot goes on.
 
-Learning runs in a thread of its own, in real time at low priority; this node only queues what arrives and hands
-out policies. When it dies, control goes on with the last policy. It ends with exit status 0 once
-the target or a limit is reached.
+Learning runs in a thread of its own, in real time at low priority; this node only queues what
+arrives and hands out policies. When it dies, control goes on with the last policy. It ends with
+exit status 0 once the target or a limit is reached.
 
 Parameters: robot, task, stepping, autostart, algorithm, run_directory, seed, time_budget_s,
 target_success, resume, simulator (see below).
@@ -27,9 +27,6 @@ import traceback
 from typing import Annotated, Any
 
 from msgspec import Meta
-from std_msgs.msg import Float32MultiArray, UInt8MultiArray
-import torch
-
 from rl_nodes.core.errors import RlNodesError, SpecError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.experience import layout_columns
@@ -37,13 +34,16 @@ from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.lifecycle import main as run_main, OK, TaskNode, WARN
+from rl_nodes.nodes.lifecycle import main as run_main
+from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
 from rl_nodes.training.settings import load_settings
+from std_msgs.msg import Float32MultiArray, UInt8MultiArray
+import torch
 
 
 class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):

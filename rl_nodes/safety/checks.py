@@ -11,7 +11,6 @@ nothing to object. Commands are float64, shape (A,), in the order of the robot's
 from typing import NamedTuple, Protocol
 
 import numpy as np
-
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
 from rl_nodes.core.types import RobotState

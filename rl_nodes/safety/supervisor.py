@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.safety.checks import checks_for, judge_values
@@ -84,10 +83,14 @@ class Supervisor:
         :param now_ns: now on the clock of the stamps [ns].
         :param steady_ns: now on the steady clock [ns].
         """
-        refusal = self._refusal(names, command, now_ns, steady_ns)
+        state = self._state
+        if state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
+            return self._conclude(command.value, Level.HOLD, 'state_silence',
+                                  'no fresh joint state to judge a command against', None)
+        refusal = self._refusal(names, command, now_ns)
         if refusal:
             return self._conclude(command.value, Level.HOLD, *refusal, None)
-        level, check, reason, allowed = judge_values(self._checks, command.value, self._state)
+        level, check, reason, allowed = judge_values(self._checks, command.value, state)
         self._unhealthy = reason if level == Level.STOP else ''
         if level < Level.STOP:  # a poisoned command is no sign of life
             self._command_at = steady_ns
@@ -141,14 +144,12 @@ class Supervisor:
         """Return the newest state."""
         return self._state
 
-    def _refusal(self, names: tuple[str, ...], command: JointCommand, now_ns: int,
-                 steady_ns: int) -> tuple[str, str] | None:
+    def _refusal(self, names: tuple[str, ...], command: JointCommand,
+                 now_ns: int) -> tuple[str, str] | None:
         """Return (check, reason) if a command must not even be looked at."""
         if names != self._robot.command_names:
             return 'names', (f'command names {", ".join(names) or "nothing"}; expected '
                              f'{", ".join(self._robot.command_names)} in this order')
-        if self._state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
-            return 'state_silence', 'no fresh joint state to judge a command against'
         why = stale(command.stamp_ns, now_ns, self._timeouts.command_s, self._timeouts.skew_s)
         if why:
             return 'age', f'command refused: {why}'

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 import numpy as np
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.specs import ArraySpec

@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from msgspec import Meta, Struct
 import numpy as np
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
@@ -58,7 +57,7 @@ class Task(ABC):
     """
 
     config_type: ClassVar[type[TaskConfig]]
-    term_names: ClassVar[tuple[str, ...]]
+    term_names: ClassVar[tuple[str, ...]]  # in the order of ``terms``; the first tells most
     needs_tool: ClassVar[bool] = False
 
     def __init__(self, name: str, config: TaskConfig, robot: RobotModel) -> None:
@@ -91,7 +90,7 @@ class Task(ABC):
 
     @abstractmethod
     def succeeded(self, state: RobotState, goal: Goal, step: int) -> bool:
-        """Return whether the success criterion holds in a state, ``step`` steps into an episode."""
+        """Return whether the success criterion holds ``step`` steps into an episode."""
 
     def observe(self, state: RobotState, goal: Goal) -> np.ndarray:
         """Return the observation, shape (O,), float32."""

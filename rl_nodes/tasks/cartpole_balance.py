@@ -3,16 +3,15 @@
 """
 Cartpole balance: keep a free pole upright on a cart.
 
-Start: near upright, near the middle. Reward terms: ``alive`` [1], ``tilt`` [1] and ``offset`` [1]
-(squares relative to the limits), ``action`` [1]. End: the pole tilts or the cart runs beyond its
-limit. Success: the time limit is reached.
+Start: near upright, near the middle. Reward terms: ``tilt`` [1] and ``offset`` [1] (squares
+relative to the limits), ``alive`` [1], ``action`` [1]. End: the pole tilts or the cart runs
+beyond its limit. Success: the time limit is reached.
 """
 
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 import numpy as np
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import Goal, RobotState
@@ -42,7 +41,7 @@ class CartpoleBalance(Task):
     """See the module's text."""
 
     config_type: ClassVar[type[TaskConfig]] = CartpoleBalanceConfig
-    term_names: ClassVar[tuple[str, ...]] = ('alive', 'tilt', 'offset', 'action')
+    term_names: ClassVar[tuple[str, ...]] = ('tilt', 'offset', 'alive', 'action')
 
     def __init__(self, name: str, config: CartpoleBalanceConfig, robot: RobotModel) -> None:
         for joint in (config.cart_joint, config.pole_joint):
@@ -62,13 +61,13 @@ class CartpoleBalance(Task):
 
     def terms(self, before: RobotState, action: np.ndarray, after: RobotState,
               goal: Goal) -> dict[str, float]:
-        """Return alive, tilt, offset and action size."""
+        """Return tilt, offset, alive and action size."""
         return {
-            'alive': terms.alive(self.failed(after, goal)),
             'tilt': terms.deviation(float(after.position[self._pole]),
                                     self._config.tilt_limit_rad),
             'offset': terms.deviation(float(after.position[self._cart]),
                                       self._config.offset_limit_m),
+            'alive': terms.alive(self.failed(after, goal)),
             'action': terms.action_size(action)}
 
     def failed(self, state: RobotState, goal: Goal) -> bool:

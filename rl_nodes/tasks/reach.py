@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 import numpy as np
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import Goal, RobotState

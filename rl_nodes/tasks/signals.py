@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel

@@ -16,13 +16,12 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from std_srvs.srv import Trigger
-import torch
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions
+from std_srvs.srv import Trigger
+import torch
 
 START_S = 30.0  # two busy cores: imports take seconds, discovery up to three
 

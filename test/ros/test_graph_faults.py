@@ -10,11 +10,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import pytest
-
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, GraphProcess, Observer, observer
+import numpy as np
+import pytest
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import qos
 from rl_nodes.tasks import load_task

@@ -15,7 +15,6 @@ import pytest
 import rclpy
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.nodes import robot_bridge, safety_monitor
 from rl_nodes.nodes.lifecycle import ERROR, FAILURE, ManagedNode, SUCCESS

@@ -4,12 +4,11 @@
 
 from pathlib import Path
 
+from geometry_msgs.msg import PoseStamped
+from harness import graph, make_bundle
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
-
-from geometry_msgs.msg import PoseStamped
-from harness import graph, make_bundle
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
@@ -51,24 +50,25 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
                 assembler.add_wanted(conversions.msg_to_command(msg, mode)[1])
         assembler.flush()
         batches.append(assembler.take())
-        totals.append(np.array(list(total.values())[1:]))  # the first state of an episode has earned nothing
+        totals.append(np.array(list(total.values())[1:]))  # the first state has earned nothing
     return batches, totals
 
 
-@pytest.mark.parametrize(('robot', 'task_name'), [('arm', 'reach'),
-                                                  ('cartpole', 'cartpole_balance')])
-def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str,
-                                                 task_name: str) -> None:
+@pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
+    ('arm', 'reach', 'pybullet'), ('cartpole', 'cartpole_balance', 'pybullet'),
+    ('arm', 'reach', 'mujoco')])
+def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, task_name: str,
+                                                 backend: str) -> None:
     task = load_task(robot, task_name)
     bundle = make_bundle(task.contract)
     policy_path = bundle.save(tmp_path / 'policy.onnx')
     with graph('deploy', f'policy:={policy_path}', 'stepping:=lockstep',
-               f'episodes:={EPISODES}', f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
+               f'backend:={backend}', f'episodes:={EPISODES}', f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(150) == 0, run.output
 
     batches, totals = recorded(tmp_path / 'run' / 'episodes', task)
     assert len(batches) >= EPISODES
-    env, policy = SimEnv(robot, task_name), PolicyRuntime(bundle)
+    env, policy = SimEnv(robot, task_name, backend), PolicyRuntime(bundle)
     moved = 0.0
     for number in range(EPISODES):
         observation, _ = env.reset(seed=SEED if number == 0 else None)

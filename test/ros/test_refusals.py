@@ -5,10 +5,9 @@
 from pathlib import Path
 import time
 
+from harness import GraphProcess, make_bundle
 import msgspec
 import pytest
-
-from harness import GraphProcess, make_bundle
 from rl_nodes.inference.bundle import manifest_path, PolicyBundle
 from rl_nodes.tasks import load_task
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import signal
 import time
 
-import pytest
-
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, Observer, observer
+import pytest
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.nodes import qos
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 import pytest
-
 from rl_nodes.core.config import convert, load, parse_yaml
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import find_config

@@ -4,7 +4,6 @@
 
 import msgspec
 import pytest
-
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ContractError
 from rl_nodes.tasks import load_task

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow
 from rl_nodes.core.types import EpisodeId, Goal, RobotState

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.core.robot import load_robot
@@ -44,6 +43,11 @@ def test_wrong_configuration_is_refused(tmp_path: Path, change: tuple[str, str],
     with pytest.raises(ConfigError, match=message) as caught:
         load_robot(variant(tmp_path, change))
     assert 'arm.' in str(caught.value), 'the file is named'
+
+
+def test_physics_must_fit_the_control_rate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'simulation.physics_hz = 210.0 is not a whole'):
+        load_robot(variant(tmp_path, ('physics_hz: 200', 'physics_hz: 210')))
 
 
 def test_limits_may_be_tightened(tmp_path: Path) -> None:

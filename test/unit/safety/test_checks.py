@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every check at its limit, on both sides of it, for NaN, infinity and the wrong length."""
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
-
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import RobotState
 from rl_nodes.safety.checks import checks_for, judge_values

@@ -4,7 +4,6 @@
 
 import numpy as np
 import pytest
-
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.core.types import Goal, RobotState

@@ -16,7 +16,7 @@ from rl_nodes.backends.hardware.servo_bus.codecs import CODECS
 from rl_nodes.backends.hardware.servo_bus.config import ServoBusConfig
 from rl_nodes.backends.hardware.servo_bus.conversion import BUDGET, check_fit, Conversion
 from rl_nodes.backends.hardware.servo_bus.models import FAMILIES
-from rl_nodes.backends.hardware.servo_bus.readings import describe, Readings, take
+from rl_nodes.backends.hardware.servo_bus.readings import describe, Readings, ReadMissedError, take
 from rl_nodes.backends.hardware.servo_bus.serial_port import PortLostError, SerialPort
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
@@ -191,8 +191,10 @@ class ServoBusRobot:
         """
         Return what the motors measure now; at most 80 % of the period, repetitions included.
 
-        :raises BackendError: names the motors that did not answer, report an error, lost their
-            torque or were stopped by their bus watchdog. Nothing old is ever returned as new.
+        :raises ReadMissedError: names the motors that did not answer in time; nothing old is ever
+            returned as new, and the next reading may succeed.
+        :raises BackendError: names the motors that report an error, lost their torque or were
+            stopped by their bus watchdog, or the port that vanished.
         """
         start = time.monotonic()
         silence = start - self._bus.last_sent
@@ -288,14 +290,21 @@ class ServoBusRobot:
         speed = np.minimum(self._config.home_speed, self._step / self._period_s)
         duration = float((np.abs(target - start) / speed).max())
         begin = time.monotonic()
-        tick = 0
+        tick = missed = 0
+        away = np.abs(start - target)
         while True:
             tick += 1
             share = min(1.0, tick * self._period_s / duration) if duration > 0 else 1.0
             self.write(start + share * (target - start))
             time.sleep(max(0.0, begin + tick * self._period_s - time.monotonic()))
-            away = np.abs(self.read().position[index] - target)
-            if share >= 1.0 and (away <= self._config.home_tolerance).all():
+            try:
+                away = np.abs(self.read().position[index] - target)
+                missed = 0
+            except ReadMissedError:
+                missed += 1
+                if missed >= STRIKES:
+                    raise
+            if not missed and share >= 1.0 and (away <= self._config.home_tolerance).all():
                 return
             if time.monotonic() - begin >= timeout_s:
                 self.hold()
@@ -327,12 +336,14 @@ class ServoBusRobot:
         self._readings = None
         readings, missing = take(self._bus, self._family, self._ids, budget_s)
         if readings is None:
-            who = ', '.join(f'{self._model.joint_names[i]} (id {self._ids[i]})'
-                            for i in range(len(self._ids)) if self._ids[i] in missing)
-            raise BackendError(
-                f'{self._config.port}: no valid answer from {who} in {self._config.retries + 1} '
-                f'tries within the period; so far {self._bus.counters["crc_errors"]} damaged '
-                f'answers and {self._bus.counters["timeouts"]} time-outs. Check cable and power')
+            joints = tuple(name for name, motor in zip(self._model.joint_names, self._ids)
+                           if motor in missing)
+            who = ', '.join(f'{name} (id {self._config.motors[name].id})' for name in joints)
+            bound = '' if budget_s is None else f' within {budget_s * 1e3:.0f} ms'
+            raise ReadMissedError(
+                f'{self._config.port}: no valid answer from {who}{bound}; so far '
+                f'{self._bus.counters["crc_errors"]} damaged answers and '
+                f'{self._bus.counters["timeouts"]} time-outs. Check cable and power', joints)
         self._readings, self._read_at = readings, time.monotonic()
         return readings
 
