@@ -60,7 +60,7 @@ demo: $(READY)
 	echo "episodes (MCAP)   runs/demo/episodes/ and runs/demo/deploy/episodes/"; \
 	echo "moving picture    runs/demo/rollout.gif"
 
-test: lint
+test: lint types
 	$(BIN)/python -m pytest -m 'not learning and not soak' $(PYTEST_ARGS)
 
 lint: $(READY)

@@ -13,6 +13,7 @@ from rl_nodes.backends.hardware.servo_bus.codecs import (
     Status,
     SYNC_READ,
     SYNC_WRITE,
+    trusted,
 )
 from rl_nodes.backends.hardware.servo_bus.models import Register
 from rl_nodes.backends.hardware.servo_bus.serial_port import SerialPort
@@ -67,9 +68,9 @@ class Bus:
         found, buffer, end = set(), bytearray(), time.monotonic() + timeout_s
         while time.monotonic() < end:
             buffer += self.port.read(end)
-            statuses, damaged = self._codec.extract(buffer)
-            self.counters['crc_errors'] += damaged
-            found |= {status.id for status in statuses}
+            items = self._codec.extract(buffer)
+            self.counters['crc_errors'] += items.count(None)
+            found |= {item.id for item in items if item is not None}
         return found
 
     def sync_read(self, motors: Sequence[int], blocks: Sequence[tuple[int, int]],
@@ -168,18 +169,18 @@ class Bus:
         answer_s = self.wire_s(self._codec.status_length(length))
         deadline = min(self._wire_free + answer_s * len(motors) + self._timeout_s, end)
         found: dict[int, Status] = {}
+        items: list[Status | None] = []
         buffer = bytearray()
         over = False
         while not over and len(found) < len(motors):
             data = self.port.read(deadline)
             over = not data and time.monotonic() >= deadline
             buffer += data
-            statuses, damaged = self._codec.extract(buffer, final=over)
-            self.counters['crc_errors'] += damaged
-            for status in statuses:
-                if status.id in motors and len(status.parameters) == length:
-                    found[status.id] = status
-                else:
-                    self.counters['late_or_foreign'] += 1
+            items += self._codec.extract(buffer, final=over)
+            found = {status.id: status for status in trusted(items, self._codec.weak)
+                     if status.id in motors and len(status.parameters) == length}
+        damaged = items.count(None)
+        self.counters['crc_errors'] += damaged
+        self.counters['late_or_foreign'] += len(items) - damaged > len(found)
         self.counters['timeouts'] += len(found) < len(motors)
         return found

@@ -29,7 +29,13 @@ class Status(NamedTuple):
 
 
 class Codec(Protocol):
-    """Packets of one protocol; no state."""
+    """
+    Packets of one protocol; no state.
+
+    :ivar weak: the checksum is so short that damage can cancel out; see :func:`trusted`.
+    """
+
+    weak: bool
 
     def instruction(self, motor: int, code: int, parameters: bytes = b'') -> bytes:
         """Return the packet that tells a motor (or BROADCAST) to do something."""
@@ -43,14 +49,28 @@ class Codec(Protocol):
     def status_length(self, parameters: int) -> int:
         """Return the length of an answer on the wire [bytes], stuffing left aside."""
 
-    def extract(self, buffer: bytearray, final: bool = False) -> tuple[list[Status], int]:
+    def extract(self, buffer: bytearray, final: bool = False) -> list[Status | None]:
         """
         Take the complete answers out of what was received.
 
         :param buffer: received bytes; used bytes are removed, an incomplete answer stays.
         :param final: nothing more will come: an incomplete answer is damaged.
-        :return: the answers, and how many damaged ones there were.
+        :return: the answers, in order, with None in place of bytes that are no answer.
         """
+
+
+def trusted(items: list[Status | None], weak: bool) -> list[Status]:
+    """
+    Return the answers that can be believed.
+
+    An eight-bit sum cannot see that a byte FF is gone when the first FF of the next header takes
+    the place of the checksum; but then the next answer has lost its header. So with a weak checksum
+    the answer before damaged bytes goes too; to ask again costs less than a wrong position.
+
+    :param items: as :meth:`Codec.extract` returns them, of one whole exchange.
+    """
+    return [item for item, after in zip(items, [*items[1:], ...])
+            if item is not None and not (weak and after is None)]
 
 
 def _crc_table() -> tuple[int, ...]:
@@ -89,6 +109,7 @@ class Dynamixel2:
     """
 
     header = b'\xff\xff\xfd\x00'
+    weak = False
 
     def instruction(self, motor: int, code: int, parameters: bytes = b'') -> bytes:
         """Return an instruction packet."""
@@ -108,26 +129,30 @@ class Dynamixel2:
         """Return 11 bytes and the parameters."""
         return 11 + parameters
 
-    def extract(self, buffer: bytearray, final: bool = False) -> tuple[list[Status], int]:
+    def extract(self, buffer: bytearray, final: bool = False) -> list[Status | None]:
         """Take the complete answers out of ``buffer``."""
-        found, damaged = [], 0
+        found: list[Status | None] = []
         while True:
             at = buffer.find(self.header)
             if at < 0:
                 keep = 0 if final else _tail(buffer, self.header)
-                del buffer[:len(buffer) - keep]
-                return found, damaged
-            del buffer[:at]
+                if len(buffer) > keep:
+                    found.append(None)
+                    del buffer[:len(buffer) - keep]
+                return found
+            if at:
+                found.append(None)
+                del buffer[:at]
             if len(buffer) >= 7:
                 length = int.from_bytes(buffer[5:7], 'little')
                 if not 3 <= length <= MAX_PARAMETERS + 4 or buffer[4] >= 0xFD:
-                    damaged += 1
+                    found.append(None)
                     del buffer[0]
                     continue
                 if len(buffer) >= 7 + length:
                     packet = bytes(buffer[:7 + length])
                     if crc16(packet[:-2]) != int.from_bytes(packet[-2:], 'little'):
-                        damaged += 1
+                        found.append(None)
                         del buffer[0]
                         continue
                     del buffer[:7 + length]
@@ -136,8 +161,8 @@ class Dynamixel2:
                         found.append(Status(packet[4], body[0], body[1:]))
                     continue
             if not final:
-                return found, damaged
-            damaged += 1
+                return found
+            found.append(None)
             del buffer[0]
 
 
@@ -149,6 +174,7 @@ class Feetech:
     """
 
     header = b'\xff\xff'
+    weak = True
 
     def instruction(self, motor: int, code: int, parameters: bytes = b'') -> bytes:
         """Return an instruction packet."""
@@ -167,37 +193,41 @@ class Feetech:
         """Return 6 bytes and the parameters."""
         return 6 + parameters
 
-    def extract(self, buffer: bytearray, final: bool = False) -> tuple[list[Status], int]:
+    def extract(self, buffer: bytearray, final: bool = False) -> list[Status | None]:
         """Take the complete answers out of ``buffer``."""
-        found, damaged = [], 0
+        found: list[Status | None] = []
         while True:
             at = buffer.find(self.header)
             if at < 0:
                 keep = 0 if final else _tail(buffer, self.header)
-                del buffer[:len(buffer) - keep]
-                return found, damaged
-            del buffer[:at]
+                if len(buffer) > keep:
+                    found.append(None)
+                    del buffer[:len(buffer) - keep]
+                return found
+            if at:
+                found.append(None)
+                del buffer[:at]
             if len(buffer) >= 4:
                 if buffer[2] == 0xFF:  # FF before the header
                     del buffer[0]
                     continue
                 length = buffer[3]
                 if not 2 <= length <= MAX_PARAMETERS + 2 or buffer[2] >= BROADCAST:
-                    damaged += 1
+                    found.append(None)
                     del buffer[0]
                     continue
                 if len(buffer) >= 4 + length:
                     packet = bytes(buffer[:4 + length])
                     if checksum(packet[2:-1]) != packet[-1]:
-                        damaged += 1
+                        found.append(None)
                         del buffer[0]
                         continue
                     del buffer[:4 + length]
                     found.append(Status(packet[2], packet[4], packet[5:-1]))
                     continue
             if not final:
-                return found, damaged
-            damaged += 1
+                return found
+            found.append(None)
             del buffer[0]
 
 
