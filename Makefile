@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 

@@ -63,7 +63,8 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
     bundle = make_bundle(task.contract)
     policy_path = bundle.save(tmp_path / 'policy.onnx')
     with graph('deploy', f'policy:={policy_path}', 'stepping:=lockstep',
-               f'backend:={backend}', f'episodes:={EPISODES}', f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
+               f'backend:={backend}', f'episodes:={EPISODES}', f'seed:={SEED}',
+               f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(150) == 0, run.output
 
     batches, totals = recorded(tmp_path / 'run' / 'episodes', task)

@@ -64,8 +64,8 @@ def trusted(items: list[Status | None], weak: bool) -> list[Status]:
     Return the answers that can be believed.
 
     An eight-bit sum cannot see that a byte FF is gone when the first FF of the next header takes
-    the place of the checksum; but then the next answer has lost its header. So with a weak checksum
-    the answer before damaged bytes goes too; to ask again costs less than a wrong position.
+    the place of the checksum; but then the next answer lacks its header. So with a weak checksum
+    the answer before damaged bytes goes too: asking again costs less than a wrong position.
 
     :param items: as :meth:`Codec.extract` returns them, of one whole exchange.
     """

@@ -153,11 +153,11 @@ class ServoBusRobot:
 
         :raises BackendError: a motor still has torque.
         """
-        self._torque = False
         if self._family.watchdog is not None:
             self._bus.sync_write(self._family.watchdog, dict.fromkeys(self._names, 0))
         self._bus.program('torque off', self._family.torque_enable,
                           dict.fromkeys(self._names, 0), self._names)
+        self._torque = False
 
     def close(self) -> None:
         """Hold, or switch the torque off if so configured, and release the port; idempotent."""
