@@ -79,6 +79,8 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param command_timeout_s: age after which a command is void, and silence after which the
         bridge holds on its own; not below ``watchdog_s``.
     :param skew_s: how far a stamp may lie in the future.
+    :param healthy_s: how long states and commands must have been without fault before a stop can
+        be cleared.
     :param position_margin: kept free at each end of a joint's range [rad or m].
     :param overspeed: measured speed, as a multiple of the joint's limit, that stops the robot.
     """
@@ -86,6 +88,7 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     watchdog_s: Positive
     command_timeout_s: Positive
     skew_s: Positive = 0.02
+    healthy_s: Annotated[float, Meta(ge=0)] = 1.0
     position_margin: Annotated[float, Meta(ge=0)] = 0.0
     overspeed: Annotated[float, Meta(gt=1)] = 2.0
 

@@ -86,8 +86,9 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             return
         self._heard_at = steady_ns()
         if episode != self._current:
-            # An episode joined midway has an unknown return: it does not count.
-            self._discard = stamp != EpisodeId.parse(episode).start_ns
+            # An episode joined midway, or begun before the robot may move, does not count.
+            stopped = self._status.get('safety/state', {}).get('mode', 'STOPPED') == 'STOPPED'
+            self._discard = stopped or stamp != EpisodeId.parse(episode).start_ns
             self._current, self._return = episode, 0.0
         self._return += outcome.total
         if not (outcome.terminated or outcome.truncated) or self._discard:

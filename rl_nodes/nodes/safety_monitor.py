@@ -36,7 +36,7 @@ from std_srvs.srv import Trigger
 
 TICK_S = 0.005
 # In lockstep the robot waits, so a late command is no fault; the check on values is the same.
-LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0)
+LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0, healthy_s=0.0)
 LOCKSTEP_TICK_S = 0.1
 MONITOR = 'monitor'
 
@@ -64,7 +64,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._model = self.task.robot
         safety = self._model.config.safety
         self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
-            safety.watchdog_s, safety.command_timeout_s, safety.skew_s))
+            safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s))
         self._arm = self.parameters.arm_on_start
         self._waiting: tuple[tuple[str, ...], JointCommand] | None = None
         self._shown: tuple[Mode, str] | None = None

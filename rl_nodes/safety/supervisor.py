@@ -14,6 +14,7 @@ from enum import Enum
 
 import numpy as np
 from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.safety.checks import checks_for, judge_values
 from rl_nodes.safety.verdict import Level, Verdict
@@ -37,11 +38,13 @@ class Timeouts:
     :param watchdog_s: silence of commands or states that stops the robot.
     :param command_s: greatest age of a command's stamp.
     :param skew_s: greatest distance of a stamp into the future.
+    :param healthy_s: time without any fault before a stop can be cleared.
     """
 
     watchdog_s: float
     command_s: float
     skew_s: float
+    healthy_s: float
 
 
 class Supervisor:
@@ -63,6 +66,7 @@ class Supervisor:
         self._state: RobotState | None = None
         self._state_at: int | None = None
         self._command_at: int | None = None
+        self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
@@ -85,14 +89,21 @@ class Supervisor:
         """
         state = self._state
         if state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
-            return self._conclude(command.value, Level.HOLD, 'state_silence',
-                                  'no fresh joint state to judge a command against', None)
-        refusal = self._refusal(names, command, now_ns)
-        if refusal:
-            return self._conclude(command.value, Level.HOLD, *refusal, None)
+            refusal: tuple[str, str] | None = (
+                'state_silence', 'no fresh joint state to judge a command against')
+        else:
+            refusal = self._refusal(names, command, now_ns)
+        if refusal or state is None:
+            self._healthy_since = None
+            return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
         level, check, reason, allowed = judge_values(self._checks, command.value, state)
         self._unhealthy = reason if level == Level.STOP else ''
-        if level < Level.STOP:  # a poisoned command is no sign of life
+        if level == Level.STOP:  # a poisoned command is no sign of life
+            self._healthy_since = None
+        else:
+            if self._healthy_since is None or silent(self._command_at, steady_ns,
+                                                     self._timeouts.watchdog_s):
+                self._healthy_since = steady_ns
             self._command_at = steady_ns
             if self.mode != Mode.STOPPED:
                 self._passed_stamp = command.stamp_ns
@@ -126,6 +137,10 @@ class Supervisor:
             return f'the cause persists: {self._unhealthy}'
         if silent(self._command_at, steady_ns, watchdog_s):
             return 'no usable commands arrive; is the policy server running with a policy?'
+        healthy_s = (steady_ns - (self._healthy_since or steady_ns)) / NS
+        if healthy_s < self._timeouts.healthy_s:
+            return (f'healthy for {healthy_s:.1f} s only, {self._timeouts.healthy_s:.1f} s are '
+                    'needed; try again')
         if self.mode == Mode.STOPPED:
             self.mode, self.check, self.reason = Mode.OK, '', ''
         return ''

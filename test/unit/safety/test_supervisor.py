@@ -16,8 +16,8 @@ MS = 1_000_000
 class Bench:
     """A supervisor with a hand-driven clock; stamps and steady time start far apart."""
 
-    def __init__(self) -> None:
-        self.supervisor = Supervisor(ARM, Timeouts(0.05, 0.1, 0.02))
+    def __init__(self, healthy_s: float = 0.0) -> None:
+        self.supervisor = Supervisor(ARM, Timeouts(0.05, 0.1, 0.02, healthy_s))
         self.steady, self.now = 5_000 * MS, 900_000 * MS
 
     def wait(self, ms: float) -> None:
@@ -60,6 +60,28 @@ def test_clear_is_refused_until_states_and_commands_are_healthy() -> None:
     assert bench.supervisor.clear(bench.steady) == ''
     assert bench.command().level == Level.PASS
     assert bench.supervisor.mode == Mode.OK
+
+
+@pytest.mark.parametrize('fault', ['nan', 'age', 'gap', None])
+def test_a_healthy_second_without_any_fault_comes_before_motion(fault: str | None) -> None:
+    bench = Bench(healthy_s=1.0)
+    for step in range(99):
+        bench.state()
+        if step == 50 and fault == 'nan':
+            bench.command([np.nan] * 6)
+        elif step == 50 and fault == 'age':
+            bench.command(age_ms=500)
+        elif step == 50 and fault == 'gap':
+            bench.wait(51)
+            bench.state()
+        bench.command()
+        assert 'healthy for' in bench.supervisor.clear(bench.steady)
+        bench.wait(10)
+    for _ in range(3):
+        bench.state()
+        bench.command()
+        bench.wait(10)
+    assert (bench.supervisor.clear(bench.steady) == '') == (fault is None)
 
 
 def test_nan_stops_is_latched_and_needs_a_good_command_and_clear() -> None:

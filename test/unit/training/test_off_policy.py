@@ -59,6 +59,9 @@ class Bundle:
         self.manifest = SimpleNamespace(version=version)
         self.onnx = b''
 
+    def save(self, path):
+        self.path = path
+
 
 class Exporter:
     def export(self, module, version, updates, recorded_observations):
