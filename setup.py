@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 package_name = 'rl_nodes'
 
 # Lower bounds are what the code needs; the tried versions are in constraints.txt.
-core = ['numpy>=1.26', 'PyYAML>=6.0', 'msgspec>=0.18', 'tqdm>=4.60', 'mcap>=1.2']
+core = ['numpy>=1.26', 'PyYAML>=6.0', 'msgspec>=0.18', 'mcap>=1.2', 'zstandard>=0.20']
 deploy = ['onnxruntime>=1.31', 'onnx>=1.21']
 train = ['torch>=2.10', 'gymnasium>=1.0', 'onnx>=1.21', 'onnxscript>=0.5', 'tensorboard>=2.16',
          'matplotlib>=3.6', 'pillow>=10.2']

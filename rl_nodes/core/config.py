@@ -129,16 +129,17 @@ def _refuse_non_finite(data: Any, source: str, key: str) -> None:
 def _explain(message: str, data: Any, struct: type) -> str:
     """Add the offending key's value, and for an unknown key the keys that exist."""
     text, _, path = message.partition(' - at `$')
-    keys = [int(part[1:-1]) if part.startswith('[') else part[1:]
-            for part in re.findall(r'\[\d+\]|\.[^.\[\]`]+', path)]
-    where = path.strip('`').lstrip('.') or 'top level'
-    value, kind = data, struct
-    for key in keys:
+    value, kind, where = data, struct, ''
+    for part in re.findall(r'\[\d+\]|\[\.\.\.\]|\.[^.\[\]`]+', path):
+        kind = _member(kind, part.lstrip('.'))
+        key = _culprit(value, kind) if part == '[...]' else (
+            int(part[1:-1]) if part.startswith('[') else part[1:])
+        where += f'[{key}]' if isinstance(key, int) else f'.{key}'
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError):
             value = None
-        kind = _member(kind, key)
+    where = where.lstrip('.') or 'top level'
     unknown = re.search(r'unknown field `([^`]+)`', text)
     if unknown:
         name = unknown.group(1)
@@ -150,14 +151,24 @@ def _explain(message: str, data: Any, struct: type) -> str:
     return f'{where} = {value!r}: {text[0].lower()}{text[1:]}'
 
 
+def _culprit(mapping: Any, kind: Any) -> str:
+    """Return the first key whose value is not of its type: msgspec says only that one is not."""
+    for key, value in (mapping.items() if isinstance(mapping, dict) else ()):
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            return str(key)
+    return '?'
+
+
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _member(kind: Any, key: str | int) -> Any:
+def _member(kind: Any, key: str) -> Any:
     """Return the declared type of a member, as far as error messages need it."""
     if _is_struct(kind):
-        kind = typing.get_type_hints(kind).get(str(key))
+        kind = typing.get_type_hints(kind).get(key)
     else:
         arguments = typing.get_args(kind)
         kind = arguments[-1] if arguments else None

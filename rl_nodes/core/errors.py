@@ -5,7 +5,8 @@ The one exception tree.
 
 Every error a user can cause is an :class:`RlNodesError`; its text is one paragraph that says what
 came, what was expected and what to do. Entry points print that text without a traceback and exit
-with status 1. Anything else that escapes is a defect and keeps its traceback.
+with status 2 where nothing was started, else 1. Anything else that escapes is a defect and keeps
+its traceback.
 """
 
 

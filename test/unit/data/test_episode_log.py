@@ -1,0 +1,120 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Every message lands in its own episode's file, whatever the order of arrival."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from rl_nodes.core.types import Outcome
+from rl_nodes.data.episode_log import EpisodeLog
+from rl_nodes.data.reader import read_episode
+from rl_nodes.tasks import load_task
+
+TYPES = {'joint_states': 'sensor_msgs/msg/JointState', 'goal': 'geometry_msgs/msg/PoseStamped',
+         'reward': 'sensor_msgs/msg/JointState', 'joint_command': 'sensor_msgs/msg/JointState',
+         'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
+
+
+def make(folder: Path, every: int = 1) -> EpisodeLog:
+    ticks = itertools.count(1)
+    return EpisodeLog(folder, load_task('arm', 'reach').contract, TYPES, every=every, seed=7,
+                      notes={'stepping': 'lockstep'}, discount=0.5, clock=lambda: next(ticks))
+
+
+def outcome(total: float, truncated: bool = False, success: bool = False) -> Outcome:
+    return Outcome(total, {}, False, truncated, success)
+
+
+def feed(log: EpisodeLog, episode: str, stamps: list[int]) -> None:
+    for stamp in stamps:
+        log.add_state('joint_states', stamp, episode, b's%d' % stamp)
+
+
+def contents(path: Path) -> set[tuple[str, bytes]]:
+    return {(message.topic, bytes(message.data)) for message in read_episode(path).messages()}
+
+
+def test_early_goals_and_late_rewards_find_their_file(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    log.add('goal', 10, b'goal of 1')                 # before its state
+    feed(log, '1@10', [10, 20, 30])
+    log.add('goal', 40, b'goal of 2')                 # before its state
+    log.add('joint_command', 20, b'command at 20')
+    feed(log, '2@40', [40, 50])
+    log.add('reward', 30, b'last reward of 1')        # after the next episode has begun
+    log.note_reward('1@10', 30, outcome(2.0, truncated=True, success=True))
+    log.add('reward', 50, b'reward of 2')
+    log.close(5.0)
+    first, second = sorted(tmp_path.glob('*.mcap'))
+    assert contents(first) == {
+        ('goal', b'goal of 1'), ('joint_states', b's10'), ('joint_states', b's20'),
+        ('joint_states', b's30'), ('joint_command', b'command at 20'),
+        ('reward', b'last reward of 1')}
+    assert contents(second) == {('goal', b'goal of 2'), ('joint_states', b's40'),
+                                ('joint_states', b's50'), ('reward', b'reward of 2')}
+    assert log.misplaced == 0
+    assert log.files == 2
+
+
+def test_metadata_says_how_it_ended_and_what_it_earned(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    feed(log, '1@10', [10])
+    log.note_reward('1@10', 10, outcome(0.0))         # the first state has earned nothing
+    feed(log, '1@10', [20, 30])
+    log.note_policy(10, 'p@3')
+    log.note_policy(20, 'p@4')
+    log.note_reward('1@10', 20, outcome(1.0))
+    log.note_reward('1@10', 30, outcome(4.0, truncated=True, success=True))
+    log.close(5.0)
+    metadata = read_episode(next(tmp_path.glob('*.mcap'))).metadata
+    assert metadata['reason'] == 'truncated'
+    assert metadata['success'] == 'true'
+    assert metadata['steps'] == '2'
+    assert float(metadata['return_undiscounted']) == 5.0
+    assert float(metadata['return_discounted']) == 1.0 + 0.5 * 4.0
+    assert json.loads(metadata['policy_versions']) == ['p@3', 'p@4']
+    assert metadata['seed'] == '7'
+
+
+@pytest.mark.parametrize(('ended', 'reason'), [(True, 'truncated'), (False, 'shutdown')])
+def test_the_last_episode_says_whether_it_was_cut_short(tmp_path: Path, ended: bool,
+                                                       reason: str) -> None:
+    log = make(tmp_path)
+    feed(log, '1@10', [10, 20])
+    if ended:
+        log.note_reward('1@10', 20, outcome(1.0, truncated=True))
+    log.close(5.0)
+    assert read_episode(next(tmp_path.glob('*.mcap'))).metadata['reason'] == reason
+
+
+def test_an_episode_reset_by_hand_says_so(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    feed(log, '1@10', [10, 20])
+    feed(log, '2@30', [30, 40])
+    log.close(5.0)
+    first = sorted(tmp_path.glob('*.mcap'))[0]
+    assert read_episode(first).metadata['reason'] == 'reset'
+
+
+def test_every_nth_episode_is_kept(tmp_path: Path) -> None:
+    log = make(tmp_path, every=3)
+    for number in range(1, 8):
+        feed(log, f'{number}@{number * 100}', [number * 100, number * 100 + 10])
+    log.close(5.0)
+    kept = [read_episode(path).metadata['episode'] for path in sorted(tmp_path.glob('*.mcap'))]
+    assert kept == ['1@100', '4@400', '7@700']
+
+
+def test_a_disk_that_refuses_is_reported_and_raises_nothing(tmp_path: Path) -> None:
+    blocked = tmp_path / 'file'
+    blocked.write_text('not a folder')
+    log = make(blocked / 'episodes')
+    feed(log, '1@10', [10, 20])
+    log.add('reward', 20, b'r')
+    log.add_now('safety/state', b's')
+    log.close(1.0)
+    assert 'cannot record' in log.error
+    assert log.files == 0
