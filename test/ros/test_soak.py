@@ -10,10 +10,9 @@ import os
 from pathlib import Path
 import time
 
-import pytest
-
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, GraphProcess, observer
+import pytest
 from rl_nodes.nodes import qos
 
 SOAK_S = float(os.environ.get('SOAK_S', '1800'))

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from rl_nodes.core.types import Outcome
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.data.reader import read_episode

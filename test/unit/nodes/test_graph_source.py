@@ -3,7 +3,6 @@
 """The trainer's view of the graph: nothing lost, the age of the acting policy known."""
 
 import numpy as np
-
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.nodes.trainer import GraphSource
 
