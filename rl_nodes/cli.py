@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     launch = commands.add_parser(
         'launch', add_help=False, help='run a graph of nodes, as ros2 launch does')
-    launch.add_argument('graph', nargs='?', help='train or deploy')
+    launch.add_argument('graph', nargs='?', help='train, deploy or gym')
     launch.add_argument('arguments', nargs='*', metavar='name:=value')
     launch.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
                         help='show the documented arguments')
@@ -91,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
                         help='recorded episodes (.mcap), and last the .gif to write; beside the '
                              'first episode where left out')
     render.set_defaults(run=_render)
+
+    latency = commands.add_parser('latency', help='measure the link of recorded episodes')
+    latency.add_argument('what', choices=('fit', 'show'),
+                         help='fit: write a channel file for channel:=...; show: print a table')
+    latency.add_argument('files', nargs='+', metavar='file',
+                         help='recorded episodes (.mcap) or folders of them; for fit last the '
+                              '.yaml to write, channel.yaml where left out')
+    latency.set_defaults(run=_latency)
 
     doctor = commands.add_parser('doctor', help='check whether this machine is ready')
     doctor.add_argument('purpose', nargs='?', choices=('train', 'deploy'), default='train',
@@ -149,6 +157,29 @@ def _render(options: argparse.Namespace) -> int:
     from rl_nodes.nodes.render import render_episodes
 
     print(render_episodes(episodes, output))
+    return 0
+
+
+def _latency(options: argparse.Namespace) -> int:
+    from rl_nodes.data.latency import describe, measure, to_yaml
+
+    inputs, output = list(options.files), Path('channel.yaml')
+    if inputs[-1].endswith(('.yaml', '.yml')):
+        output = Path(inputs.pop())
+        if options.what == 'show':
+            raise ConfigError(f'latency show writes nothing; {output} is no recorded episode')
+    if not inputs:
+        raise ConfigError(f'fit {output} to which episodes? name .mcap files or folders before it')
+    measured = measure(inputs)
+    print(describe(measured))
+    if options.what == 'fit':
+        if output.exists():
+            raise ConfigError(f'{output} exists; name another file or move that one aside')
+        try:
+            output.write_text(to_yaml(measured, inputs), encoding='utf-8')
+        except OSError as error:
+            raise ConfigError(f'{output} cannot be written: {error.strerror}') from None
+        print(f'use it with: stepping:=realtime channel:={output}')
     return 0
 
 

@@ -1,7 +1,7 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Which nodes make ``train`` and ``deploy``, and what happens when one of them ends.
+Which nodes make ``train``, ``deploy`` and ``gym``, and what happens when one of them ends.
 
 Pure data and pure functions without ROS. ``runner.py`` runs a :class:`Graph` as processes,
 ``launch_description.py`` turns the same graph into launch_ros actions.
@@ -17,6 +17,7 @@ import signal
 from typing import Literal
 
 from rl_nodes.core import ros_environment
+from rl_nodes.core.channel import load_channel
 from rl_nodes.core.config import read_yaml
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, GraphError
@@ -55,7 +56,7 @@ class Graph:
     """
     A graph ready to run.
 
-    :param name: ``train`` or ``deploy``.
+    :param name: ``train``, ``deploy`` or ``gym``.
     :param arguments: every argument with the value in force.
     :param namespace: ``/`` or ``/name``.
     :param domain_id: ROS domain.
@@ -140,7 +141,7 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
     """
     Return a graph whose every argument, file and contract has been checked.
 
-    :param name: ``train`` or ``deploy``.
+    :param name: ``train``, ``deploy`` or ``gym``.
     :param arguments: arguments as text; those left out take their defaults.
     :param environ: environment variables; None for those of this process.
     :param now: the time that names a run; None for the present.
@@ -153,7 +154,7 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
     domain_id = ros_environment.check(os.environ if environ is None else environ)
     namespace = _namespace(str(values['namespace']))
     makers: dict[str, Callable[[dict[str, Value], datetime], tuple[Path, list[NodeSpec]]]] = {
-        'train': _train, 'deploy': _deploy}
+        'train': _train, 'deploy': _deploy, 'gym': _gym}
     run_directory, nodes = makers[name](values, now or datetime.now(UTC))
     return Graph(name, values | {'run_dir': str(run_directory)}, namespace, domain_id,
                  run_directory, tuple(nodes))
@@ -173,7 +174,8 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
             raise GraphError(f'resume:={values["resume"]}: no such run directory')
     if str(run) != resume:
         _require_unused(run)
-    values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume}
+    values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
+               'channel': _channel(values)}
     nodes = _common(values, run, policy='', sampling='stochastic', record_every=20,
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
@@ -200,7 +202,7 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     if values['run_dir']:
         run = _absolute(str(values['run_dir']))
         _require_unused(run)
-    values |= {'robot': robot, 'task': task, 'policy': str(policy)}
+    values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values)}
     nodes = _common(values, run, policy=str(policy), sampling='deterministic', record_every=1,
                     publish_experience=False)
     evaluator: dict[str, Value] = {
@@ -212,25 +214,64 @@ def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, rec
             publish_experience: bool) -> list[NodeSpec]:
     """Return the control nodes: driver first, policy last, so that nothing moves unwatched."""
     return [
-        _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed']},
-              'fail', 'shutdown'),
-        _node(values, 'safety_monitor', {'arm_on_start': values['arm_on_start']},
-              'fail', 'shutdown'),
+        *_watched_robot(values),
         _node(values, 'reward_computer', {}, 'continue', 'continue'),
-        _node(values, 'experience_recorder', {
-            'directory': str(run / 'episodes'), 'record_every': record_every,
-            'publish_experience': publish_experience}, 'continue', 'continue'),
+        _recorder(values, run, record_every, publish_experience),
         _node(values, 'policy_server', {
             'policy': policy, 'sampling': sampling, 'seed': values['seed']}, 'fail', 'shutdown'),
     ]
 
 
+def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
+    """Return a graph without a policy server: a Gymnasium client (``RosEnv``) acts in it."""
+    robot, task = _reference('robots', values['robot']), _reference('tasks', values['task'])
+    _contract(robot, task)
+    run = _absolute(str(values['run_dir']) or f'runs/{now:%Y%m%d-%H%M%S}_{Path(task).stem}_gym')
+    _require_unused(run)
+    values |= {'robot': robot, 'task': task, 'channel': _channel(values)}
+    # No step ends without its reward, so this graph does not go on without the reward computer.
+    nodes = [*_watched_robot(values), _node(values, 'reward_computer', {}, 'fail', 'shutdown')]
+    if values['record']:
+        nodes.append(_recorder(values, run, record_every=1, publish_experience=False))
+    return run, nodes
+
+
+def _watched_robot(values: dict[str, Value]) -> list[NodeSpec]:
+    return [
+        _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed'],
+                                       'channel': values['channel']},
+              'fail', 'shutdown'),
+        _node(values, 'safety_monitor', {
+            'arm_on_start': values['arm_on_start'], 'backend': values['backend']},
+            'fail', 'shutdown'),
+    ]
+
+
+def _recorder(values: dict[str, Value], run: Path, record_every: int,
+              publish_experience: bool) -> NodeSpec:
+    return _node(values, 'experience_recorder', {
+        'directory': str(run / 'episodes'), 'record_every': record_every,
+        'publish_experience': publish_experience}, 'continue', 'continue')
+
+
 def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
           on_success: Literal['continue', 'shutdown', 'fail'],
           on_failure: Literal['continue', 'shutdown']) -> NodeSpec:
-    shared = {key: values[key] for key in ('robot', 'task', 'stepping')}
+    shared = {key: values[key] for key in ('robot', 'task', 'stepping', 'real_time_factor')}
     return NodeSpec(name, name, {**shared, 'autostart': True, **parameters},
                     on_success, on_failure)
+
+
+def _channel(values: dict[str, Value]) -> str:
+    """Return the channel's reference; ConfigError or GraphError where it cannot be used."""
+    reference = _reference('channels', values['channel'])
+    if values['stepping'] == 'lockstep' and not load_channel(reference).ideal:
+        raise GraphError(f'channel:={values["channel"]} needs stepping:=realtime; in lockstep the '
+                         'robot waits for every message')
+    if 0 < float(values['real_time_factor']) < 0.1:
+        raise GraphError(f'argument real_time_factor:={values["real_time_factor"]}: expected 0 or '
+                         'a number from 0.1 to 10')
+    return reference
 
 
 def _contract(robot: str, task: str) -> Contract:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rl_nodes.backends import BACKENDS
+from rl_nodes.backends import BACKENDS, HARDWARE
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import GraphError
 
@@ -62,9 +62,20 @@ class Argument:
 _BOTH = {
     'backend': Argument('backend', BACKENDS[0], 'what moves: the simulator or driver to use.',
                         choices=BACKENDS),
+    'hardware': Argument(
+        'backend', BACKENDS[0], 'what moves: a simulator, or the physical robot by its section '
+        'servo_bus or ros2_control in config/robots; that needs stepping:=realtime.',
+        choices=(*BACKENDS, *HARDWARE)),
     'namespace': Argument('namespace', '', 'ROS namespace of all nodes.'),
+    'real_time_factor': Argument(
+        'real_time_factor', '0', 'simulated seconds per second, 0.1 to 10; 0: as fast as possible '
+        'in lockstep, 1 in real time. Time-outs stay wall time.', 'number', high=10),
+    'channel': Argument(
+        'channel', 'ideal', 'delays and losses between a simulated robot and the rest, in real '
+        'time: a name in config/channels or a path to a .yaml file.'),
     'arm_on_start': Argument(
-        'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only.',
+        'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only. On a '
+        'physical robot it is false and cannot be set: a person calls clear_stop.',
         'boolean', ('true', 'false')),
 }
 
@@ -81,6 +92,8 @@ _TRAIN = (
     Argument('algorithm', 'sac', 'learner: a name in config/train or a path to a .yaml file.'),
     _BOTH['backend'],
     _stepping('lockstep'),
+    _BOTH['real_time_factor'],
+    _BOTH['channel'],
     Argument('seed', '0', 'seed of the learner, the exploration and the resets.', 'integer',
              high=2**31 - 1),
     _BOTH['namespace'],
@@ -97,8 +110,10 @@ _DEPLOY = (
     Argument('policy', None, 'policy to run: a .onnx file with its manifest beside it.'),
     Argument('robot', '', "robot; empty for the one in the policy's manifest."),
     Argument('task', '', "task; empty for the one in the policy's manifest."),
-    _BOTH['backend'],
+    _BOTH['hardware'],
     _stepping('realtime'),
+    _BOTH['real_time_factor'],
+    _BOTH['channel'],
     Argument('episodes', '20', 'number of episodes to evaluate; 0 goes on until Ctrl-C.',
              'integer', high=10**6),
     Argument('seed', '1000', 'seed of the resets.', 'integer', high=2**31 - 1),
@@ -108,11 +123,28 @@ _DEPLOY = (
     _BOTH['arm_on_start'],
 )
 
-GRAPHS: dict[str, tuple[Argument, ...]] = {'train': _TRAIN, 'deploy': _DEPLOY}
+_GYM = (
+    Argument('robot', 'arm', 'robot: a name in config/robots or a path to a .yaml file.'),
+    Argument('task', 'reach', 'task: a name in config/tasks or a path to a .yaml file.'),
+    _BOTH['hardware'],
+    _stepping('lockstep'),
+    _BOTH['real_time_factor'],
+    _BOTH['channel'],
+    Argument('seed', '0', 'seed of the resets until the client gives one.', 'integer',
+             high=2**31 - 1),
+    Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
+    _BOTH['namespace'],
+    Argument('run_dir', '', 'where log and episodes are written; empty for '
+             'runs/<UTC time>_<task>_gym.'),
+    _BOTH['arm_on_start'],
+)
+
+GRAPHS: dict[str, tuple[Argument, ...]] = {'train': _TRAIN, 'deploy': _DEPLOY, 'gym': _GYM}
 
 SUMMARIES = {
     'train': 'Train a policy on a task with the running graph of nodes.',
     'deploy': 'Run a trained policy and report how well it does.',
+    'gym': 'Run robot, safety monitor and rewards for a Gymnasium client (rl_nodes/Ros-v0).',
 }
 
 
@@ -154,6 +186,16 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
         if value is None or (argument.default is None and not value):
             raise GraphError(f'{name} needs the argument {key}:=... ({argument.description})')
         values[key] = argument.parse(value)
+    backend = values.get('backend')
+    if backend in HARDWARE:
+        if values['stepping'] == 'lockstep':
+            raise GraphError(f'stepping:=lockstep with backend:={backend}: a physical robot does '
+                             'not wait; use stepping:=realtime')
+        if given.get('arm_on_start') == 'true':
+            raise GraphError(
+                f'arm_on_start:=true with backend:={backend}: only a person may allow a physical '
+                'robot to move, by the service safety_monitor/clear_stop')
+        values['arm_on_start'] = False
     return values
 
 

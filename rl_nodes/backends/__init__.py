@@ -7,16 +7,17 @@ Importing this package loads no more than names, so launch arguments can be read
 """
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
-from rl_nodes.core.config import suggestion
+from rl_nodes.core.config import convert, suggestion
 from rl_nodes.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rl_nodes.backends.base import SimulatedRobot
+    from rl_nodes.backends.base import HardwareRobot, SimulatedRobot
     from rl_nodes.core.robot import RobotModel
 
-BACKENDS = ('pybullet', 'mujoco')  # each named like the package it needs
+BACKENDS = ('pybullet', 'mujoco')  # simulators, each named like the package it needs
+HARDWARE = ('servo_bus', 'ros2_control')  # each named like its section in the robot's YAML file
 
 
 def make_robot(backend: str, model: 'RobotModel') -> 'SimulatedRobot':
@@ -25,6 +26,9 @@ def make_robot(backend: str, model: 'RobotModel') -> 'SimulatedRobot':
 
     :raises ConfigError: unknown backend, or its library is not installed.
     """
+    if backend in HARDWARE:
+        raise ConfigError(f'backend {backend} drives a physical robot: its time and state are not '
+                          f'ours, so only deploy runs on it. Simulators: {", ".join(BACKENDS)}')
     if backend not in BACKENDS:
         raise ConfigError(f'unknown backend {backend!r}{suggestion(backend, BACKENDS)}; '
                           f'available: {", ".join(BACKENDS)}')
@@ -40,6 +44,26 @@ def make_robot(backend: str, model: 'RobotModel') -> 'SimulatedRobot':
             f'backend {backend} needs the package {backend} ({error}); install it with: '
             f'pip install "rl_nodes[{backend}]"' + (f', or use {here[0]}' if here else '')
         ) from None
+
+
+def make_servo_bus(model: 'RobotModel') -> 'HardwareRobot':
+    """
+    Return the robot on the bus of its YAML section ``servo_bus``, not connected yet.
+
+    :raises ConfigError: there is no such section, or it does not fit the robot.
+    """
+    from rl_nodes.backends.hardware.servo_bus import ServoBusConfig, ServoBusRobot
+    return ServoBusRobot(model, convert(section(model, 'servo_bus'), ServoBusConfig,
+                                        f'robot {model.name}: servo_bus'))
+
+
+def section(model: 'RobotModel', backend: str) -> dict[str, Any]:
+    """Return a hardware backend's section of a robot's YAML file; ConfigError without one."""
+    settings: dict[str, Any] | None = getattr(model.config, backend)
+    if settings is None:
+        raise ConfigError(f'robot {model.name} has no section {backend}, which '
+                          f'backend:={backend} needs; see docs/hardware/{backend}.md')
+    return settings
 
 
 def installed_backends() -> tuple[str, ...]:

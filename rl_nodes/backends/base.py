@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every robot, simulated or real, must be able to do."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from rl_nodes.core.types import BaseState
 
 
 class Measurement(NamedTuple):
@@ -14,11 +15,13 @@ class Measurement(NamedTuple):
     :param position: [rad or m], shape (J,), float64.
     :param velocity: [rad/s or m/s], shape (J,), float64.
     :param effort: [N·m or N], shape (J,), float64.
+    :param base: the floating base; None where the base is fixed.
     """
 
     position: np.ndarray
     velocity: np.ndarray
     effort: np.ndarray
+    base: BaseState | None = None
 
 
 class Robot(Protocol):
@@ -40,20 +43,63 @@ class Robot(Protocol):
         """
 
     def hold(self) -> None:
-        """Make the robot hold where it is: what happens when no command is fresh."""
+        """
+        Make the robot hold where it is: what happens when no command is fresh.
+
+        Position-controlled legs hold their last targets, after a reset its position: held where
+        they sag to, again and again, they would let the robot sink.
+        """
 
     def close(self) -> None:
         """Let go of the robot; may be called twice."""
 
 
+class HardwareRobot(Robot, Protocol):
+    """A physical robot. Nothing is sent to it before :meth:`connect`."""
+
+    def connect(self) -> None:
+        """
+        Reach the robot, check that it is the one expected, and hold it. Nothing moves.
+
+        :raises BackendError: says in bounded time what is not as expected.
+        """
+
+    def reconnect(self) -> None:
+        """Connect again after a fault, in the same process."""
+
+    def read(self) -> Measurement:
+        """
+        Return the present measurement, within a control period.
+
+        :raises ReadMissedError: there is none now; the next reading may succeed.
+        :raises BackendError: there will be none before :meth:`reconnect`.
+        """
+
+    def watch(self, now_s: float) -> bool:
+        """
+        Let the drives rest after too long without a command; to be called every period.
+
+        :param now_s: steady time, as ``time.monotonic()`` gives it [s].
+        :return: whether this call let them go.
+        """
+
+    def torque_on(self) -> None:
+        """Hold again, where the robot is, after :meth:`watch` let it go."""
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return what the drives report and counters, as flat values from memory."""
+
+
 class SimulatedRobot(Robot, Protocol):
     """A robot whose time and state are ours."""
 
-    def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
+    def reset(self, position: np.ndarray, goal: np.ndarray,
+              base: BaseState | None = None) -> None:
         """
         Start afresh: all dynamics forgotten, joints at ``position`` (J,) and at rest.
 
         :param goal: [m], shape (3,), in ``base_link``; only drawn in pictures.
+        :param base: of a robot with a floating one; None for the robot's home, at rest.
         """
 
     def step(self) -> None:

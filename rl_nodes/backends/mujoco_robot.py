@@ -17,7 +17,8 @@ is the stiffest servo that never asks for more than the effort limit between ful
 and full speed the other: one that saturates chatters at joints as light as a wrist's. The
 integrator treats it implicitly, so that no stiffness makes it unstable; light joints follow
 v_wanted within one physics step, as with PyBullet's drive, heavy ones lag by inertia / kv.
-Gravity is fed forward inside the effort limit, so nothing sags.
+Gravity is fed forward inside the effort limit, so nothing sags; but not where the base floats:
+what legs carry depends on contacts, so they sag a little, as real ones do.
 """
 
 import ctypes
@@ -30,6 +31,8 @@ import numpy as np
 from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.rotations import rotation_from_quaternion
+from rl_nodes.core.types import BaseState
 from rl_nodes.core.urdf import Urdf
 
 
@@ -72,10 +75,11 @@ class MujocoRobot:
         self._substeps = round(self._settings.physics_hz / model.config.rate_hz)
         self._sim = _compile(model)
         self._data = mujoco.MjData(self._sim)
-        # Every joint has one degree of freedom and the base is fixed, so the addresses of
-        # positions and of velocities are the same.
+        # A free joint has seven positions and six velocities, so the addresses of the two differ.
         self._joints = np.array([self._sim.joint(name).qposadr[0] for name in model.joint_names])
+        self._dofs = np.array([self._sim.joint(name).dofadr[0] for name in model.joint_names])
         self._commanded = self._joints[model.commanded]
+        self._home = model.home_base
         self._effort_limit = model.limits('effort')
         self._largest = np.zeros(len(self._joints))  # passive joints get no effort
         self._largest[model.commanded] = self._effort_limit
@@ -90,7 +94,8 @@ class MujocoRobot:
     def _tune(self) -> None:
         """Give the actuators the gains of the module's text."""
         speed = self._model.limits('velocity')
-        damping = self._sim.dof_damping.reshape(self._sim.nv, -1)[self._commanded, 0]
+        damping = self._sim.dof_damping.reshape(self._sim.nv, -1)[
+            self._dofs[self._model.commanded], 0]
         kv = (self._effort_limit / speed - damping) / 2  # (1)
         if not (kv > 0).all():
             name = self._model.command_names[int(np.argmin(kv))]
@@ -107,10 +112,14 @@ class MujocoRobot:
         self._sim.actuator_biasprm[:, 2] = -kv
         self._kv[self._model.commanded] = kv
 
-    def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
+    def reset(self, position: np.ndarray, goal: np.ndarray,
+              base: BaseState | None = None) -> None:
         """Set all data back, set the joints and hold them."""
         mujoco.mj_resetData(self._sim, self._data)
+        if self._home is not None:
+            self._place(base or self._home)
         self._data.qpos[self._joints] = position
+        self._target = self._data.qpos[self._commanded]
         self._effort = np.zeros(len(self._joints))
         self._goal = goal
         self.hold()
@@ -118,13 +127,14 @@ class MujocoRobot:
     def read(self) -> Measurement:
         """Return the state; BackendError where the simulation has exploded."""
         position = self._data.qpos[self._joints]
-        velocity = self._data.qvel[self._joints]
-        largest = max(np.abs(position).max(), np.abs(velocity).max())
+        velocity = self._data.qvel[self._dofs]
+        largest = max(np.abs(self._data.qpos).max(), np.abs(self._data.qvel).max())
         if not largest < mujoco.mjMAXVAL:
             raise BackendError(
                 f'the simulation of {self._model.name} exploded (joint positions '
                 f'{position.tolist()}); call recover(), the episode is void')
-        return Measurement(position, velocity, self._effort)
+        return Measurement(position, velocity, self._effort,
+                           None if self._home is None else self._base())
 
     def write(self, command: np.ndarray) -> np.ndarray:
         """Set the drives' targets; efforts are cut to the joints' limits, as a drive does."""
@@ -141,7 +151,8 @@ class MujocoRobot:
 
     def hold(self) -> None:
         """Hold the present position, stand still, or exert no effort, by control mode."""
-        self._target = self._data.qpos[self._commanded]
+        if self._home is None:
+            self._target = self._data.qpos[self._commanded]
         self._data.ctrl[:] = 0.0
 
     def step(self) -> None:
@@ -153,11 +164,26 @@ class MujocoRobot:
                 self._aim()
         else:
             mujoco.mj_step(sim, data, self._substeps - 1)
-        before = data.qvel[self._joints]
+        before = data.qvel[self._dofs]
         mujoco.mj_step(sim, data)
         # MuJoCo has the effort at the step's start; the implicit step takes kv · Δv off it.
-        effort = data.qfrc_actuator[self._joints] - self._kv * (data.qvel[self._joints] - before)
+        effort = data.qfrc_actuator[self._dofs] - self._kv * (data.qvel[self._dofs] - before)
         self._effort = np.minimum(np.maximum(effort, -self._largest), self._largest)
+
+    def _place(self, base: BaseState) -> None:
+        """Set pose and motion of the floating base; MuJoCo's quaternions begin with w."""
+        x, y, z, w = base.orientation.tolist()
+        self._data.qpos[:7] = [*base.position.tolist(), w, x, y, z]
+        self._data.qvel[:3] = rotation_from_quaternion(base.orientation) @ base.linear_velocity
+        self._data.qvel[3:6] = base.angular_velocity
+
+    def _base(self) -> BaseState:
+        """Return the floating base; its linear velocity has the axes of the world in MuJoCo."""
+        w, x, y, z = self._data.qpos[3:7].tolist()
+        orientation = np.array([x, y, z, w])
+        return BaseState(self._data.qpos[:3].copy(), orientation,
+                         rotation_from_quaternion(orientation).T @ self._data.qvel[:3],
+                         self._data.qvel[3:6].copy())
 
     def _aim(self) -> bool:
         """Set the servos' targets, none further than the speed limit allows; say if one was."""
@@ -260,6 +286,8 @@ def _urdf_text(urdf: Urdf) -> str:
 def _complete(spec: Any, model: RobotModel) -> None:
     """Add what a URDF does not say: world, limits of the configuration, drives, looks."""
     settings = model.config.simulation
+    # What legs carry depends on contacts, which no feed-forward knows.
+    feed_forward = model.config.control_mode != 'effort' and not model.config.floating_base
     spec.option.timestep = 1.0 / settings.physics_hz
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = (0.0, 0.0, -9.81)
@@ -267,11 +295,15 @@ def _complete(spec: Any, model: RobotModel) -> None:
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
     spec.visual.headlight.diffuse = (0.6, 0.6, 0.6)
+    if model.config.floating_base:
+        spec.body(model.config.base_link).add_freejoint()
     for geom in spec.geoms:
+        geom.friction[0] = settings.friction
         geom.group = _HIDDEN if geom.contype else _VISIBLE
     if settings.ground:
         spec.worldbody.add_geom(name='ground', type=mujoco.mjtGeom.mjGEOM_PLANE,
-                                size=(0, 0, 0.05), rgba=(0.82, 0.83, 0.85, 1))
+                                size=(0, 0, 0.05), rgba=(0.82, 0.83, 0.85, 1),
+                                friction=(settings.friction, 0.005, 0.0001))
     spec.add_texture(name='sky', type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
                      builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, rgb1=(0.93, 0.94, 0.96),
                      width=8, height=48)
@@ -282,7 +314,7 @@ def _complete(spec: Any, model: RobotModel) -> None:
         joint = joints[limits.name]
         if limits.lower is not None and limits.upper is not None:
             joint.range = (limits.lower, limits.upper)
-        if model.config.control_mode != 'effort':
+        if feed_forward:
             joint.actgravcomp = True
         if limits.commanded:
             drive = spec.add_actuator(
@@ -292,7 +324,7 @@ def _complete(spec: Any, model: RobotModel) -> None:
             drive.gainprm[0] = 1.0
             drive.forcelimited = True
             drive.forcerange = (-limits.effort, limits.effort)
-    if model.config.control_mode != 'effort':
+    if feed_forward:
         for body in spec.bodies:
             body.gravcomp = 1.0
 

@@ -13,6 +13,8 @@ import numpy as np
 from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.rotations import rotation_from_quaternion
+from rl_nodes.core.types import BaseState
 
 
 @contextlib.contextmanager
@@ -56,6 +58,8 @@ class PybulletRobot:
         settings = model.config.simulation
         self._model = model
         self._settings = settings
+        self._home = model.home_base
+        self._mode = model.config.control_mode
         self._substeps = round(settings.physics_hz / model.config.rate_hz)
         self._client = pybullet.connect(pybullet.DIRECT)
         if self._client < 0:
@@ -72,11 +76,14 @@ class PybulletRobot:
                                            physicsClientId=client)
         if self._settings.ground:
             plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
-            pybullet.createMultiBody(0, plane, physicsClientId=client)
+            ground = pybullet.createMultiBody(0, plane, physicsClientId=client)
+            pybullet.changeDynamics(ground, -1, lateralFriction=1.0,  # contacts take the product
+                                    physicsClientId=client)
         try:
             with _quiet():
                 self._body = pybullet.loadURDF(
-                    str(self._model.urdf.path), useFixedBase=True, physicsClientId=client,
+                    str(self._model.urdf.path), useFixedBase=self._home is None,
+                    physicsClientId=client,
                     flags=(pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MERGE_FIXED_LINKS
                            | pybullet.URDF_USE_SELF_COLLISION
                            | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT))
@@ -89,44 +96,60 @@ class PybulletRobot:
         self._commanded = [index[name] for name in self._model.command_names]
         for link in range(-1, count):
             pybullet.changeDynamics(self._body, link, linearDamping=0, angularDamping=0,
+                                    lateralFriction=self._settings.friction,
                                     physicsClientId=client)
+        self._center = pybullet.getDynamicsInfo(self._body, -1, physicsClientId=client)[3:5]
         # A fresh body brakes every joint with a motor of its own; the drive is ours alone.
         pybullet.setJointMotorControlArray(
             self._body, self._joints, pybullet.VELOCITY_CONTROL,
             forces=[0.0] * len(self._joints), physicsClientId=client)
         self._effort_limit = self._model.limits('effort')
-        self._drive = {}
-        if self._model.config.control_mode != 'effort':
+        mode = self._model.config.control_mode
+        self._effort = mode == 'effort'
+        self._target_key = {'position': 'targetPositions', 'velocity': 'targetVelocities',
+                            'effort': 'forces'}[mode]
+        self._drive = {'bodyUniqueId': self._body, 'jointIndices': self._commanded,
+                       'controlMode': _MODE[mode], 'physicsClientId': client}
+        if not self._effort:
             self._drive['forces'] = self._effort_limit.tolist()
-        if self._model.config.control_mode == 'position':
+        if mode == 'position':
             self._drive['positionGains'] = [self._settings.position_gain] * len(self._commanded)
         self._saved = pybullet.saveState(physicsClientId=client)
         pybullet.restoreState(self._saved, physicsClientId=client)
         self._goal = np.zeros(3)
         self._fresh = True
 
-    def reset(self, position: np.ndarray, goal: np.ndarray) -> None:
+    def reset(self, position: np.ndarray, goal: np.ndarray,
+              base: BaseState | None = None) -> None:
         """Restore the saved world, set the joints and hold them."""
         pybullet.restoreState(self._saved, physicsClientId=self._client)
+        if self._home is not None:
+            self._place(base or self._home)
         for joint, value in zip(self._joints, position.tolist(), strict=True):
             pybullet.resetJointState(self._body, joint, value, 0.0, physicsClientId=self._client)
         self._goal = goal
         self._fresh = True
-        self.hold()
+        if self._home is None:
+            self.hold()
+        else:
+            self._target(position[self._model.commanded].tolist() if self._mode == 'position'
+                         else [0.0] * len(self._commanded))
 
     def read(self) -> Measurement:
         """Return the state; BackendError where the simulation has exploded."""
         states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._client)
-        values = np.array([(state[0], state[1], state[3]) for state in states]).T
+        positions, velocities, _, efforts = zip(*states)
+        position, velocity, effort = np.array(positions), np.array(velocities), np.array(efforts)
         if self._fresh:  # PyBullet still has the efforts of before the reset
-            values[2] = 0.0
-        elif self._model.config.control_mode == 'effort':  # PyBullet reports no given effort
-            values[2, self._model.commanded] = self._values
-        if not math.isfinite(values.sum()):
+            effort[:] = 0.0
+        elif self._effort:  # PyBullet reports no given effort
+            effort[self._model.commanded] = self._values
+        if not math.isfinite(sum(positions) + sum(velocities) + sum(effort.tolist())):
             raise BackendError(
                 f'the simulation of {self._model.name} exploded (joint positions '
-                f'{values[0].tolist()}); call recover(), the episode is void')
-        return Measurement(values[0].copy(), values[1].copy(), values[2].copy())
+                f'{list(positions)}); call recover(), the episode is void')
+        return Measurement(position, velocity, effort,
+                           None if self._home is None else self._base())
 
     def write(self, command: np.ndarray) -> np.ndarray:
         """
@@ -134,17 +157,20 @@ class PybulletRobot:
 
         :raises BackendError: refused; one NaN would spoil every joint for good.
         """
-        if command.shape != (len(self._commanded),) or not np.isfinite(command).all():
+        if command.shape != (len(self._commanded),) or not all(
+                map(math.isfinite, command.tolist())):
             raise BackendError(f'command {command.tolist()} refused: expected '
                                f'{len(self._commanded)} finite values')
-        if self._model.config.control_mode == 'effort':
+        if self._effort:
             command = np.minimum(np.maximum(command, -self._effort_limit), self._effort_limit)
         self._target(command.tolist())
         return command
 
     def hold(self) -> None:
         """Hold the present position, stand still, or exert no effort, by control mode."""
-        if self._model.config.control_mode == 'position':
+        if self._mode == 'position' and self._home is not None:
+            self._target(self._values)
+        elif self._mode == 'position':
             states = pybullet.getJointStates(self._body, self._commanded,
                                              physicsClientId=self._client)
             self._target([state[0] for state in states])
@@ -153,12 +179,12 @@ class PybulletRobot:
 
     def step(self) -> None:
         """Advance by one control period."""
-        effort = self._model.config.control_mode == 'effort'
         self._fresh = False
+        step, client = pybullet.stepSimulation, self._client
         for _ in range(self._substeps):
-            if effort:  # PyBullet applies an effort for one physics step only
+            if self._effort:  # PyBullet applies an effort for one physics step only
                 self._apply()
-            pybullet.stepSimulation(physicsClientId=self._client)
+            step(client)
 
     def recover(self) -> None:
         """Load everything afresh: the only cure once a state is not finite."""
@@ -184,17 +210,40 @@ class PybulletRobot:
             pybullet.disconnect(physicsClientId=self._client)
             self._client = -1
 
+    def _place(self, base: BaseState) -> None:
+        """Set pose and motion of the floating base; PyBullet takes those of its centre of mass."""
+        center, turned = pybullet.multiplyTransforms(
+            base.position.tolist(), base.orientation.tolist(), *self._center)
+        pybullet.resetBasePositionAndOrientation(self._body, center, turned,
+                                                 physicsClientId=self._client)
+        rotation = rotation_from_quaternion(base.orientation)
+        spin = rotation @ base.angular_velocity
+        linear = rotation @ base.linear_velocity + np.cross(spin, center - base.position)
+        pybullet.resetBaseVelocity(self._body, linear.tolist(), spin.tolist(),
+                                   physicsClientId=self._client)
+
+    def _base(self) -> BaseState:
+        """Return the floating base; PyBullet gives its centre of mass in world axes."""
+        center, turned = pybullet.getBasePositionAndOrientation(self._body,
+                                                                physicsClientId=self._client)
+        linear, spin = pybullet.getBaseVelocity(self._body, physicsClientId=self._client)
+        origin, orientation = pybullet.multiplyTransforms(
+            center, turned, *pybullet.invertTransform(*self._center))
+        position, quaternion = np.array(origin), np.array(orientation)
+        inward = rotation_from_quaternion(quaternion).T
+        at_origin = np.array(linear) + np.cross(spin, position - np.array(center))
+        if not math.isfinite(position.sum() + quaternion.sum() + at_origin.sum() + sum(spin)):
+            raise BackendError(f'the simulation of {self._model.name} exploded (base at '
+                               f'{position.tolist()}); call recover(), the episode is void')
+        return BaseState(position, quaternion, inward @ at_origin, inward @ np.array(spin))
+
     def _target(self, values: list[float]) -> None:
         self._values = values
         self._apply()
 
     def _apply(self) -> None:
-        mode = self._model.config.control_mode
-        key = {'position': 'targetPositions', 'velocity': 'targetVelocities',
-               'effort': 'forces'}[mode]
-        pybullet.setJointMotorControlArray(self._body, self._commanded, _MODE[mode],
-                                           physicsClientId=self._client, **self._drive,
-                                           **{key: self._values})
+        self._drive[self._target_key] = self._values
+        pybullet.setJointMotorControlArray(**self._drive)
 
     def _mark_goal(self) -> int | None:
         """Make a ball at the goal, without collision or mass, and return its number."""

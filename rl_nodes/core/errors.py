@@ -34,6 +34,18 @@ class BackendError(RlNodesError):
     """A robot or simulator failed or reported something impossible."""
 
 
+class ReadMissedError(BackendError):
+    """
+    A robot gave no valid measurement in time; the next reading may succeed.
+
+    :ivar joints: names of the joints that are missing.
+    """
+
+    def __init__(self, message: str, joints: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.joints = joints
+
+
 class RecordingError(RlNodesError):
     """A recording cannot be written or read."""
 

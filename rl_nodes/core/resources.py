@@ -32,9 +32,9 @@ def share_directory() -> Path:
 
 def find_config(family: str, name: str) -> Path:
     """
-    Return the YAML file of a robot, task or learner.
+    Return the YAML file of a robot, task, learner or channel.
 
-    :param family: ``robots``, ``tasks`` or ``train``.
+    :param family: ``robots``, ``tasks``, ``train`` or ``channels``.
     :param name: the name of a shipped file, or a path ending in ``.yaml``.
     :raises ConfigError: nothing of that name; lists what exists.
     """

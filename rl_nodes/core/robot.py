@@ -3,7 +3,7 @@
 """A robot: its YAML record and the model that joins it with the URDF."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 import numpy as np
@@ -12,6 +12,7 @@ from rl_nodes.core.contract import ControlMode, Joint
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.kinematics import Chain
 from rl_nodes.core.resources import find_config, find_urdf
+from rl_nodes.core.types import BaseState
 from rl_nodes.core.urdf import load_urdf, MOVABLE, Urdf
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -61,12 +62,14 @@ class SimulationConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     :param physics_hz: rate of physics steps; a whole multiple of the robot's rate.
     :param position_gain: share of the position error that a motor removes per physics step.
+    :param friction: coefficient of sliding friction of contacts with the ground.
     :param ground: whether there is a floor at z = 0.
     :param camera: where pictures are taken from.
     """
 
     physics_hz: Positive = 200.0
     position_gain: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    friction: Annotated[float, Meta(ge=0)] = 0.8
     ground: bool = True
     camera: CameraConfig = CameraConfig()
 
@@ -97,6 +100,27 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('command_timeout_s must not be below watchdog_s')
 
 
+class HardwareConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    How the bridge treats the physical robot, whatever drives it.
+
+    :param reset: home: before each episode the robot moves straight (in joint space) to its home
+        pose; none: episodes start where it stands.
+    :param home_speed: greatest joint speed on the way home [rad/s or m/s].
+    :param home_tolerance: distance at which a joint is at home [rad or m].
+    :param home_timeout_s: after this long on the way the robot holds until a person calls reset.
+    :param reconnect_period_s: between two attempts to reach the robot after a fault.
+    :param reconnect_attempts: in a row; then a person has to call reset for more.
+    """
+
+    reset: Literal['home', 'none'] = 'home'
+    home_speed: Positive = 0.5
+    home_tolerance: Positive = 0.05
+    home_timeout_s: Positive = 15.0
+    reconnect_period_s: Positive = 1.0
+    reconnect_attempts: Annotated[int, Meta(ge=1)] = 60
+
+
 class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
     ``config/robots/<robot>.yaml``.
@@ -108,7 +132,12 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param tool_link: frame that tasks move; empty where the robot has none.
     :param joints: every measured joint, in the order of all vectors.
     :param safety: see :class:`SafetyConfig`.
+    :param floating_base: whether ``base_link`` moves freely, as that of a walking robot.
+    :param home_height_m: height of a floating ``base_link`` when the robot stands at home [m].
     :param simulation: see :class:`SimulationConfig`.
+    :param hardware: see :class:`HardwareConfig`.
+    :param servo_bus: settings of ``backend:=servo_bus``, read by that backend.
+    :param ros2_control: settings of ``backend:=ros2_control``, read by that backend.
     """
 
     urdf: str
@@ -118,7 +147,12 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     joints: tuple[JointConfig, ...]
     safety: SafetyConfig
     tool_link: str = ''
+    floating_base: bool = False
+    home_height_m: float = 0.0
     simulation: SimulationConfig = SimulationConfig()
+    hardware: HardwareConfig = HardwareConfig()
+    servo_bus: dict[str, Any] | None = None
+    ros2_control: dict[str, Any] | None = None
 
 
 class RobotModel:
@@ -131,6 +165,7 @@ class RobotModel:
     :ivar joints: all measured joints with their effective limits, order of all vectors.
     :ivar commanded: indices of the commanded joints in ``joints``, shape (A,).
     :ivar home: home position, shape (J,).
+    :ivar home_base: pose of a floating base at home; None where the base is fixed.
     :ivar chain: forward kinematics to ``tool_link``; None where there is none.
     """
 
@@ -152,6 +187,9 @@ class RobotModel:
         self.command_names = tuple(names[i] for i in self.commanded)
         self.joint_names = names
         self.home = np.array([joint.home for joint in self.config.joints])
+        self.home_base = BaseState.at_rest(
+            np.array([0.0, 0.0, self.config.home_height_m]),
+            np.array([0.0, 0.0, 0.0, 1.0])) if self.config.floating_base else None
         self.chain = Chain(self.urdf, self.config.base_link, self.config.tool_link,
                            names) if self.config.tool_link else None
         physics_hz = self.config.simulation.physics_hz

@@ -43,3 +43,22 @@ class LatencyWindow:
         p50, p99 = np.percentile(kept, [50, 99])
         return {'count': self.count, 'p50_ms': round(float(p50), 3),
                 'p99_ms': round(float(p99), 3), 'max_ms': round(float(kept.max()), 3)}
+
+
+class Pacer:
+    """
+    Absolute deadlines on the steady clock, for something that must not go faster than a rate.
+
+    Lateness is made up for by at most one period, so a pause is never followed by a burst.
+
+    :param period_ns: least time between two steps on average [ns].
+    :ivar deadline_ns: steady time before which the next step must not happen [ns].
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self.deadline_ns = 0
+
+    def passed(self, now_ns: int) -> None:
+        """Take note of a step at steady time ``now_ns``, which sets the next deadline."""
+        self.deadline_ns = max(self.deadline_ns + self._period_ns, now_ns)

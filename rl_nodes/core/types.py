@@ -12,6 +12,29 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
+from rl_nodes.core.errors import SpecError
+
+
+@dataclass(frozen=True, eq=False)
+class BaseState:
+    """
+    The pose and motion of a floating base, that is of ``base_link`` in the frame ``odom``.
+
+    :param position: of the origin of ``base_link`` in ``odom`` [m], shape (3,), float64.
+    :param orientation: of ``base_link`` in ``odom``, unit quaternion (x, y, z, w), float64.
+    :param linear_velocity: of that origin, in the axes of ``base_link`` [m/s], shape (3,).
+    :param angular_velocity: in the axes of ``base_link`` [rad/s], shape (3,).
+    """
+
+    position: np.ndarray
+    orientation: np.ndarray
+    linear_velocity: np.ndarray
+    angular_velocity: np.ndarray
+
+    @classmethod
+    def at_rest(cls, position: np.ndarray, orientation: np.ndarray) -> 'BaseState':
+        """Return a base that does not move."""
+        return cls(position, orientation, np.zeros(3), np.zeros(3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +47,7 @@ class RobotState:
     :param position: joint positions [rad or m], shape (J,), float64.
     :param velocity: joint velocities [rad/s or m/s], shape (J,), float64.
     :param effort: joint efforts [N·m or N], shape (J,), float64; empty where not measured.
+    :param base: the floating base; None where the base is fixed.
     """
 
     stamp_ns: int
@@ -31,6 +55,19 @@ class RobotState:
     position: np.ndarray
     velocity: np.ndarray
     effort: np.ndarray
+    base: BaseState | None = None
+
+    @property
+    def floating(self) -> BaseState:
+        """
+        Return the floating base.
+
+        :raises SpecError: the state has none.
+        """
+        if self.base is None:
+            raise SpecError(f'the state stamped {self.stamp_ns} has no floating base; it is '
+                            'joined from odom and joint_states, or read from a simulator')
+        return self.base
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +128,13 @@ class EpisodeId:
     it (the newest one stamped at or after the start), in whatever order the messages arrive.
     """
 
-    number: int
+    number: int  # from 1; 0 is the intermission between the episodes of a physical robot
     start_ns: int
+
+    @property
+    def intermission(self) -> bool:
+        """Return whether nothing is to be scored, recorded or learned."""
+        return self.number == 0
 
     def __str__(self) -> str:
         return f'{self.number}@{self.start_ns}'

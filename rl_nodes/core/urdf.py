@@ -84,8 +84,23 @@ def load_urdf(path: Path) -> Urdf:
     :raises ConfigError: unreadable, not XML, not a robot, or a joint of an unsupported kind.
     """
     try:
-        root = ElementTree.parse(path).getroot()  # noqa: S314 - expat has no network, file local
-    except (OSError, ElementTree.ParseError) as error:
+        text = path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: not a readable URDF: {error}') from None
+    return parse_urdf(text, str(path))
+
+
+def parse_urdf(text: str, source: str) -> Urdf:
+    """
+    Return the description in a URDF text.
+
+    :param source: file or topic that it comes from, for messages.
+    :raises ConfigError: not XML, not a robot, or a joint of an unsupported kind.
+    """
+    path = Path(source)
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - expat has no network
+    except (ElementTree.ParseError, ValueError) as error:
         raise ConfigError(f'{path}: not a readable URDF: {error}') from None
     if root.tag != 'robot':
         raise ConfigError(f'{path}: the top element is <{root.tag}>, expected <robot>')

@@ -145,7 +145,7 @@ class EpisodeLog:
         self._reap()
 
     def _open(self, episode: EpisodeId) -> EpisodeWriter | None:
-        if not self._every or (episode.number - 1) % self._every:
+        if not self._every or episode.intermission or (episode.number - 1) % self._every:
             return None
         try:
             writer = EpisodeWriter(self._directory, EpisodeStart(

@@ -7,8 +7,15 @@ import gymnasium
 ENVIRONMENTS = {
     'rl_nodes/Reach-v0': ('arm', 'reach'),
     'rl_nodes/CartpoleBalance-v0': ('cartpole', 'cartpole_balance'),
+    'rl_nodes/CartpoleSwingUp-v0': ('cartpole', 'cartpole_swingup'),
+    'rl_nodes/QuadrupedStand-v0': ('quadruped', 'quadruped_stand'),
+    'rl_nodes/QuadrupedWalk-v0': ('quadruped', 'quadruped_walk'),
 }
 
 for _id, (_robot, _task) in ENVIRONMENTS.items():
     gymnasium.register(_id, entry_point='rl_nodes.envs.sim_env:SimEnv',
+                       vector_entry_point='rl_nodes.envs.vector_env:SimVectorEnv',
                        kwargs={'robot': _robot, 'task': _task})
+
+# The running graph: gymnasium.make('rl_nodes/Ros-v0', robot='arm', task='reach').
+gymnasium.register('rl_nodes/Ros-v0', entry_point='rl_nodes.envs.ros_env:RosEnv')

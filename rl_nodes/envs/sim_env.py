@@ -7,12 +7,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 from rl_nodes.backends import make_robot
+from rl_nodes.core.contract import Contract
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.safety.checks import checks_for, judge_values
 from rl_nodes.safety.verdict import Level
 from rl_nodes.tasks import load_task
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
+INFO_FLAGS = ('success', 'limited')  # in every info, beside the reward terms
+
+
+def spaces_of(contract: Contract) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    """Return (observation space, action space) of a contract."""
+    return (gymnasium.spaces.Box(-np.inf, np.inf, contract.observation.shape, np.float32),
+            gymnasium.spaces.Box(*contract.action.bounds(), dtype=np.float32))
 
 
 class SimEnv(gymnasium.Env):
@@ -39,9 +47,7 @@ class SimEnv(gymnasium.Env):
         self.contract = self.task.contract
         self.render_mode = render_mode
         self.metadata = {**self.metadata, 'render_fps': round(self.contract.rate_hz)}
-        self.observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, self.contract.observation.shape, np.float32)
-        self.action_space = gymnasium.spaces.Box(*self.contract.action.bounds(), dtype=np.float32)
+        self.observation_space, self.action_space = spaces_of(self.contract)
         self._checks = checks_for(self.task.robot)
         self._robot = make_robot(backend, self.task.robot)
         self._stamp = 0
@@ -54,7 +60,7 @@ class SimEnv(gymnasium.Env):
         """Start an episode; a seed makes it and all that follow reproducible."""
         super().reset(seed=seed)
         start = self.task.start(self.np_random)
-        self._robot.reset(start.position, start.goal)
+        self._robot.reset(start.position, start.goal, start.base)
         self._stamp += self.task.period_ns
         self._episode += 1
         self._goal = Goal(self._stamp, start.goal, UPRIGHT)

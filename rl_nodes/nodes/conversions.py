@@ -3,15 +3,18 @@
 """Messages to core records and back; the only place that knows both."""
 
 from array import array
+import re
 from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import (
+    BaseState,
     EpisodeId,
     Goal,
     JointCommand,
@@ -25,6 +28,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
 
 BASE_LINK = 'base_link'
+ODOM = 'odom'
 FLAGS = ('terminated', 'truncated', 'success')
 
 
@@ -87,6 +91,46 @@ def msg_to_state(msg: JointState, names: tuple[str, ...]) -> RobotState:
                       effort if len(effort) == len(names) else np.empty(0))
 
 
+def base_to_odom(stamp_ns: int, base: BaseState) -> Odometry:
+    """Return the message of a floating base: ``base_link`` in ``odom``, no covariance."""
+    msg = Odometry(child_frame_id=BASE_LINK)
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = ODOM
+    pose, twist = msg.pose.pose, msg.twist.twist
+    point, rotation = pose.position, pose.orientation
+    point.x, point.y, point.z = base.position.tolist()
+    rotation.x, rotation.y, rotation.z, rotation.w = base.orientation.tolist()
+    twist.linear.x, twist.linear.y, twist.linear.z = base.linear_velocity.tolist()
+    twist.angular.x, twist.angular.y, twist.angular.z = base.angular_velocity.tolist()
+    return msg
+
+
+def odom_to_base(msg: Odometry) -> tuple[int, BaseState]:
+    """
+    Return (stamp [ns], floating base) of a message.
+
+    :raises SpecError: other frames, not finite, or no unit quaternion.
+    """
+    frames = (msg.header.frame_id, msg.child_frame_id)
+    if frames != (ODOM, BASE_LINK):
+        raise SpecError(f'odom has {frames[1]!r} in {frames[0]!r}, expected {BASE_LINK!r} in '
+                        f'{ODOM!r}')
+    point, rotation = msg.pose.pose.position, msg.pose.pose.orientation
+    linear, angular = msg.twist.twist.linear, msg.twist.twist.angular
+    base = BaseState(
+        np.array([point.x, point.y, point.z]),
+        np.array([rotation.x, rotation.y, rotation.z, rotation.w]),
+        np.array([linear.x, linear.y, linear.z]), np.array([angular.x, angular.y, angular.z]))
+    values = np.concatenate([base.position, base.orientation, base.linear_velocity,
+                             base.angular_velocity])
+    if not np.isfinite(values).all():
+        raise SpecError(f'odom is not finite: {values.tolist()}')
+    length = float(np.linalg.norm(base.orientation))
+    if not abs(length - 1.0) <= 1e-3:
+        raise SpecError(f'odom: the quaternion has length {length:.4g}, expected 1')
+    return stamp_to_ns(msg.header.stamp), base
+
+
 def command_to_msg(command: JointCommand, names: tuple[str, ...], mode: str) -> JointState:
     """Return the message of a command; values go where the control mode has them."""
     msg = JointState()
@@ -147,6 +191,19 @@ def msg_to_outcome(msg: JointState) -> tuple[int, str, Outcome]:
     return stamp_to_ns(msg.header.stamp), msg.header.frame_id, Outcome(
         values[0], dict(zip(msg.name[1:-3], values[1:-3], strict=True)),
         *(value != 0.0 for value in values[-3:]))
+
+
+def reset_answer(number: int) -> str:
+    """Return what ``robot_bridge/reset`` answers: which episode comes next."""
+    return f'episode {number} starts'
+
+
+def episode_of_answer(text: str) -> int:
+    """Return the episode number in an answer of ``robot_bridge/reset``; SpecError if none."""
+    number = re.fullmatch('episode ([0-9]+) starts', text)
+    if number is None:
+        raise SpecError(f'robot_bridge/reset answered {text!r}, expected "episode <n> starts"')
+    return int(number[1])
 
 
 def batch_to_msg(batch: TransitionBatch) -> Float32MultiArray:

@@ -111,17 +111,20 @@ class Evaluator(TaskNode[EvaluatorParameters]):
 
     def _watch(self) -> None:
         """Give up when nothing moves, and say why."""
-        if self._done or (steady_ns() - self._heard_at) < self.parameters.start_timeout_s * NS:
-            stopped = self._status.get('safety/state', {})
-            if self._done or stopped.get('mode') != 'STOPPED' or stopped.get('check') == 'boot' \
-                    or not self.parameters.episodes:
-                return
+        stopped = self._status.get('safety/state', {})
+        silent_s = (steady_ns() - self._heard_at) / NS
+        if self._done or (self._current and not self.parameters.episodes):
+            return  # without an end, a robot that was lost may come back
+        if silent_s >= self.parameters.start_timeout_s:
+            self.get_logger().error(
+                f'no reward for {self.parameters.start_timeout_s:.0f} s: is every node up? '
+                f'safety monitor: {stopped.get("reason", "silent")}')
+        elif (stopped.get('mode') == 'STOPPED' and stopped.get('check') != 'boot'
+              and self.parameters.episodes):
             self.get_logger().error(f'the robot was stopped by {stopped.get("check")}: '
                                     f'{stopped.get("reason")}. The evaluation ends here.')
         else:
-            self.get_logger().error(
-                f'no reward for {self.parameters.start_timeout_s:.0f} s: is every node up? '
-                f'safety monitor: {self._status.get("safety/state", {}).get("reason", "silent")}')
+            return
         self._conclude()
         self.exit(1)
 

@@ -11,13 +11,14 @@ batch_size, discount, seed (see below).
 Subscribes (all STREAM, serialized):
   joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
+  odom (nav_msgs/Odometry), where the robot has a floating base;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import time
 from typing import Annotated, Any
@@ -25,8 +26,11 @@ from typing import Annotated, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from msgspec import Meta
+from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.state_join import StateJoin
+from rl_nodes.core.types import EpisodeId, RobotState
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.data.recovery import recover
@@ -42,6 +46,7 @@ JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped
 TOPICS = {'joint_states': JOINT_STATE, 'goal': POSE, 'policy/joint_command': JOINT_STATE,
           'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
           'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
+ODOM = {'odom': 'nav_msgs/msg/Odometry'}  # where the robot has a floating base
 
 
 class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,14 +93,20 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self.task.observe, lambda state, command: self.task.to_action(state, command.value),
             self.task.period_ns, observation_size=contract.observation.shape[0],
             action_size=contract.action.shape[0])
+        topics = {**TOPICS, **ODOM} if self._model.config.floating_base else TOPICS
         self._log: EpisodeLog | None = EpisodeLog(
-            directory, contract, TOPICS, every=parameters.record_every, seed=parameters.seed,
-            notes={'stepping': parameters.stepping}, discount=parameters.discount,
-            clock=time.time_ns) if parameters.directory else None
+            directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
+            notes={'stepping': parameters.stepping,
+                   'real_time_factor': str(parameters.real_time_factor)},
+            discount=parameters.discount, clock=time.time_ns) if parameters.directory else None
         self._sent, self._refused = 0, 0
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.STREAM, raw=True)
+        self._join: StateJoin | None = None
+        if self._model.config.floating_base:
+            self._join = StateJoin()
+            self.subscribe(Odometry, 'odom', self._on_odom, qos.STREAM, raw=True)
         self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.STREAM, raw=True)
         self.subscribe(JointState, 'joint_command', self._on_executed, qos.STREAM, raw=True)
         self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM, raw=True)
@@ -122,6 +133,23 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             return
         if self._log is not None:
             self._log.add_state('joint_states', state.stamp_ns, state.episode, data)
+        if EpisodeId.parse(state.episode).intermission:
+            state = replace(state, episode='')  # in no episode: nothing to learn from
+        self._assemble(state if self._join is None else self._join.add_state(state))
+
+    def _on_odom(self, data: bytes) -> None:
+        try:
+            stamp, base = conversions.odom_to_base(deserialize_message(data, Odometry))
+        except SpecError as error:
+            self._refuse(error)
+            return
+        self._keep('odom', stamp, data)
+        self._assemble(self._join.add_base(stamp, base))
+
+    def _assemble(self, state: RobotState | None) -> None:
+        """Hand on a complete state; None while one of its messages is on its way."""
+        if state is None:
+            return
         self._assembler.add_state(state)
         if self._assembler.ready >= self.parameters.batch_size:
             self._send()

@@ -20,9 +20,11 @@ import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import RlNodesError
 from rl_nodes.core.locks import RunLock
@@ -98,10 +100,11 @@ class ManagedNode(LifecycleNode, Generic[P]):
                                                 raw=raw)
         self._entities.append((self.destroy_subscription, subscription))
 
-    def every(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call back at a steady rate while the node is active."""
+    def every(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back at a steady rate while the node is active; return the timer."""
         timer = self.create_timer(seconds, self._guarded(callback), clock=self._steady)
         self._entities.append((self.destroy_timer, timer))
+        return timer
 
     def serve(self, kind: type, name: str, callback: Callable[[Any], tuple[bool, str]],
               always: bool = False) -> None:
@@ -123,6 +126,16 @@ class ManagedNode(LifecycleNode, Generic[P]):
             return response
         service = self.create_service(kind, f'~/{name}', answer)
         self._entities.append((self.destroy_service, service))
+
+    def on_parameters_set(self, callback: Callable[[list[Parameter]], None]) -> None:
+        """Call back until cleanup after parameters were accepted; see ``settable``."""
+        def guarded(changed: list[Parameter]) -> None:
+            try:
+                callback(changed)
+            except Exception:
+                self.fault(traceback.format_exc())
+        self.add_post_set_parameters_callback(guarded)
+        self._entities.append((self.remove_post_set_parameters_callback, guarded))
 
     def fault(self, text: str) -> None:
         """Take note that the node cannot go on: log why and end the process with status 1."""
@@ -250,6 +263,9 @@ class TaskNode(ManagedNode[P]):
         """Load the task; subclasses call this first."""
         self.task = load_task(self.parameters.robot, self.parameters.task)
         self.lockstep = self.parameters.stepping == 'lockstep'
+        if not self.lockstep and self.parameters.real_time_factor:
+            # Stamps stay on the wall clock, so the states of a faster robot lie closer together.
+            self.task.period_ns = round(self.task.period_ns / self.parameters.real_time_factor)
 
 
 def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) -> int:

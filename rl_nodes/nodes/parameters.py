@@ -3,13 +3,13 @@
 """
 A frozen record to declared ROS parameters and back.
 
-Each field becomes a read-only parameter with its default, its range and the description from the
-record's docstring. A parameter that was given but is not declared is an error: ROS itself would
-ignore a misspelt name without a word.
+Each field becomes a parameter with its default, its range and the description from the record's
+docstring; read-only, except for those that the record names in ``settable``. A parameter that was
+given but is not declared is an error: ROS itself would ignore a misspelt name without a word.
 """
 
 import re
-from typing import Annotated, Any, get_args, get_origin, get_type_hints, TypeVar
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints, TypeVar
 
 from msgspec import Meta, NODEFAULT, Struct
 from msgspec.structs import fields
@@ -33,16 +33,23 @@ class NodeParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     :param task: name in config/tasks or path to a YAML file
     :param stepping: lockstep (simulated time, the robot waits) or realtime
     :param autostart: configure and activate at start; otherwise wait for a life-cycle manager
+    :param real_time_factor: simulated seconds per second, 0.1 to 10. In lockstep an upper bound,
+        0 for as fast as possible; in real time the tick of the simulated robot, 0 for 1
     """
+
+    settable: ClassVar[tuple[str, ...]] = ()  # may be set while the node runs
 
     robot: str = 'arm'
     task: str = 'reach'
     stepping: str = 'realtime'
     autostart: bool = True
+    real_time_factor: Annotated[float, Meta(ge=0, le=10)] = 0.0
 
     def __post_init__(self) -> None:
         if self.stepping not in ('lockstep', 'realtime'):
             raise ValueError(f'stepping = {self.stepping!r}; allowed: lockstep, realtime')
+        if 0 < self.real_time_factor < 0.1:
+            raise ValueError(f'real_time_factor = {self.real_time_factor}; allowed: 0, 0.1 to 10')
 
 
 def declare(node: Node, record: type[T]) -> T:
@@ -63,14 +70,15 @@ def declare(node: Node, record: type[T]) -> T:
         default = None if field.default is NODEFAULT else field.default
         try:
             values[name] = node.declare_parameter(
-                name, default, _descriptor(hints[name], described.get(name, ''))).value
+                name, default, _descriptor(hints[name], described.get(name, ''),
+                                           name not in getattr(record, 'settable', ()))).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise ConfigError(f'node {node.get_name()}: parameter {name}: {error}') from None
     return convert(values, record, f'node {node.get_name()}')
 
 
-def _descriptor(hint: Any, description: str) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=description, read_only=True)
+def _descriptor(hint: Any, description: str, read_only: bool) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=description, read_only=read_only)
     if get_origin(hint) is Annotated:
         kind, *metas = get_args(hint)
         for meta in metas:

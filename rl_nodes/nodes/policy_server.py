@@ -9,6 +9,7 @@ control path and swapped in between two states. A policy that is refused changes
 Parameters: robot, task, stepping, autostart, policy, sampling, seed (see below).
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
+  odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base;
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle.
 Publishes:
   policy/joint_command (sensor_msgs/JointState, STREAM): stamp = stamp of the state that caused
@@ -21,11 +22,13 @@ import threading
 from typing import Any, Literal
 
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import RlNodesError, SpecError
 from rl_nodes.core.goals import GoalBook
+from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
-from rl_nodes.core.types import JointCommand
+from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
@@ -76,6 +79,10 @@ class PolicyServer(TaskNode[PolicyParameters]):
         self._commands = self.publish_on(JointState, 'policy/joint_command', qos.STREAM)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
+        self._join: StateJoin | None = None
+        if self._model.config.floating_base:
+            self._join = StateJoin()
+            self.subscribe(Odometry, 'odom', self._on_odom, qos.SENSOR)
         self.subscribe(UInt8MultiArray, 'policy/update', self._on_update, qos.LATCHED)
 
     def release(self) -> None:
@@ -103,7 +110,23 @@ class PolicyServer(TaskNode[PolicyParameters]):
         if self._answer is not None and self._answer[0] == state.stamp_ns:
             self._commands.publish(self._answer[1])  # asked again: the same answer, same noise
             return
-        self.tick(state, arrived)
+        if self._join is None:
+            self.tick(state, arrived)
+        else:
+            self._tick_joined(self._join.add_state(state), arrived)
+
+    def _on_odom(self, msg: Odometry) -> None:
+        arrived = steady_ns()
+        try:
+            joined = self._join.add_base(*conversions.odom_to_base(msg))
+        except SpecError as error:
+            self._refuse(error)
+            return
+        self._tick_joined(joined, arrived)
+
+    def _tick_joined(self, state: RobotState | None, arrived_ns: int) -> None:
+        if state is not None:
+            self.tick(state, arrived_ns)
 
     def tick(self, state: Any, arrived_ns: int) -> None:
         """Answer one state: observe, infer, command."""

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 import numpy as np
 from PIL import Image, ImageDraw
 from rclpy.serialization import deserialize_message
 from rl_nodes.backends import BACKENDS, installed_backends, make_robot
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.goals import GoalBook
+from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import EpisodeId, Outcome, RobotState
 from rl_nodes.data.reader import Episode, read_episode
@@ -59,7 +61,8 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
                 continue
             shown_ns = state.stamp_ns
             goal = goals.of(state)
-            robot.reset(state.position, np.zeros(3) if goal is None else goal.position)
+            robot.reset(state.position, np.zeros(3) if goal is None else goal.position,
+                        state.base)
             picture = _label(robot.render(WIDTH, HEIGHT), state, outcomes.get(state.stamp_ns))
             for _ in range(round(FRAMES_PER_S / 2) if last else 1):
                 yield picture
@@ -69,11 +72,16 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
 
 def _decode(episode: Episode, names: tuple[str, ...]
             ) -> tuple[list[RobotState], GoalBook, dict[int, Outcome]]:
-    states, goals, outcomes = {}, GoalBook(), {}
-    for message in episode.messages(('joint_states', 'goal', 'reward')):
+    states, goals, outcomes, join = {}, GoalBook(), {}, StateJoin()
+    for message in episode.messages(('joint_states', 'odom', 'goal', 'reward')):
         if message.topic == 'joint_states':
             state = conversions.msg_to_state(deserialize_message(message.data, JointState), names)
-            states[state.stamp_ns] = state
+            states[state.stamp_ns] = join.add_state(state) or state
+        elif message.topic == 'odom':
+            joined = join.add_base(*conversions.odom_to_base(
+                deserialize_message(message.data, Odometry)))
+            if joined is not None:
+                states[joined.stamp_ns] = joined
         elif message.topic == 'goal':
             goals.add(conversions.msg_to_goal(deserialize_message(message.data, PoseStamped)))
         else:

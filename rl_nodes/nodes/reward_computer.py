@@ -10,7 +10,8 @@ without a command counts as holding still.
 Parameters: robot, task, stepping, autostart.
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
-  joint_command (sensor_msgs/JointState, EXECUTED).
+  joint_command (sensor_msgs/JointState, EXECUTED);
+  odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base.
 Publishes:
   reward (sensor_msgs/JointState, STREAM): names total, every term, terminated, truncated, success;
   frame_id = episode id;
@@ -21,10 +22,12 @@ from collections import deque
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.types import Outcome, RobotState
+from rl_nodes.core.state_join import StateJoin
+from rl_nodes.core.types import EpisodeId, Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
@@ -53,6 +56,10 @@ class RewardComputer(TaskNode[NodeParameters]):
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         self.subscribe(JointState, 'joint_command', self._on_command, qos.EXECUTED)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
+        self._join: StateJoin | None = None
+        if self._model.config.floating_base:
+            self._join = StateJoin()
+            self.subscribe(Odometry, 'odom', self._on_odom, qos.SENSOR)
 
     def _on_goal(self, msg: PoseStamped) -> None:
         try:
@@ -75,6 +82,18 @@ class RewardComputer(TaskNode[NodeParameters]):
         except SpecError as error:
             self._refuse(error)
             return
+        self._take(state if self._join is None else self._join.add_state(state))
+
+    def _on_odom(self, msg: Odometry) -> None:
+        try:
+            self._take(self._join.add_base(*conversions.odom_to_base(msg)))
+        except SpecError as error:
+            self._refuse(error)
+
+    def _take(self, state: RobotState | None) -> None:
+        """Queue a complete state; None while one of its messages is on its way."""
+        if state is None:
+            return
         newest = self._queue[-1] if self._queue else self._before
         if newest is not None and state.stamp_ns <= newest.stamp_ns:
             if self._answer is not None and self._answer[0] == state.stamp_ns:
@@ -95,7 +114,8 @@ class RewardComputer(TaskNode[NodeParameters]):
                 self._queue.popleft()  # its goal will not come any more
                 self._refused += 1
                 continue
-            if before is None or before.episode != after.episode:
+            if before is None or before.episode != after.episode \
+                    or EpisodeId.parse(after.episode).intermission:
                 outcome = self.task.first_outcome()
             else:
                 command = self._command_after(before)

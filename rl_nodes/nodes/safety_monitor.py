@@ -6,7 +6,7 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start (see below).
+Parameters: robot, task, stepping, autostart, arm_on_start, backend (see below).
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command (sensor_msgs/JointState, COMMAND): what the policy wants.
@@ -22,7 +22,8 @@ Services:
 
 from typing import Any
 
-from rl_nodes.core.errors import SpecError
+from rl_nodes.backends import BACKENDS, HARDWARE
+from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
@@ -47,9 +48,11 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
 
     :param arm_on_start: simulation only; clear the stop of the start once, when states and
         commands are healthy. On hardware a person calls ~/clear_stop
+    :param backend: what drives the robot; with a physical one arm_on_start is refused
     """
 
     arm_on_start: bool = False
+    backend: str = BACKENDS[0]
 
 
 class SafetyMonitor(TaskNode[MonitorParameters]):
@@ -66,6 +69,9 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
             safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s))
         self._arm = self.parameters.arm_on_start
+        if self._arm and self.parameters.backend in HARDWARE:
+            raise ConfigError(f'arm_on_start with backend {self.parameters.backend}: only a '
+                              'person may allow a physical robot to move, by ~/clear_stop')
         self._waiting: tuple[tuple[str, ...], JointCommand] | None = None
         self._shown: tuple[Mode, str] | None = None
         self._bad_states = 0

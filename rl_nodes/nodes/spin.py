@@ -29,7 +29,7 @@ class NodeSpinner:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stock_at = 0
         self._collect()
@@ -44,6 +44,8 @@ class NodeSpinner:
             wait_set.add_timer(timer.handle)
         for service in self._services:
             wait_set.add_service(service.handle)
+        for client in self._clients:
+            wait_set.add_client(client.handle)
         for guard in self._guards:
             wait_set.add_guard_condition(guard.handle)
         wait_set.wait(int(timeout_s * NS))
@@ -60,8 +62,9 @@ class NodeSpinner:
                     if taken is not None:
                         subscription.callback(taken[0])
         now = steady_ns()
-        if now - self._stock_at > STOCK_PERIOD_NS or wait_set.get_ready_entities('service') \
-                or wait_set.get_ready_entities('guard_condition'):
+        if now - self._stock_at > STOCK_PERIOD_NS or any(
+                wait_set.get_ready_entities(kind)
+                for kind in ('service', 'client', 'guard_condition')):
             self._stock_at = now
             self._executor.spin_once(timeout_sec=0)
             self._collect()
@@ -74,9 +77,9 @@ class NodeSpinner:
         """Look at which entities the node has now."""
         node = self._node
         self._subscriptions, self._timers = list(node.subscriptions), list(node.timers)
-        self._services = list(node.services)
+        self._services, self._clients = list(node.services), list(node.clients)
         self._guards = [*node.guards, self._executor._guard]
         with node.context.handle:
             self._wait_set = _rclpy.WaitSet(
-                len(self._subscriptions), len(self._guards), len(self._timers), 0,
-                len(self._services), 0, node.context.handle)
+                len(self._subscriptions), len(self._guards), len(self._timers),
+                len(self._clients), len(self._services), 0, node.context.handle)

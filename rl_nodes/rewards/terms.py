@@ -33,6 +33,26 @@ def deviation(value: float, limit: float) -> float:
     return (value / limit) ** 2
 
 
+def upright(angle: float) -> float:
+    """Return how upright something tilted by ``angle`` [rad] is: 1 upright, 0 upside down."""
+    return 0.5 * (1.0 + math.cos(angle))
+
+
+def tracking(error: np.ndarray, width: float) -> float:
+    """
+    Return exp(-|error|² / width²): 1 without an error, 0.37 at ``width``; in (0, 1].
+
+    :param error: [any unit], any shape.
+    :param width: in the unit of the error, positive.
+    """
+    return math.exp(-float(np.dot(error, error)) / width ** 2)
+
+
+def power(effort: np.ndarray, velocity: np.ndarray) -> float:
+    """Return Σ |τ · dq| [W], the mechanical power of all joints; in [0, inf)."""
+    return float(np.abs(effort * velocity).sum())
+
+
 def alive(terminated: bool) -> float:
     """Return 1 for every step that does not end in failure, else 0."""
     return 0.0 if terminated else 1.0

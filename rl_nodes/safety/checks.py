@@ -8,6 +8,7 @@ as the earlier checks have left it and returns the command it allows; the same o
 nothing to object. Commands are float64, shape (A,), in the order of the robot's commanded joints.
 """
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -47,7 +48,7 @@ class FiniteCheck:
 
     def check(self, command: np.ndarray, state: RobotState) -> Finding | None:
         """See the class."""
-        if command.shape == (len(self._names),) and np.isfinite(command).all():
+        if command.shape == (len(self._names),) and all(map(math.isfinite, command.tolist())):
             return None
         bad = (f'{len(command)} values for {len(self._names)} joints'
                if command.shape != (len(self._names),) else
@@ -69,8 +70,8 @@ class StateCheck:
     def check(self, command: np.ndarray, state: RobotState) -> Finding | None:
         """See the class."""
         speed = np.abs(state.velocity[self._commanded])
-        finite = np.isfinite(state.position).all() and np.isfinite(state.velocity).all()
-        if finite and (speed <= self._limit).all():
+        finite = all(map(math.isfinite, [*state.position.tolist(), *state.velocity.tolist()]))
+        if finite and all((speed <= self._limit).tolist()):
             return None
         if not finite:
             return Finding(Level.STOP, 'the measured state is not finite', None)
@@ -90,12 +91,13 @@ class VelocityCheck:
         self._relative = robot.config.control_mode == 'position'
         period = period_ns(robot.config.rate_hz) / NS if self._relative else 1.0
         self._limit = robot.limits('velocity') * period
+        self._tolerated = self._limit * (1 + RELATIVE_TOLERANCE)
 
     def check(self, command: np.ndarray, state: RobotState) -> Finding | None:
         """See the class."""
         origin = state.position[self._commanded] if self._relative else np.zeros(len(command))
         step = command - origin
-        if (np.abs(step) <= self._limit * (1 + RELATIVE_TOLERANCE)).all():
+        if all((np.abs(step) <= self._tolerated).tolist()):
             return None
         worst = int(np.argmax(np.abs(step) - self._limit))
         allowed = origin + np.clip(step, -self._limit, self._limit)
@@ -127,12 +129,12 @@ class PositionCheck:
         if self._absolute:
             low = np.minimum(self._low, position)
             high = np.maximum(self._high, position)
-            allowed = np.clip(command, low, high)
+            allowed = np.minimum(np.maximum(command, low), high)
         else:
             outward = (((position >= self._high) & (command > 0))
                        | ((position <= self._low) & (command < 0)))
             allowed = np.where(outward, 0.0, command)
-        if (allowed == command).all():
+        if all((allowed == command).tolist()):
             return None
         worst = int(np.argmax(np.abs(allowed - command)))
         return Finding(Level.CLAMP, f'{self._names[worst]} at {position[worst]:.3g} asks for '
@@ -148,10 +150,11 @@ class EffortCheck:
     def __init__(self, robot: RobotModel) -> None:
         self._names = robot.command_names
         self._limit = robot.limits('effort')
+        self._tolerated = self._limit * (1 + RELATIVE_TOLERANCE)
 
     def check(self, command: np.ndarray, state: RobotState) -> Finding | None:
         """See the class."""
-        if (np.abs(command) <= self._limit * (1 + RELATIVE_TOLERANCE)).all():
+        if all((np.abs(command) <= self._tolerated).tolist()):
             return None
         worst = int(np.argmax(np.abs(command) - self._limit))
         return Finding(Level.CLAMP, f'{self._names[worst]} asks for {command[worst]:.3g}, the '

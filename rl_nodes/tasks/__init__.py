@@ -8,11 +8,17 @@ from rl_nodes.core.resources import find_config
 from rl_nodes.core.robot import load_robot
 from rl_nodes.tasks.base import Task
 from rl_nodes.tasks.cartpole_balance import CartpoleBalance
+from rl_nodes.tasks.cartpole_swingup import CartpoleSwingup
+from rl_nodes.tasks.quadruped_stand import QuadrupedStand
+from rl_nodes.tasks.quadruped_walk import QuadrupedWalk
 from rl_nodes.tasks.reach import Reach
 
 TASK_TYPES: dict[str, type[Task]] = {
     'reach': Reach,
     'cartpole_balance': CartpoleBalance,
+    'cartpole_swingup': CartpoleSwingup,
+    'quadruped_stand': QuadrupedStand,
+    'quadruped_walk': QuadrupedWalk,
 }
 
 

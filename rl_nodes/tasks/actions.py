@@ -5,7 +5,8 @@ How a policy's action becomes a command, and back.
 
 Every action lies in [-1, 1] per commanded joint. The default kind moves position targets relative
 to the present position, by at most what the joint's speed limit allows in one period: when the
-policy falls silent the robot holds within one step.
+policy falls silent the robot holds within one step. Legs that carry a robot sag under its weight,
+so targets relative to where they are would let them sink; theirs are relative to home.
 """
 
 from typing import Annotated, Literal
@@ -17,9 +18,10 @@ from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import RobotState
 
-ActionKind = Literal['joint_position_delta', 'joint_velocity', 'joint_effort']
-_MODE = {'joint_position_delta': 'position', 'joint_velocity': 'velocity',
-         'joint_effort': 'effort'}
+ActionKind = Literal['joint_position_delta', 'joint_position_home', 'joint_velocity',
+                     'joint_effort']
+_MODE = {'joint_position_delta': 'position', 'joint_position_home': 'position',
+         'joint_velocity': 'velocity', 'joint_effort': 'effort'}
 
 
 class ActionConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,8 +29,9 @@ class ActionConfig(Struct, frozen=True, forbid_unknown_fields=True):
     The action section of a task.
 
     :param kind: ``joint_position_delta`` (target = present position + action · speed limit ·
-        period), ``joint_velocity`` (action · speed limit) or ``joint_effort`` (action · effort
-        limit); must fit the robot's control mode.
+        period), ``joint_position_home`` (target = home + action · distance from home to the
+        nearer position limit), ``joint_velocity`` (action · speed limit) or ``joint_effort``
+        (action · effort limit); must fit the robot's control mode.
     :param scale: share of the joint's limit that an action of 1 means.
     """
 
@@ -53,7 +56,18 @@ class ActionMap:
         limit = robot.limits('effort' if needed == 'effort' else 'velocity')
         period = 1.0 / robot.config.rate_hz if needed == 'position' else 1.0
         self._size = limit * config.scale * period
-        self._relative = needed == 'position'
+        self._relative = config.kind == 'joint_position_delta'
+        self._position = needed == 'position'
+        self._home = np.zeros(len(limit))
+        if config.kind == 'joint_position_home':
+            self._home = robot.home[robot.commanded]
+            room = np.minimum(self._home - robot.limits('lower'),
+                              robot.limits('upper') - self._home)
+            if not ((room > 0) & np.isfinite(room)).all():
+                raise ConfigError(f'action.kind = {config.kind} needs position limits on both '
+                                  f'sides of home; robot {robot.name} has distances '
+                                  f'{room.tolist()}')
+            self._size = room * config.scale
         self._commanded = robot.commanded
         count = len(robot.commanded)
         self.spec = ArraySpec('action', robot.command_names, ('1',) * count, (-1.0,) * count,
@@ -61,11 +75,17 @@ class ActionMap:
 
     def command(self, state: RobotState, action: np.ndarray) -> np.ndarray:
         """Return the command, shape (A,), float64; actions outside of [-1, 1] are clipped."""
-        scaled = np.clip(action.astype(np.float64), -1.0, 1.0) * self._size
-        return state.position[self._commanded] + scaled if self._relative else scaled
+        scaled = np.maximum(np.minimum(action.astype(np.float64), 1.0), -1.0) * self._size
+        origin = state.position[self._commanded] if self._relative else self._home
+        return origin + scaled
+
+    def hold(self, state: RobotState) -> np.ndarray:
+        """Return the command that keeps the robot where it is, shape (A,), float64."""
+        if self._position:
+            return state.position[self._commanded]
+        return np.zeros(len(self._commanded))
 
     def action(self, state: RobotState, command: np.ndarray) -> np.ndarray:
         """Return the action that a command amounts to, shape (A,), float32."""
-        if self._relative:
-            command = command - state.position[self._commanded]
-        return (command / self._size).astype(np.float32)
+        origin = state.position[self._commanded] if self._relative else self._home
+        return ((command - origin) / self._size).astype(np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
-from rl_nodes.core.types import EpisodeId, Goal, Outcome, RobotState
+from rl_nodes.core.types import BaseState, EpisodeId, Goal, Outcome, RobotState
 from rl_nodes.rewards.composite import WeightedSum
 from rl_nodes.tasks.actions import ActionConfig, ActionMap
 from rl_nodes.tasks.signals import ObservationLayout, View
@@ -40,10 +40,17 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Start(NamedTuple):
-    """Where an episode starts: joint positions (J,), goal position [m] (3,)."""
+    """
+    Where an episode starts.
+
+    :param position: joint positions [rad or m], shape (J,).
+    :param goal: position of the goal, shape (3,).
+    :param base: of a robot with a floating one; None for the robot's home.
+    """
 
     position: np.ndarray
     goal: np.ndarray
+    base: BaseState | None = None
 
 
 class Task(ABC):
@@ -106,7 +113,7 @@ class Task(ABC):
 
     def hold_command(self, state: RobotState) -> np.ndarray:
         """Return the command that keeps the robot where it is, shape (A,), float64."""
-        return self._action.command(state, np.zeros(self.contract.action.shape))
+        return self._action.hold(state)
 
     def evaluate(self, before: RobotState, command: np.ndarray, after: RobotState,
                  goal: Goal) -> Outcome:
@@ -138,7 +145,7 @@ class Task(ABC):
         if self._derives_tool and self.robot.chain is not None:
             known, tool = self._latest
             if known is not state:  # observation and reward of one state share the kinematics
-                tool = self.robot.chain.tip(state.position)[0]
+                tool = self.robot.chain.tip_position(state.position)
                 self._latest = (state, tool)
             return tool
         return self._latest[1]

@@ -47,7 +47,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param time_budget_s: wall time in all [s]; None for no limit.
     :param target: evaluation result at which to stop: a success rate from 0 to 1 where the
         environment reports ``success`` in its info, otherwise an undiscounted return.
-    :param n_envs: environments stepped in turn.
+    :param n_envs: environments stepped together: in worker processes where the environment offers
+        that (``rl_nodes/...`` do), otherwise in turn.
     :param resume: go on from the newest checkpoint in ``run_directory``.
     :param threads: threads of torch; one is fastest for small networks.
     """
@@ -89,7 +90,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     def make_source(learner: OffPolicyLearner, steps_before: int) -> EnvSource:
         # A resumed run must not repeat the first part's episodes.
         seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(options.n_envs)
-        return EnvSource(make_envs(make, options.n_envs), learner,
+        return EnvSource(make_envs(make, options.n_envs, options.env), learner,
                          [int(seed) >> 1 for seed in seeds])
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import gymnasium
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import numpy as np
 from rl_nodes.algorithms.base import OffPolicyLearner
@@ -150,9 +151,26 @@ def environment_maker(env_id: str, env_module: str = '') -> Callable[[], gymnasi
     return make
 
 
-def make_envs(make: Callable[[], gymnasium.Env], count: int) -> VectorEnv:
-    """Return ``count`` environments that reset within the step that ends an episode."""
+def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '') -> VectorEnv:
+    """
+    Return ``count`` environments that reset within the step that ends an episode.
+
+    :param make: makes one of them, to be stepped in turn in this process.
+    :param env_id: where the environment of this id offers a vector form of its own that resets
+        like this, as ``rl_nodes/...`` do with worker processes, that is used for several.
+    """
+    if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
+        return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
     return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _offers_vector(spec: EnvSpec) -> bool:
+    """Return whether a vector form exists, equals the single one and resets in the same step."""
+    entry = spec.vector_entry_point
+    if entry is None or spec.additional_wrappers or spec.max_episode_steps is not None:
+        return False
+    form = load_env_creator(entry) if isinstance(entry, str) else entry
+    return getattr(form, 'metadata', {}).get('autoreset_mode') is AutoresetMode.SAME_STEP
 
 
 def contract_of(env: gymnasium.Env, task: str) -> Contract:

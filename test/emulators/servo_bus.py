@@ -211,7 +211,10 @@ class ServoBus:
             try:
                 if not select.select([master], [], [], max(0.0, wait - SPIN_S))[0]:
                     continue
-                data = os.read(master, 4096)
+                with self._lock:  # unplugged meanwhile, the number may be another file's
+                    if master != self._master:
+                        continue
+                    data = os.read(master, 4096)
             except (OSError, ValueError):
                 continue
             free = max(free, time.monotonic())

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
 from harness import graph, make_bundle
+from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
+from rl_nodes.core.state_join import StateJoin
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
@@ -29,6 +31,7 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
             task.observe, lambda state, command: task.to_action(state, command.value),
             task.period_ns, observation_size=task.contract.observation.shape[0],
             action_size=task.contract.action.shape[0])
+        join = StateJoin()
         mode, total = task.robot.config.control_mode, {}
         for message in read_episode(path).messages():
             if message.topic == 'goal':
@@ -37,9 +40,19 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
                 continue
             if message.topic == 'safety/state':
                 continue
+            if message.topic == 'odom':
+                joined = join.add_base(*conversions.odom_to_base(
+                    deserialize_message(message.data, Odometry)))
+                if joined is not None:
+                    assembler.add_state(joined)
+                continue
             msg = deserialize_message(message.data, JointState)
             if message.topic == 'joint_states':
-                assembler.add_state(conversions.msg_to_state(msg, task.robot.joint_names))
+                state = conversions.msg_to_state(msg, task.robot.joint_names)
+                if task.robot.config.floating_base:
+                    state = join.add_state(state)
+                if state is not None:
+                    assembler.add_state(state)
             elif message.topic == 'reward':
                 stamp, episode, outcome = conversions.msg_to_outcome(msg)
                 assembler.add_reward(stamp, episode, outcome)
@@ -56,7 +69,8 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
 
 @pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
     ('arm', 'reach', 'pybullet'), ('cartpole', 'cartpole_balance', 'pybullet'),
-    ('arm', 'reach', 'mujoco')])
+    ('arm', 'reach', 'mujoco'), ('quadruped', 'quadruped_walk', 'pybullet'),
+    ('quadruped', 'quadruped_stand', 'mujoco')])
 def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, task_name: str,
                                                  backend: str) -> None:
     task = load_task(robot, task_name)

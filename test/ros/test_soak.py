@@ -22,14 +22,15 @@ GROWTH_KIB = 20_000     # per process, over the rest of the time
 LOSSES = ('gap', 'no_command', 'reward_missing', 'invalid', 'overflow', 'messages_dropped')
 
 
-def footprint(run: GraphProcess) -> dict[str, tuple[int, int, int]]:
-    """Return (resident memory [KiB], open files, threads) of every node."""
+def footprint(run: GraphProcess) -> dict[str, tuple[int, int, int, int]]:
+    """Return (resident memory [KiB], open files, threads, shared segments) of every node."""
     found = {}
     for name, pid in run.nodes().items():
         status = dict(line.split(':', 1) for line in
                       Path(f'/proc/{pid}/status').read_text().splitlines() if ':' in line)
         found[name] = (int(status['VmRSS'].split()[0]),
-                       len(list(Path(f'/proc/{pid}/fd').iterdir())), int(status['Threads']))
+                       len(list(Path(f'/proc/{pid}/fd').iterdir())), int(status['Threads']),
+                       Path(f'/proc/{pid}/maps').read_text().count('/dev/shm/'))
     return found
 
 
@@ -46,18 +47,19 @@ def test_nothing_grows_and_nothing_stops(policy_path: Path, tmp_path: Path,
                    'motion')
         start = time.monotonic()
         seen.until(lambda: time.monotonic() - start > SOAK_S * WARM_UP, 'warm-up', SOAK_S)
-        before, shared = footprint(run), len(os.listdir('/dev/shm'))
+        before = footprint(run)
         lost = {key: seen.values('recorder/status')[key] for key in LOSSES}
         assert len(before) == 6
         seen.until(lambda: time.monotonic() - start > SOAK_S, 'the end', SOAK_S + 60)
         after = footprint(run)
-        assert seen.values('safety/state')['mode'] in ('OK', 'LIMITING')
-        assert int(seen.values('safety/state').get('stop', 0)) == 0, 'a false stop'
-        for name, (memory, files, threads) in before.items():
+        safety = seen.values('safety/state')
+        assert safety['mode'] in ('OK', 'LIMITING'), safety
+        assert int(safety.get('stop', 0)) == 0, safety
+        for name, (memory, files, threads, segments) in before.items():
             assert after[name][0] - memory < GROWTH_KIB, f'{name} grew: {before} -> {after}'
             assert after[name][1] <= files + 4, f'{name} leaks files'
             assert after[name][2] <= threads + 1, f'{name} leaks threads'
-        assert len(os.listdir('/dev/shm')) <= shared + 2
+            assert after[name][3] <= segments + 4, f'{name} leaks shared memory'
         assert {key: seen.values('recorder/status')[key] for key in LOSSES} == lost
         run.interrupt()
         assert run.wait(10) == 0

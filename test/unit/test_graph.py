@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from rl_nodes.core import ros_environment
-from rl_nodes.core.errors import BundleError, ConfigError, ContractError, GraphError
+from rl_nodes.core.errors import BundleError, ConfigError, ContractError, GraphError, RlNodesError
 from rl_nodes.graph import build, describe_returncode, judge, NodeSpec, stopped_on_request
 from rl_nodes.graph_arguments import GRAPHS, help_text, resolve
 from rl_nodes.inference.bundle import PolicyBundle
@@ -55,11 +55,12 @@ def test_train_names_its_run_by_time_task_and_algorithm(tmp_path):
 
 def test_train_parameters(tmp_path):
     graph = build('train', {'run_dir': 'here', 'seed': '7', 'time_budget_s': '60'}, {}, NOW)
-    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'lockstep', 'autostart': True}
+    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'lockstep', 'autostart': True,
+              'real_time_factor': 0.0}
     run = tmp_path / 'here'
     assert {spec.name: spec.parameters for spec in graph.nodes} == {
-        'robot_bridge': {**shared, 'backend': 'pybullet', 'seed': 7},
-        'safety_monitor': {**shared, 'arm_on_start': True},
+        'robot_bridge': {**shared, 'backend': 'pybullet', 'seed': 7, 'channel': 'ideal'},
+        'safety_monitor': {**shared, 'arm_on_start': True, 'backend': 'pybullet'},
         'reward_computer': shared,
         'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
                                 'publish_experience': True},
@@ -100,7 +101,8 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     assert [spec.name for spec in graph.nodes] == [
         'robot_bridge', 'safety_monitor', 'reward_computer', 'experience_recorder',
         'policy_server', 'evaluator']
-    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'realtime', 'autostart': True}
+    shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'realtime', 'autostart': True,
+              'real_time_factor': 0.0}
     run = policy.parent / 'deploy'
     assert node(graph, 'policy_server').parameters == {
         **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000}
@@ -136,6 +138,21 @@ def test_damaged_policy_is_refused(tmp_path):
     (tmp_path / 'bad.onnx').write_bytes(b'no model')
     with pytest.raises(BundleError):
         build('deploy', {'policy': 'bad.onnx'}, {}, NOW)
+
+
+# --- gym --------------------------------------------------------------------------------------
+
+def test_gym_has_no_policy_and_needs_its_rewards(tmp_path):
+    graph = build('gym', {}, {}, NOW)
+    assert [spec.name for spec in graph.nodes] == [
+        'robot_bridge', 'safety_monitor', 'reward_computer']
+    assert judge(node(graph, 'reward_computer'), -9).shutdown
+    assert graph.run_directory == tmp_path / 'runs' / '20260102-030405_reach_gym'
+    recorded = build('gym', {'record': 'true', 'stepping': 'realtime', 'seed': '3'}, {}, NOW)
+    assert recorded.nodes[-1].parameters['record_every'] == 1
+    assert recorded.nodes[-1].parameters['directory'].endswith('_gym/episodes')
+    assert {spec.parameters['stepping'] for spec in recorded.nodes} == {'realtime'}
+    assert node(recorded, 'robot_bridge').parameters['seed'] == 3
 
 
 # --- arguments --------------------------------------------------------------------------------
@@ -188,6 +205,20 @@ def test_help_documents_every_argument(name):
 def test_defaults_are_allowed_values(name):
     given = {argument.name: 'x' for argument in GRAPHS[name] if argument.default is None}
     assert len(resolve(name, given)) == len(GRAPHS[name])
+
+
+@pytest.mark.parametrize('backend', ['servo_bus', 'ros2_control'])
+def test_a_physical_robot_is_never_armed_at_start(backend, policy):
+    given = {'policy': str(policy), 'backend': backend}
+    graph = build('deploy', given, {}, NOW)
+    assert node(graph, 'safety_monitor').parameters['arm_on_start'] is False
+    assert node(graph, 'safety_monitor').parameters['backend'] == backend
+    with pytest.raises(GraphError, match='only a person'):
+        build('deploy', given | {'arm_on_start': 'true'}, {}, NOW)
+    with pytest.raises(GraphError, match='does not wait'):
+        build('deploy', given | {'stepping': 'lockstep'}, {}, NOW)
+    with pytest.raises(GraphError, match='backend:='):
+        build('train', {'backend': backend}, {}, NOW)
 
 
 # --- environment ------------------------------------------------------------------------------
@@ -272,3 +303,11 @@ def test_proper_answers_to_a_stop(returncode, proper):
 
 def test_spec_defaults_go_on():
     assert not judge(NodeSpec('a', 'a', {}), 1).shutdown
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ({'channel': 'wify'}, "did you mean 'wifi'"), ({'channel': 'wifi'}, 'stepping:=realtime'),
+    ({'real_time_factor': '0.05'}, 'from 0.1 to 10'), ({'real_time_factor': '11'}, 'to 10')])
+def test_pace_and_channel_are_refused_before_anything_starts(arguments, words):
+    with pytest.raises(RlNodesError, match=words):
+        build('train', arguments, {}, NOW)

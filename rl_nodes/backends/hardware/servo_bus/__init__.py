@@ -3,7 +3,7 @@
 """Serial bus servos (Dynamixel protocol 2.0, Feetech STS/SMS) as a robot."""
 
 from rl_nodes.backends.hardware.servo_bus.config import MotorConfig, ServoBusConfig
-from rl_nodes.backends.hardware.servo_bus.readings import ReadMissedError
 from rl_nodes.backends.hardware.servo_bus.robot import ServoBusRobot
+from rl_nodes.core.errors import ReadMissedError
 
 __all__ = ['MotorConfig', 'ReadMissedError', 'ServoBusConfig', 'ServoBusRobot']

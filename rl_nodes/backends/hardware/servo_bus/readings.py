@@ -8,21 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rl_nodes.backends.hardware.servo_bus.bus import Bus
 from rl_nodes.backends.hardware.servo_bus.models import Family, VOLTAGE_UNIT_V
-from rl_nodes.core.errors import BackendError
 
 ALERT = 0x80  # Dynamixel: the hardware error register has the reason
-
-
-class ReadMissedError(BackendError):
-    """
-    Some motors gave no valid answer in time; the next reading may succeed.
-
-    :ivar joints: names of their joints.
-    """
-
-    def __init__(self, message: str, joints: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.joints = joints
 
 
 class Readings(NamedTuple):

@@ -16,9 +16,9 @@ from rl_nodes.backends.hardware.servo_bus.codecs import CODECS
 from rl_nodes.backends.hardware.servo_bus.config import ServoBusConfig
 from rl_nodes.backends.hardware.servo_bus.conversion import BUDGET, check_fit, Conversion
 from rl_nodes.backends.hardware.servo_bus.models import FAMILIES
-from rl_nodes.backends.hardware.servo_bus.readings import describe, Readings, ReadMissedError, take
+from rl_nodes.backends.hardware.servo_bus.readings import describe, Readings, take
 from rl_nodes.backends.hardware.servo_bus.serial_port import PortLostError, SerialPort
-from rl_nodes.core.errors import BackendError
+from rl_nodes.core.errors import BackendError, ReadMissedError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import LatencyWindow
 
