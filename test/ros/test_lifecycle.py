@@ -154,13 +154,15 @@ def test_wrong_parameters_are_refused_with_the_name(values: dict, message: str) 
         robot_bridge.RobotBridge('bridge', parameter_overrides=override(**values))
 
 
-def test_parameters_are_described_ranged_and_read_only() -> None:
+def test_parameters_are_described_ranged_and_read_only_but_for_the_seed() -> None:
     node = robot_bridge.RobotBridge('bridge')
     descriptor = node.describe_parameter('seed')
     assert 'episode starts' in descriptor.description
-    assert descriptor.read_only
     assert descriptor.integer_range[0].from_value == 0
-    assert not node.set_parameters(override(seed=3))[0].successful
+    assert not node.set_parameters(override(seed=-3))[0].successful
+    assert node.set_parameters(override(seed=3))[0].successful
+    assert node.describe_parameter('backend').read_only
+    assert not node.set_parameters(override(backend='mujoco'))[0].successful
     for name in ('robot', 'task', 'stepping', 'autostart', 'backend', 'patience_s'):
         assert node.describe_parameter(name).description, f'{name} has no description'
     node.destroy_node()
