@@ -198,6 +198,13 @@ class RobotModel:
             raise ConfigError(f'{path}: simulation.physics_hz = {physics_hz} '
                               f'is not a whole multiple of rate_hz = {self.config.rate_hz}')
 
+    def index_of(self, joint: str) -> int:
+        """Return a joint's place in all vectors; ConfigError where the robot has no such joint."""
+        if joint not in self.joint_names:
+            raise ConfigError(f'robot {self.name} has no joint {joint!r}; it has '
+                              f'{", ".join(self.joint_names)}')
+        return self.joint_names.index(joint)
+
     def limits(self, field: str) -> np.ndarray:
         """
         Return one limit of the commanded joints.

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 import numpy as np
-from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.rewards import terms
@@ -52,14 +51,10 @@ class CartpoleSwingup(Task):
     term_names: ClassVar[tuple[str, ...]] = ('upright', 'offset', 'spin', 'action')
 
     def __init__(self, name: str, config: CartpoleSwingupConfig, robot: RobotModel) -> None:
-        for joint in (config.cart_joint, config.pole_joint):
-            if joint not in robot.joint_names:
-                raise ConfigError(f'task {name} speaks of joint {joint!r}; robot {robot.name} '
-                                  f'has {", ".join(robot.joint_names)}')
+        self._cart = robot.index_of(config.cart_joint)
+        self._pole = robot.index_of(config.pole_joint)
         super().__init__(name, config, robot)
         self._config = config
-        self._cart = robot.joint_names.index(config.cart_joint)
-        self._pole = robot.joint_names.index(config.pole_joint)
 
     def start(self, rng: np.random.Generator) -> Start:
         """Return a hanging pole; the goal is the middle of the rail."""

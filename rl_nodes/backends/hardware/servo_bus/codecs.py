@@ -133,16 +133,8 @@ class Dynamixel2:
         """Take the complete answers out of ``buffer``."""
         found: list[Status | None] = []
         while True:
-            at = buffer.find(self.header)
-            if at < 0:
-                keep = 0 if final else _tail(buffer, self.header)
-                if len(buffer) > keep:
-                    found.append(None)
-                    del buffer[:len(buffer) - keep]
+            if not _align(buffer, self.header, final, found):
                 return found
-            if at:
-                found.append(None)
-                del buffer[:at]
             if len(buffer) >= 7:
                 length = int.from_bytes(buffer[5:7], 'little')
                 if not 3 <= length <= MAX_PARAMETERS + 4 or buffer[4] >= 0xFD:
@@ -197,16 +189,8 @@ class Feetech:
         """Take the complete answers out of ``buffer``."""
         found: list[Status | None] = []
         while True:
-            at = buffer.find(self.header)
-            if at < 0:
-                keep = 0 if final else _tail(buffer, self.header)
-                if len(buffer) > keep:
-                    found.append(None)
-                    del buffer[:len(buffer) - keep]
+            if not _align(buffer, self.header, final, found):
                 return found
-            if at:
-                found.append(None)
-                del buffer[:at]
             if len(buffer) >= 4:
                 if buffer[2] == 0xFF:  # FF before the header
                     del buffer[0]
@@ -229,6 +213,16 @@ class Feetech:
                 return found
             found.append(None)
             del buffer[0]
+
+
+def _align(buffer: bytearray, header: bytes, final: bool, found: list[Status | None]) -> bool:
+    """Drop what stands before the next header, which counts as damage; False without a header."""
+    at = buffer.find(header)
+    useless = at if at >= 0 else len(buffer) - (0 if final else _tail(buffer, header))
+    if useless:
+        found.append(None)
+        del buffer[:useless]
+    return at >= 0
 
 
 def _tail(buffer: bytearray, header: bytes) -> int:
