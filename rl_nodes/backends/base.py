@@ -5,7 +5,7 @@
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from rl_nodes.core.types import BaseState
+from rl_nodes.core.types import BaseState, Start
 
 
 class Measurement(NamedTuple):
@@ -93,14 +93,8 @@ class HardwareRobot(Robot, Protocol):
 class SimulatedRobot(Robot, Protocol):
     """A robot whose time and state are ours."""
 
-    def reset(self, position: np.ndarray, goal: np.ndarray,
-              base: BaseState | None = None) -> None:
-        """
-        Start afresh: all dynamics forgotten, joints at ``position`` (J,) and at rest.
-
-        :param goal: [m], shape (3,), in ``base_link``; only drawn in pictures.
-        :param base: of a robot with a floating one; None for the robot's home, at rest.
-        """
+    def reset(self, start: Start) -> None:
+        """Start afresh: all dynamics forgotten, joints at rest; the goal is only drawn."""
 
     def step(self) -> None:
         """Advance the physics by one control period."""

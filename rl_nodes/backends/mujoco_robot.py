@@ -32,7 +32,7 @@ from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.rotations import rotation_from_quaternion
-from rl_nodes.core.types import BaseState
+from rl_nodes.core.types import BaseState, Start
 from rl_nodes.core.urdf import Urdf
 
 
@@ -112,16 +112,15 @@ class MujocoRobot:
         self._sim.actuator_biasprm[:, 2] = -kv
         self._kv[self._model.commanded] = kv
 
-    def reset(self, position: np.ndarray, goal: np.ndarray,
-              base: BaseState | None = None) -> None:
+    def reset(self, start: Start) -> None:
         """Set all data back, set the joints and hold them."""
         mujoco.mj_resetData(self._sim, self._data)
         if self._home is not None:
-            self._place(base or self._home)
-        self._data.qpos[self._joints] = position
+            self._place(start.base or self._home)
+        self._data.qpos[self._joints] = start.position
         self._target = self._data.qpos[self._commanded]
         self._effort = np.zeros(len(self._joints))
-        self._goal = goal
+        self._goal = start.goal
         self.hold()
 
     def read(self) -> Measurement:

@@ -14,7 +14,7 @@ from rl_nodes.backends.base import Measurement
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.rotations import rotation_from_quaternion
-from rl_nodes.core.types import BaseState
+from rl_nodes.core.types import BaseState, Start
 
 
 @contextlib.contextmanager
@@ -119,20 +119,19 @@ class PybulletRobot:
         self._goal = np.zeros(3)
         self._fresh = True
 
-    def reset(self, position: np.ndarray, goal: np.ndarray,
-              base: BaseState | None = None) -> None:
+    def reset(self, start: Start) -> None:
         """Restore the saved world, set the joints and hold them."""
         pybullet.restoreState(self._saved, physicsClientId=self._client)
         if self._home is not None:
-            self._place(base or self._home)
-        for joint, value in zip(self._joints, position.tolist(), strict=True):
+            self._place(start.base or self._home)
+        for joint, value in zip(self._joints, start.position.tolist(), strict=True):
             pybullet.resetJointState(self._body, joint, value, 0.0, physicsClientId=self._client)
-        self._goal = goal
+        self._goal = start.goal
         self._fresh = True
         if self._home is None:
             self.hold()
         else:
-            self._target(position[self._model.commanded].tolist() if self._mode == 'position'
+            self._target(start.position[self._model.commanded].tolist() if self._mode == 'position'
                          else [0.0] * len(self._commanded))
 
     def read(self) -> Measurement:

@@ -38,6 +38,21 @@ class BaseState:
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """
+    Where an episode starts.
+
+    :param position: joint positions [rad or m], shape (J,).
+    :param goal: position of the goal in ``base_link``, shape (3,); zeros where there is none.
+    :param base: of a robot with a floating one; None for the robot's home, at rest.
+    """
+
+    position: np.ndarray
+    goal: np.ndarray
+    base: BaseState | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class RobotState:
     """
     One measured state.

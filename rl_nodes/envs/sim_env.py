@@ -60,7 +60,7 @@ class SimEnv(gymnasium.Env):
         """Start an episode; a seed makes it and all that follow reproducible."""
         super().reset(seed=seed)
         start = self.task.start(self.np_random)
-        self._robot.reset(start.position, start.goal, start.base)
+        self._robot.reset(start)
         self._stamp += self.task.period_ns
         self._episode += 1
         self._goal = Goal(self._stamp, start.goal, UPRIGHT)

@@ -15,7 +15,7 @@ from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.timing import NS
-from rl_nodes.core.types import EpisodeId, Outcome, RobotState
+from rl_nodes.core.types import EpisodeId, Outcome, RobotState, Start
 from rl_nodes.data.reader import Episode, read_episode
 from rl_nodes.nodes import conversions
 from rl_nodes.tasks import load_task
@@ -61,8 +61,8 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
                 continue
             shown_ns = state.stamp_ns
             goal = goals.of(state)
-            robot.reset(state.position, np.zeros(3) if goal is None else goal.position,
-                        state.base)
+            robot.reset(Start(state.position, np.zeros(3) if goal is None else goal.position,
+                              state.base))
             picture = _label(robot.render(WIDTH, HEIGHT), state, outcomes.get(state.stamp_ns))
             for _ in range(round(FRAMES_PER_S / 2) if last else 1):
                 yield picture

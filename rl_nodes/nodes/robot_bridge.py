@@ -360,7 +360,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
     def _begin_episode(self) -> None:
         """Reset robot and goal; the goal goes out first, stamped like the first state."""
         start = self.task.start(self._rng)
-        self._robot.reset(start.position, start.goal, start.base)
+        self._robot.reset(start)
         if self.lockstep:
             self._stamp += self.task.period_ns
         self._number += 1

@@ -8,14 +8,14 @@ the reward computer all use the same object, so they cannot drift apart.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
-from rl_nodes.core.types import BaseState, EpisodeId, Goal, Outcome, RobotState
+from rl_nodes.core.types import EpisodeId, Goal, Outcome, RobotState, Start
 from rl_nodes.rewards.composite import WeightedSum
 from rl_nodes.tasks.actions import ActionConfig, ActionMap
 from rl_nodes.tasks.signals import ObservationLayout, View
@@ -37,20 +37,6 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observation: Annotated[tuple[str, ...], Meta(min_length=1)]
     action: ActionConfig
     reward: dict[str, float]
-
-
-class Start(NamedTuple):
-    """
-    Where an episode starts.
-
-    :param position: joint positions [rad or m], shape (J,).
-    :param goal: position of the goal, shape (3,).
-    :param base: of a robot with a floating one; None for the robot's home.
-    """
-
-    position: np.ndarray
-    goal: np.ndarray
-    base: BaseState | None = None
 
 
 class Task(ABC):

@@ -13,9 +13,9 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 import numpy as np
 from rl_nodes.core.robot import RobotModel
-from rl_nodes.core.types import Goal, RobotState
+from rl_nodes.core.types import Goal, RobotState, Start
 from rl_nodes.rewards import terms
-from rl_nodes.tasks.base import Start, Task, TaskConfig
+from rl_nodes.tasks.base import Task, TaskConfig
 
 
 class CartpoleBalanceConfig(TaskConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):

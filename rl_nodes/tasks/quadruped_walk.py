@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 from rl_nodes.core.robot import RobotModel
-from rl_nodes.core.types import Goal, RobotState
+from rl_nodes.core.types import Goal, RobotState, Start
 from rl_nodes.rewards import terms
-from rl_nodes.tasks.base import Start, TaskConfig
+from rl_nodes.tasks.base import TaskConfig
 from rl_nodes.tasks.legged import LeggedConfig, LeggedTask, Positive
 
 Range = tuple[float, float]

@@ -16,6 +16,7 @@ from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.core.robot import load_robot, RobotModel
 from rl_nodes.core.rotations import rotation_about
+from rl_nodes.core.types import Start
 import rl_nodes.envs  # noqa: F401 - registers the environments
 
 ROBOTS = ('arm', 'cartpole', 'quadruped')
@@ -62,7 +63,7 @@ def flat(measured: Measurement) -> np.ndarray:
 def drive(robot: SimulatedRobot, model: RobotModel, seed: int, steps: int) -> list[bytes]:
     """Return the bits of everything measured while random commands are given."""
     rng = np.random.default_rng(seed)
-    robot.reset(model.home + rng.uniform(-0.05, 0.05, len(model.home)), NOWHERE)
+    robot.reset(Start(model.home + rng.uniform(-0.05, 0.05, len(model.home)), NOWHERE))
     rows = []
     for _ in range(steps):
         measured = robot.read()
@@ -99,7 +100,7 @@ def test_a_positive_command_moves_its_joint_the_positive_way(
         share[index] = 1.0
         moved = []
         for sign in (1.0, -1.0):
-            robot.reset(model.home, NOWHERE)
+            robot.reset(Start(model.home, NOWHERE))
             for _ in range(3):
                 robot.write(command_of(model, robot.read().position, sign * share))
                 robot.step()
@@ -114,7 +115,7 @@ def test_velocity_commands_are_reached_in_si_units(opened: Opener, tmp_path: Pat
                                                    backend: str) -> None:
     model = in_mode(tmp_path, 'arm', 'velocity')
     robot = opened(backend, model)
-    robot.reset(model.home, NOWHERE)
+    robot.reset(Start(model.home, NOWHERE))
     wanted = 0.25 * model.limits('velocity') * np.array([1, -1, 1, -1, 1, -1])
     seconds = 0.4
     for _ in range(round(seconds * model.config.rate_hz)):
@@ -140,7 +141,7 @@ def test_the_tool_is_where_forward_kinematics_says(opened: Opener, backend: str)
 
 def link_pose(backend: str, robot: SimulatedRobot, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the simulator's own position and rotation matrix of the arm's tool."""
-    robot.reset(q, NOWHERE)
+    robot.reset(Start(q, NOWHERE))
     if backend == 'mujoco':
         import mujoco
         mujoco.mj_kinematics(robot._sim, robot._data)
@@ -164,7 +165,7 @@ def test_full_step_position_actions_keep_speed_and_effort_limits(
         opened: Opener, backend: str, start: tuple[float, ...]) -> None:
     model = load_robot('arm')
     robot = opened(backend, model)
-    robot.reset(np.array(start), NOWHERE)
+    robot.reset(Start(np.array(start), NOWHERE))
     for k in range(100):
         share = np.sign(np.sin(2 * np.pi * k / 20 + np.arange(6)) + 1e-9)
         robot.write(command_of(model, robot.read().position, share))
@@ -179,7 +180,7 @@ def test_a_far_target_is_reached_and_stays_reached(opened: Opener, backend: str)
     """No sag under gravity: the target is met to a hundredth of a degree."""
     model = load_robot('arm')
     robot = opened(backend, model)
-    robot.reset(model.home, NOWHERE)
+    robot.reset(Start(model.home, NOWHERE))
     target = model.home + np.array([0.5, 0.6, -0.5, 0.4, -0.4, 0.5])
     for _ in range(100):
         robot.write(target)
@@ -194,7 +195,7 @@ def test_effort_commands_are_cut_to_the_limit(opened: Opener, backend: str) -> N
     robot = opened(backend, model)
     positions = []
     for wanted in (1.0, 50.0):
-        robot.reset(model.home, NOWHERE)
+        robot.reset(Start(model.home, NOWHERE))
         sent = robot.write(wanted * model.limits('effort'))
         np.testing.assert_array_equal(sent, model.limits('effort'))
         robot.step()
@@ -208,7 +209,7 @@ def test_joint_limits_hold(opened: Opener, backend: str) -> None:
     """A motor at its effort limit does not push its joint out of the range."""
     model = load_robot('cartpole')
     robot = opened(backend, model)
-    robot.reset(model.home, NOWHERE)
+    robot.reset(Start(model.home, NOWHERE))
     for _ in range(150):
         robot.write(model.limits('effort'))
         robot.step()
@@ -224,7 +225,7 @@ def test_a_reset_gives_exactly_what_was_asked(opened: Opener, backend: str, name
     robot = opened(backend, model)
     drive(robot, model, 1, 40)
     position = model.home + 0.1
-    robot.reset(position, NOWHERE)
+    robot.reset(Start(position, NOWHERE))
     measured = robot.read()
     np.testing.assert_array_equal(measured.position, position)
     np.testing.assert_array_equal(measured.velocity, 0.0)
@@ -246,7 +247,7 @@ def test_the_same_bits_in_a_fresh_and_in_a_used_robot(opened: Opener, backend: s
 def test_a_measurement_does_not_change_afterwards(opened: Opener, backend: str) -> None:
     model = load_robot('cartpole')
     robot = opened(backend, model)
-    robot.reset(model.home, NOWHERE)
+    robot.reset(Start(model.home, NOWHERE))
     robot.write(np.array([5.0]))
     before = robot.read()
     copies = [values.copy() for values in before[:3]]
@@ -272,7 +273,7 @@ def test_an_unusable_command_is_refused_and_does_no_harm(opened: Opener, backend
         command = np.zeros(count)
         command[-1] = bad
     expected = drive(robot, model, 5, 10)
-    robot.reset(model.home, NOWHERE)
+    robot.reset(Start(model.home, NOWHERE))
     before = robot.read()
     with pytest.raises(BackendError, match=f'{count} finite values'):
         robot.write(command)
@@ -289,7 +290,7 @@ def test_an_exploded_simulation_is_noticed_and_cured(opened: Opener, backend: st
     model = load_robot(name)
     robot = opened(backend, model)
     expected = drive(robot, model, 6, 30)
-    robot.reset(np.full(len(model.home), np.nan), NOWHERE)
+    robot.reset(Start(np.full(len(model.home), np.nan), NOWHERE))
     robot.step()
     with pytest.raises(BackendError, match='exploded'):
         robot.read()
@@ -330,7 +331,7 @@ def test_holding_keeps_the_pose_under_gravity(opened: Opener, tmp_path: Path, ba
     model = in_mode(tmp_path, 'arm', mode)
     robot = opened(backend, model)
     start = model.home + np.array([0.0, 0.9, -0.6, 0.2, 0.0, 0.0])  # stretched: heavy
-    robot.reset(start, NOWHERE)
+    robot.reset(Start(start, NOWHERE))
     for _ in range(100):
         robot.hold()
         robot.step()
@@ -345,7 +346,7 @@ def test_measured_effort_at_rest_is_the_weight(opened: Opener, backend: str) -> 
     model = load_robot('arm')
     robot = opened(backend, model)
     position = model.home + np.array([0.3, 0.9, -0.6, 0.2, 0.4, 0.0])
-    robot.reset(position, NOWHERE)
+    robot.reset(Start(position, NOWHERE))
     for _ in range(60):
         robot.write(position)
         robot.step()
@@ -377,7 +378,7 @@ def potential(model: RobotModel, q: np.ndarray) -> float:
 
 def swing(robot: SimulatedRobot, model: RobotModel, seconds: float) -> np.ndarray:
     """Return (time step, joint) positions and velocities of a cartpole left to itself."""
-    robot.reset(np.array([0.0, 2.6]), NOWHERE)  # 0.54 rad from hanging down
+    robot.reset(Start(np.array([0.0, 2.6]), NOWHERE))  # 0.54 rad from hanging down
     rows = []
     for _ in range(round(seconds * model.config.rate_hz)):
         robot.hold()
@@ -391,7 +392,7 @@ def swing(robot: SimulatedRobot, model: RobotModel, seconds: float) -> np.ndarra
 def test_an_upright_pole_falls_when_nobody_cares(opened: Opener, backend: str) -> None:
     model = load_robot('cartpole')
     robot = opened(backend, model)
-    robot.reset(np.array([0.0, 0.05]), NOWHERE)
+    robot.reset(Start(np.array([0.0, 0.05]), NOWHERE))
     for _ in range(60):
         robot.hold()
         robot.step()
@@ -443,7 +444,7 @@ def test_the_backends_position_drives_behave_alike(opened: Opener) -> None:
     tracks = []
     for backend in BACKENDS:
         robot = opened(backend, model)
-        robot.reset(model.home, NOWHERE)
+        robot.reset(Start(model.home, NOWHERE))
         rows = []
         for k in range(50):
             target = model.home + 0.2 * np.sin(2 * np.pi * k / 50 * np.array([1, 1, 1, 1, 2, 2]))
@@ -464,8 +465,8 @@ def test_a_picture_shows_robot_and_goal_and_leaves_the_physics_alone(opened: Ope
     watched, unwatched = opened(backend, model), opened(backend, model)
     pictures = []
     for goal in (np.array([0.25, 0.0, 0.3]), np.array([0.1, 0.2, 0.2])):
-        watched.reset(model.home, goal)
-        unwatched.reset(model.home, goal)
+        watched.reset(Start(model.home, goal))
+        unwatched.reset(Start(model.home, goal))
         for k in range(5):
             for robot in (watched, unwatched):
                 robot.write(command_of(model, robot.read().position,
@@ -489,8 +490,9 @@ def test_without_a_drawing_library_physics_goes_on() -> None:
             'from rl_nodes.backends import make_robot\n'
             'from rl_nodes.core.errors import BackendError\n'
             'from rl_nodes.core.robot import load_robot\n'
+            'from rl_nodes.core.types import Start\n'
             'robot = make_robot("mujoco", load_robot("arm"))\n'
-            'robot.reset(np.zeros(6), np.zeros(3))\n'
+            'robot.reset(Start(np.zeros(6), np.zeros(3)))\n'
             'robot.step()\n'
             'try:\n'
             '    robot.render(64, 48)\n'

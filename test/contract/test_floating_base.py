@@ -8,7 +8,7 @@ from rl_nodes.backends import BACKENDS, installed_backends, make_robot
 from rl_nodes.backends.base import SimulatedRobot
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.rotations import quaternion_from_rpy, rotation_from_quaternion
-from rl_nodes.core.types import BaseState
+from rl_nodes.core.types import BaseState, Start
 
 NOWHERE = np.zeros(3)
 MODEL = load_robot('quadruped')
@@ -30,7 +30,7 @@ def thrown() -> BaseState:
 
 
 def test_it_stands_at_home_for_five_seconds(robot: SimulatedRobot) -> None:
-    robot.reset(MODEL.home, NOWHERE)
+    robot.reset(Start(MODEL.home, NOWHERE))
     for _ in range(250):
         robot.hold()
         robot.step()
@@ -42,7 +42,7 @@ def test_it_stands_at_home_for_five_seconds(robot: SimulatedRobot) -> None:
 
 
 def test_a_reset_gives_the_base_that_was_asked_for(robot: SimulatedRobot) -> None:
-    robot.reset(MODEL.home, NOWHERE, thrown())
+    robot.reset(Start(MODEL.home, NOWHERE, thrown()))
     base = robot.read().base
     for name in ('position', 'orientation', 'linear_velocity', 'angular_velocity'):
         np.testing.assert_allclose(getattr(base, name), getattr(thrown(), name), atol=1e-12)
@@ -50,7 +50,7 @@ def test_a_reset_gives_the_base_that_was_asked_for(robot: SimulatedRobot) -> Non
 
 def test_velocities_are_those_of_the_base_frame(robot: SimulatedRobot) -> None:
     """What is measured predicts how the pose changes: the derivative, in the axes of the base."""
-    robot.reset(MODEL.home, NOWHERE, thrown())
+    robot.reset(Start(MODEL.home, NOWHERE, thrown()))
     robot.step()
     before = robot.read().base
     robot.step()
@@ -70,7 +70,7 @@ def test_velocities_are_those_of_the_base_frame(robot: SimulatedRobot) -> None:
 
 def test_it_falls_freely_and_rests_on_the_ground(robot: SimulatedRobot) -> None:
     high = BaseState.at_rest(MODEL.home_base.position + [0, 0, 0.6], np.array([0.0, 0, 0, 1]))
-    robot.reset(MODEL.home, NOWHERE, high)
+    robot.reset(Start(MODEL.home, NOWHERE, high))
     for _ in range(10):
         robot.hold()
         robot.step()

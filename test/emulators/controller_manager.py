@@ -34,6 +34,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rl_nodes.backends.pybullet_robot import PybulletRobot
 from rl_nodes.core.robot import load_robot
+from rl_nodes.core.types import Start
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
@@ -81,7 +82,7 @@ class ControllerManager:
         self.home = model.home
         model.config = msgspec.structs.replace(model.config, rate_hz=self.rate)
         self.robot = PybulletRobot(model)
-        self.robot.reset(model.home, np.zeros(3))
+        self.robot.reset(Start(model.home, np.zeros(3)))
         self.names = [f'hw_{name}' for name in model.joint_names]
         count = len(self.names)
         self.state_order = list(range(count))[::-1]

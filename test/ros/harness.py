@@ -153,7 +153,9 @@ class Observer:
         while not condition():
             if time.monotonic() > deadline:
                 heard = {topic: len(found) for topic, found in self.heard.items()}
-                raise AssertionError(f'{timeout_s} s without: {what}; heard {heard}')
+                raise AssertionError(f'{timeout_s} s without: {what}; heard {heard}; ' + ', '.join(
+                    f'{topic}: {self.values(topic)}'
+                    for topic in ('safety/state', 'robot/status') if self.heard.get(topic)))
             self._executor.spin_once(timeout_sec=0.02)
 
     def call(self, service: str, timeout_s: float = 5.0) -> Trigger.Response:
