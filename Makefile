@@ -2,7 +2,8 @@
 #
 #   make demo           train a small arm to reach, deploy the policy, render an episode
 #   make test           lint and all tests that end within minutes
-#   make test-learning  learners against known answers (minutes to hours)
+#   make test-learning  learners against known answers, every task into docs/results.md (hours);
+#                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
 #   make soak           long runs with faults
 #   make bench          every benchmark, QUICK=1 for a minute each
 #   make lint, make types, make clean
@@ -23,20 +24,24 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 setup: $(READY)
 
-# torch comes first and exactly: asked for later, other packages would choose its version.
-$(READY): setup.py constraints.txt
+# torch comes first and exactly: asked for later, other packages would choose its version. ROS 2
+# comes before rl_nodes, whose C++ control path is built against its headers.
+$(READY): setup.py constraints.txt $(wildcard rl_nodes/realtime/src/*)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. Install it \
 	(Debian, Ubuntu: apt install python3.11 python3.11-venv), or name another Python 3.11: \
 	make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python cannot make \
 	virtual environments. Debian, Ubuntu: apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
-	@command -v g++ >/dev/null || echo "note: no C++ compiler (apt install g++); the real-time \
-	path of the policy server is then replaced by its slower Python path" >&2
+	@command -v g++ >/dev/null || echo "note: no C++ compiler (apt install g++); policies \
+	will be answered in Python, see docs/realtime.md" >&2
 	@echo "setting up $(VENV) (some minutes, about 2 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "  1/2 $(TORCH)"
+	@echo "  1/3 $(TORCH)"
 	@$(PIP) install $(TORCH)
-	@echo "  2/2 rl_nodes with ROS 2, simulation and tools"
+	@echo "  2/3 ROS 2"
+	@$(PIP) install --constraint constraints.txt 'ros-jazzy-rclpy[fastrtps]' \
+	  ros-jazzy-common-interfaces
+	@echo "  3/3 rl_nodes with simulation and tools"
 	@$(PIP) install --constraint constraints.txt --editable '.[all,ros,dev]'
 	@touch $@
 
@@ -52,7 +57,7 @@ demo: $(READY)
 	timeout --foreground -s INT 300 \
 	  $(BIN)/rl_nodes launch deploy policy:=runs/demo/policy.onnx; \
 	$(BIN)/rl_nodes render $$(ls runs/demo/deploy/episodes/*.mcap | head -n 4) \
-	  runs/demo/rollout.gif; \
+	  output:=runs/demo/rollout.gif; \
 	echo; \
 	echo "policy            runs/demo/policy.onnx (inspect its manifest beside it)"; \
 	echo "learning curve    runs/demo/learning_curve.png, summary.md, tensorboard/"; \
@@ -71,6 +76,8 @@ types: $(READY)
 
 test-learning: $(READY)
 	$(BIN)/python -m pytest -m learning --timeout 7200 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python test/learning/results.py $(TASKS) \
+	  $(if $(SEEDS),--seeds $(SEEDS))
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build rl_nodes with pip or colcon; all metadata is here because colcon reads only this file."""
 
+from glob import glob
 import os
+from pathlib import Path
+import sys
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 package_name = 'rl_nodes'
 
@@ -20,13 +23,43 @@ ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
 dev = ['hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3', 'ruff>=0.17',
        'stable-baselines3>=2.9']
 nodes = ['robot_bridge', 'policy_server', 'safety_monitor', 'reward_computer',
-         'experience_recorder', 'trainer', 'evaluator']
+         'experience_recorder', 'trainer', 'evaluator', 'camera']
 
 
 def tree(folder):
     """Return data_files entries for every file below a folder."""
     return [(os.path.join('share', package_name, where), [os.path.join(where, f) for f in files])
             for where, _, files in os.walk(folder) if files and '__pycache__' not in where]
+
+
+def control_tick():
+    """
+    Return the C++ extension of the policy server, or nothing where ROS or pybind11 is missing.
+
+    It is optional: a machine without a compiler gets the Python control path.
+    """
+    prefixes = [sys.prefix, *os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)]
+    prefix = next((Path(p) for p in prefixes if p and (Path(p) / 'include' / 'rcl').is_dir()), None)
+    try:
+        import pybind11
+        headers = [pybind11.get_include()]
+    except ImportError:  # a system package puts them where the compiler looks by itself
+        headers = []
+    if prefix is None:
+        print('note: ROS 2 is not installed, so the C++ control path is not built; the policy '
+              'server will answer in Python', file=sys.stderr)
+        return []
+    types = [f'{package}__rosidl_typesupport_c'
+             for package in ('sensor_msgs', 'geometry_msgs', 'nav_msgs')]
+    return [Extension(
+        f'{package_name}.realtime._control',
+        sorted(glob(f'{package_name}/realtime/src/*.cpp')),
+        depends=sorted(glob(f'{package_name}/realtime/src/*.hpp')),
+        include_dirs=[*headers, *(str(p) for p in (prefix / 'include').iterdir() if p.is_dir())],
+        library_dirs=[str(prefix / 'lib')], runtime_library_dirs=[str(prefix / 'lib')],
+        libraries=['rcl', 'rcutils', *types], language='c++', optional=True,
+        # No fused multiply-add: the same bits as the Python path, on every machine.
+        extra_compile_args=['-std=c++17', '-O2', '-ffp-contract=off', '-fvisibility=hidden'])]
 
 
 setup(
@@ -44,6 +77,7 @@ setup(
         (f'share/{package_name}', ['package.xml']),
         *tree('launch'), *tree('config'), *tree('urdf'),
     ],
+    ext_modules=control_tick(),
     python_requires='>=3.11',
     install_requires=core,
     extras_require={

@@ -10,6 +10,14 @@ figure is the median over the blocks of SimEnv's step rate over the twin's. Four
 cartpole last about 10 µs, less than any step() in Python can: there the ratio tells how dear
 observation, checks and reward are, and the aim is out of reach without compiled code. Then the
 vector environment: control steps a second with 1, 2 ... worker processes against one.
+
+``panda_vs_panda_gym``: control steps a second of the same Panda with the same 20 physics steps of
+2 ms. ``ours_vs_pybullet_envs``: its Ant (8 joints) and our quadruped (12 joints) do not have the
+same physics, so what a step() costs beside ``stepSimulation`` is compared. Both in turns of blocks
+of steps, by the median. The peers are no dependency of ours; without touching this environment:
+
+    pip install --no-deps --target /tmp/peers panda-gym pybullet_envs_gymnasium scipy
+    PYTHONPATH=/tmp/peers python -m benchmarks.stepping
 """
 
 import argparse
@@ -32,7 +40,10 @@ from benchmarks.report import Metric, publish, table
 MEASURED = ('rl_nodes/Reach-v0', 'rl_nodes/CartpoleBalance-v0')
 STEPS = 250  # of one block
 ENVS = 16
-PEERS = {'panda_gym': 'PandaReach-v3', 'pybullet_envs_gymnasium': 'AntBulletEnv-v0'}
+PEERS = {  # metric -> package, its environment, ours
+    'panda_vs_panda_gym': ('panda_gym', 'PandaReach-v3', ('panda', 'reach_panda')),
+    'ours_vs_pybullet_envs': ('pybullet_envs_gymnasium', 'AntBulletEnv-v0',
+                              ('quadruped', 'quadruped_stand'))}
 
 
 class Stopwatch:
@@ -119,18 +130,50 @@ def single(robot: str, task: str, blocks: int) -> tuple[float, list[str]]:
                    f'{us[2]:.1f}', f'{ratio:.3f}']
 
 
-def share(env: gymnasium.Env, blocks: int) -> float:
-    """Return the share of step()'s time that is spent in ``stepSimulation``."""
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    shares = []
+def race(envs: list[gymnasium.Env], blocks: int) -> np.ndarray:
+    """
+    Return what steps cost, with the environments taking turns.
+
+    :return: µs of a step() and µs of it in ``stepSimulation``, shape (blocks, environments, 2).
+    """
+    rows = []
+    for env in envs:
+        env.reset(seed=0)
+        env.action_space.seed(0)
     for _ in range(blocks + 1):
-        watch = Stopwatch()
-        actions = np.array([env.action_space.sample() for _ in range(STEPS)])
-        with watch.running():
-            shares.append(1.0 / (play(env, actions)[0] / watch.spent_ns))
-    env.close()
-    return float(np.median(shares[1:]))
+        row = []
+        for env in envs:
+            watch = Stopwatch()
+            actions = np.array([env.action_space.sample() for _ in range(STEPS)])
+            with watch.running():
+                row.append((play(env, actions)[0] / STEPS / 1e3, watch.spent_ns / STEPS / 1e3))
+        rows.append(row)
+    return np.array(rows[1:])  # the first one warms up
+
+
+def peers(blocks: int) -> tuple[dict[str, Metric], list[list[str]]]:
+    """Return (metrics against other packages, rows for people)."""
+    metrics, rows = {}, []
+    for metric, (package, env_id, (robot, task)) in PEERS.items():
+        try:
+            importlib.import_module(package)
+            theirs = gymnasium.make(env_id)
+        except (ImportError, gymnasium.error.Error) as error:
+            reason = f'{package} cannot be had here: {error}'.partition('\n')[0]
+            metrics[metric] = Metric(None, '>= 1', reason)
+            continue
+        envs = [SimEnv(robot, task), theirs]
+        cost = race(envs, blocks)
+        beside = cost[..., 0] - cost[..., 1]
+        compared = cost[..., 0] if metric == 'panda_vs_panda_gym' else beside
+        metrics[metric] = Metric(float(np.median(compared[:, 1] / compared[:, 0])), '>= 1',
+                                 f'{package} {env_id} against {robot} {task}')
+        for k, name in enumerate((f'SimEnv {robot} {task}', f'{package} {env_id}')):
+            step, other = np.median(cost[:, k, 0]), np.median(beside[:, k])
+            rows.append([name, f'{1e6 / step:.0f}', f'{step:.1f}', f'{other:.1f}',
+                         f'{1 - other / step:.3f}'])
+            envs[k].close()
+    return metrics, rows
 
 
 def vector(counts: list[int], blocks: int) -> dict[int, float]:
@@ -162,17 +205,10 @@ def main() -> None:
     print(table(['lone SimEnv', 'steps/s', 'step µs', 'bare µs', 'reset µs/step', 'bare/step'],
                 [row for _, row in results.values()]))
     print()
-    shares = [[f'SimEnv {robot}', f'{share(SimEnv(robot, task), blocks // 3):.3f}']
-              for robot, task in pairs]
-    for package, env_id in PEERS.items():
-        try:
-            importlib.import_module(package)
-            figure = f'{share(gymnasium.make(env_id), blocks // 3):.3f}'
-        except (ImportError, gymnasium.error.Error) as error:
-            figure = f'cannot be had here: {error}'.partition('\n')[0]
-        shares.append([f'{package} {env_id}', figure])
-    print(table(['share of step() that is physics', ''], shares))
-    print()
+    compared, rows = peers(blocks // 3)
+    if rows:
+        print(table(['', 'steps/s', 'step µs', 'beside physics µs', 'physics/step'], rows))
+        print()
     cores = len(os.sched_getaffinity(0))
     rates = vector(sorted({1, *(n for n in (2, 4, 8, 16) if n <= cores)}), blocks)
     print(table([f'{ENVS} environments', 'steps/s', 'of linear'],
@@ -187,7 +223,8 @@ def main() -> None:
             'worst of ' + ', '.join(f'{robot} {ratio:.3f}' for robot, (ratio, _) in
                                     results.items()) + '; stepSimulation of a twin'),
         'vector_scaling': Metric(
-            scaling, '>= 0.8', f'{most} workers against one, per worker, on {cores} cores')})
+            scaling, '>= 0.8', f'{most} workers against one, per worker, on {cores} cores'),
+        **compared})
 
 
 if __name__ == '__main__':

@@ -87,18 +87,28 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
-    render.add_argument('files', type=Path, nargs='+', metavar='file',
-                        help='recorded episodes (.mcap), and last the .gif to write; beside the '
-                             'first episode where left out')
+    render.add_argument('words', nargs='+', metavar='file',
+                        help='recorded episodes (.mcap) or folders of them; output:=file.gif '
+                             'names the picture, which is beside the first where left out')
     render.set_defaults(run=_render)
 
     latency = commands.add_parser('latency', help='measure the link of recorded episodes')
     latency.add_argument('what', choices=('fit', 'show'),
                          help='fit: write a channel file for channel:=...; show: print a table')
-    latency.add_argument('files', nargs='+', metavar='file',
-                         help='recorded episodes (.mcap) or folders of them; for fit last the '
-                              '.yaml to write, channel.yaml where left out')
+    latency.add_argument('words', nargs='+', metavar='file',
+                         help='recorded episodes (.mcap) or folders of them; for fit '
+                              'output:=file.yaml, channel.yaml where left out')
     latency.set_defaults(run=_latency)
+
+    robot = commands.add_parser('robot', help='make or check the configuration of a robot')
+    robot.add_argument('what', choices=('init', 'check'),
+                       help='init: write a .yaml file to edit for a .urdf; check: print the robot '
+                            'as everything sees it and what is wrong')
+    robot.add_argument('robot', help='init: a .urdf file or pybullet_data:path; check: a name in '
+                                     'config/robots, a .yaml or a .urdf file')
+    robot.add_argument('arguments', nargs='*', metavar='output:=file.yaml',
+                       help='for init; beside the URDF where left out')
+    robot.set_defaults(run=_robot)
 
     doctor = commands.add_parser('doctor', help='check whether this machine is ready')
     doctor.add_argument('purpose', nargs='?', choices=('train', 'deploy'), default='train',
@@ -147,29 +157,48 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    *episodes, last = options.files
-    output = last
-    if last.suffix != '.gif':
-        episodes, output = options.files, options.files[0].with_suffix('.gif')
-    if not episodes:
-        raise ConfigError(f'render which episode into {last}? name a .mcap file before it')
-
+    from rl_nodes.data.reader import episode_files
     from rl_nodes.nodes.render import render_episodes
 
-    print(render_episodes(episodes, output))
+    inputs, output = _files_and_output('render', options.words, ('.gif',))
+    episodes = episode_files(inputs)
+    print(render_episodes(episodes, output or episodes[0].with_suffix('.gif')))
     return 0
+
+
+def _files_and_output(command: str, words: Sequence[str],
+                      suffixes: tuple[str, ...]) -> tuple[list[str], Path | None]:
+    """
+    Return (recorded episodes or folders of them, what ``output:=`` names) of a command line.
+
+    :param suffixes: that the output may have; the first one is recommended.
+    :raises ConfigError: another argument, another kind of output, or no episode.
+    """
+    from rl_nodes.core.config import suggestion
+
+    files = [word for word in words if ':=' not in word]
+    given = parse_assignments([word for word in words if ':=' in word])
+    output = given.pop('output', None)
+    for name in given:
+        raise ConfigError(f'{command} has no argument {name!r}{suggestion(name, ["output"])}; '
+                          f'it takes recorded episodes and output:=file{suffixes[0]}')
+    for file in files:
+        if file.endswith(suffixes):
+            raise ConfigError(f'{file} is no recorded episode; to write it say output:={file}')
+    if output is not None and not output.endswith(suffixes):
+        raise ConfigError(f'output:={output}: expected the name of a {suffixes[0]} file')
+    if not files:
+        raise ConfigError(f'{command} which episodes? name .mcap files or folders of them')
+    return files, None if output is None else Path(output)
 
 
 def _latency(options: argparse.Namespace) -> int:
     from rl_nodes.data.latency import describe, measure, to_yaml
 
-    inputs, output = list(options.files), Path('channel.yaml')
-    if inputs[-1].endswith(('.yaml', '.yml')):
-        output = Path(inputs.pop())
-        if options.what == 'show':
-            raise ConfigError(f'latency show writes nothing; {output} is no recorded episode')
-    if not inputs:
-        raise ConfigError(f'fit {output} to which episodes? name .mcap files or folders before it')
+    inputs, named = _files_and_output(f'latency {options.what}', options.words, ('.yaml', '.yml'))
+    if named is not None and options.what == 'show':
+        raise ConfigError(f'latency show writes nothing; output:={named} belongs to fit')
+    output = named or Path('channel.yaml')
     measured = measure(inputs)
     print(describe(measured))
     if options.what == 'fit':
@@ -181,6 +210,20 @@ def _latency(options: argparse.Namespace) -> int:
             raise ConfigError(f'{output} cannot be written: {error.strerror}') from None
         print(f'use it with: stepping:=realtime channel:={output}')
     return 0
+
+
+def _robot(options: argparse.Namespace) -> int:
+    from rl_nodes.robot_setup.check import check, init
+
+    given = parse_assignments(options.arguments)
+    output = given.pop('output', '')
+    if given or (output and options.what == 'check'):
+        raise ConfigError(f'robot {options.what} takes no {", ".join(given) or "output"}:=...; '
+                          'only init takes output:=file.yaml')
+    report, usable = init(options.robot, output) if options.what == 'init' else check(
+        options.robot)
+    print(report)
+    return 0 if usable else 1
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -58,6 +58,8 @@ REQUIREMENTS = (
     Requirement('mcap', 'mcap', _ALWAYS, '1.2', 'recording'),
     Requirement('rclpy', 'ros-rclpy', _ALWAYS, '7.1', 'nodes'),
     Requirement('sensor_msgs.msg', 'ros-sensor-msgs', _ALWAYS, '5.3', 'messages'),
+    Requirement('geometry_msgs.msg', 'ros-geometry-msgs', _ALWAYS, '5.3', 'messages'),
+    Requirement('nav_msgs.msg', 'ros-nav-msgs', _ALWAYS, '5.3', 'messages'),
     Requirement('diagnostic_msgs.msg', 'ros-diagnostic-msgs', _ALWAYS, '5.3', 'messages'),
     Requirement('onnxruntime', 'onnxruntime', _ALWAYS, '1.31',
                 'policies; older ones than tested here may follow addresses in model files'),

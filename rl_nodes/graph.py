@@ -8,7 +8,7 @@ Pure data and pure functions without ROS. ``runner.py`` runs a :class:`Graph` as
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, UTC
 import os
 from pathlib import Path
@@ -16,18 +16,22 @@ import re
 import signal
 from typing import Literal
 
+from rl_nodes.backends import installed_backends
 from rl_nodes.core import ros_environment
 from rl_nodes.core.channel import load_channel
 from rl_nodes.core.config import read_yaml
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, GraphError
+from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.resources import find_config
+from rl_nodes.core.robot import load_robot
 from rl_nodes.graph_arguments import GRAPHS, resolve, text, Value
 
 __all__ = ['GRAPHS', 'Graph', 'NodeSpec', 'Verdict', 'build', 'describe_returncode', 'judge',
            'stopped_on_request']
 
 REFUSED_TO_START = 2  # exit status of a node whose configuration is wrong
+SEED_STRIDE = 10_000    # between the seeds of robots beside each other
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -39,6 +43,7 @@ class NodeSpec:
     :param executable: module in ``rl_nodes.nodes`` and console script.
     :param name: node name.
     :param parameters: ROS parameters with their Python types.
+    :param namespace: relative to the graph's; empty unless the graph has several robots.
     :param on_success: when it exits with 0: ``shutdown`` ends the graph because the work is
         done, ``fail`` ends it because this node must never end, ``continue`` goes on.
     :param on_failure: when it exits otherwise; exit status 2 always ends the graph.
@@ -49,6 +54,28 @@ class NodeSpec:
     parameters: dict[str, Value]
     on_success: Literal['continue', 'shutdown', 'fail'] = 'continue'
     on_failure: Literal['continue', 'shutdown'] = 'continue'
+    namespace: str = ''
+
+    @property
+    def path(self) -> str:
+        """Return the name that tells this node from all others of the graph."""
+        return topic_in(self.namespace, self.name)
+
+    def remappings(self, graph_namespace: str) -> list[tuple[str, str]]:
+        """
+        Return (from, to) of each topic that has another name here.
+
+        Simulated robots beside each other have a time each, as each waits for its own commands.
+
+        :param graph_namespace: ``/`` or ``/name``.
+        """
+        return [('/clock', f'{self.full_namespace(graph_namespace)}/clock')] \
+            if self.namespace else []
+
+    def full_namespace(self, graph_namespace: str) -> str:
+        """Return the absolute namespace of this node."""
+        return '/' + '/'.join(part for part in (graph_namespace.strip('/'), self.namespace)
+                              if part)
 
 
 @dataclass(frozen=True)
@@ -102,19 +129,19 @@ def judge(spec: NodeSpec, returncode: int) -> Verdict:
     """
     if returncode == 0:
         if spec.on_success == 'shutdown':
-            return Verdict(True, 0, f'{spec.name} has finished: shutting down')
+            return Verdict(True, 0, f'{spec.path} has finished: shutting down')
         if spec.on_success == 'fail':
-            return Verdict(True, 1, f'{spec.name} ended (exit code 0) although the graph needs '
+            return Verdict(True, 1, f'{spec.path} ended (exit code 0) although the graph needs '
                                     'it: shutting everything down')
-        return Verdict(False, 0, f'{spec.name} ended (exit code 0): CONTROL GOES ON WITHOUT IT')
+        return Verdict(False, 0, f'{spec.path} ended (exit code 0): CONTROL GOES ON WITHOUT IT')
     how = describe_returncode(returncode)
     if returncode == REFUSED_TO_START:
-        return Verdict(True, REFUSED_TO_START, f'{spec.name} refused to start ({how}): shutting '
+        return Verdict(True, REFUSED_TO_START, f'{spec.path} refused to start ({how}): shutting '
                                                'everything down')
     if spec.on_failure == 'shutdown':
         code = returncode if returncode > 0 else 128 - returncode
-        return Verdict(True, code, f'{spec.name} died ({how}): shutting everything down')
-    return Verdict(False, 0, f'{spec.name} DIED ({how}): CONTROL GOES ON WITHOUT IT')
+        return Verdict(True, code, f'{spec.path} died ({how}): shutting everything down')
+    return Verdict(False, 0, f'{spec.path} DIED ({how}): CONTROL GOES ON WITHOUT IT')
 
 
 def describe_returncode(returncode: int) -> str:
@@ -181,7 +208,7 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
     trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
                'time_budget_s': values['time_budget_s'],
                'target_success': values['target_success'], 'resume': resume,
-               'simulator': values['backend']}
+               'simulator': values['backend'], 'robots': values['robots']}
     return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
 
 
@@ -206,20 +233,26 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     nodes = _common(values, run, policy=str(policy), sampling='deterministic', record_every=1,
                     publish_experience=False)
     evaluator: dict[str, Value] = {
-        'episodes': values['episodes'], 'report': str(run / 'report.json')}
+        'episodes': values['episodes'], 'report': str(run / 'report.json'),
+        'robots': values['robots']}
     return run, [*nodes, _node(values, 'evaluator', evaluator, 'shutdown', 'shutdown')]
 
 
 def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, record_every: int,
             publish_experience: bool) -> list[NodeSpec]:
-    """Return the control nodes: driver first, policy last, so that nothing moves unwatched."""
-    return [
-        *_watched_robot(values),
-        _node(values, 'reward_computer', {}, 'continue', 'continue'),
-        _recorder(values, run, record_every, publish_experience),
-        _node(values, 'policy_server', {
-            'policy': policy, 'sampling': sampling, 'seed': values['seed']}, 'fail', 'shutdown'),
-    ]
+    """Return the control nodes: drivers first, policy last, so that nothing moves unwatched."""
+    nodes = []
+    for index, namespace in enumerate(robot_namespaces(int(values['robots']))):
+        own = values | {'seed': int(values['seed']) + SEED_STRIDE * index}
+        nodes += [
+            replace(spec, namespace=namespace) for spec in (
+                *_watched_robot(own),
+                _node(own, 'reward_computer', {}, 'continue', 'continue'),
+                _recorder(own, run, record_every, publish_experience, namespace),
+                *_cameras(own))]
+    return [*nodes, _node(values, 'policy_server', {
+        'policy': policy, 'sampling': sampling, 'seed': values['seed'],
+        'robots': values['robots']}, 'fail', 'shutdown')]
 
 
 def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
@@ -233,7 +266,7 @@ def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]
     nodes = [*_watched_robot(values), _node(values, 'reward_computer', {}, 'fail', 'shutdown')]
     if values['record']:
         nodes.append(_recorder(values, run, record_every=1, publish_experience=False))
-    return run, nodes
+    return run, [*nodes, *_cameras(values)]
 
 
 def _watched_robot(values: dict[str, Value]) -> list[NodeSpec]:
@@ -248,10 +281,24 @@ def _watched_robot(values: dict[str, Value]) -> list[NodeSpec]:
 
 
 def _recorder(values: dict[str, Value], run: Path, record_every: int,
-              publish_experience: bool) -> NodeSpec:
+              publish_experience: bool, namespace: str = '') -> NodeSpec:
     return _node(values, 'experience_recorder', {
-        'directory': str(run / 'episodes'), 'record_every': record_every,
-        'publish_experience': publish_experience}, 'continue', 'continue')
+        'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
+        'publish_experience': publish_experience, 'cameras': values['cameras'],
+        'record_images': values['record_images']}, 'continue', 'continue')
+
+
+def _cameras(values: dict[str, Value]) -> list[NodeSpec]:
+    """Return the node that draws what the robot's cameras see, where that is asked for."""
+    if not values['cameras']:
+        return []
+    if not load_robot(str(values['robot'])).config.cameras:
+        raise GraphError(f'cameras:=true: robot {values["robot"]} has no cameras; list them under '
+                         'cameras in its YAML file, see docs/cameras.md')
+    if 'pybullet' not in installed_backends():
+        raise GraphError('cameras:=true: cameras are drawn by the package pybullet, which is not '
+                         'installed; install it with: pip install "rl_nodes[pybullet]"')
+    return [_node(values, 'camera', {}, 'continue', 'continue')]
 
 
 def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
@@ -285,7 +332,7 @@ def _contract(robot: str, task: str) -> Contract:
 def _reference(family: str, value: Value) -> str:
     """Return a shipped configuration's name as it is, and a file's path made absolute."""
     path = find_config(family, str(value))
-    return str(path) if str(value).endswith(('.yaml', '.yml')) else str(value)
+    return str(path) if str(value).endswith(('.yaml', '.yml', '.urdf')) else str(value)
 
 
 def _namespace(given: str) -> str:

@@ -73,6 +73,17 @@ _BOTH = {
     'channel': Argument(
         'channel', 'ideal', 'delays and losses between a simulated robot and the rest, in real '
         'time: a name in config/channels or a path to a .yaml file.'),
+    'robots': Argument(
+        'robots', '1', 'simulated robots beside each other, each with its own bridge, safety '
+        'monitor, rewards and recorder in the namespace robot_<number>; one policy server, one '
+        'trainer or evaluator for all.', 'integer', low=1, high=16),
+    'cameras': Argument(
+        'cameras', 'false', "draw what the simulated robot's cameras see, in a process of its "
+        'own, and mark recorded episodes in which a camera has stalled.', 'boolean',
+        ('true', 'false')),
+    'record_images': Argument(
+        'record_images', 'false', 'keep the pictures with the recorded episodes; needs '
+        'cameras:=true.', 'boolean', ('true', 'false')),
     'arm_on_start': Argument(
         'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only. On a '
         'physical robot it is false and cannot be set: a person calls clear_stop.',
@@ -87,15 +98,19 @@ def _stepping(default: str) -> Argument:
 
 
 _TRAIN = (
-    Argument('robot', 'arm', 'robot: a name in config/robots or a path to a .yaml file.'),
+    Argument('robot', 'arm', 'robot: a name in config/robots, a path to a .yaml file, or to a '
+             '.urdf file with one beside it (rl_nodes robot init makes it).'),
     Argument('task', 'reach', 'task: a name in config/tasks or a path to a .yaml file.'),
     Argument('algorithm', 'sac', 'learner: a name in config/train or a path to a .yaml file.'),
     _BOTH['backend'],
     _stepping('lockstep'),
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['robots'],
     Argument('seed', '0', 'seed of the learner, the exploration and the resets.', 'integer',
              high=2**31 - 1),
+    _BOTH['cameras'],
+    _BOTH['record_images'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where everything of this run is written; empty for '
              'runs/<UTC time>_<task>_<algorithm>.'),
@@ -114,9 +129,12 @@ _DEPLOY = (
     _stepping('realtime'),
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['robots'],
     Argument('episodes', '20', 'number of episodes to evaluate; 0 goes on until Ctrl-C.',
              'integer', high=10**6),
     Argument('seed', '1000', 'seed of the resets.', 'integer', high=2**31 - 1),
+    _BOTH['cameras'],
+    _BOTH['record_images'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where report and episodes are written; empty for a new folder '
              'named deploy beside the policy.'),
@@ -124,7 +142,8 @@ _DEPLOY = (
 )
 
 _GYM = (
-    Argument('robot', 'arm', 'robot: a name in config/robots or a path to a .yaml file.'),
+    Argument('robot', 'arm', 'robot: a name in config/robots, a path to a .yaml file, or to a '
+             '.urdf file with one beside it (rl_nodes robot init makes it).'),
     Argument('task', 'reach', 'task: a name in config/tasks or a path to a .yaml file.'),
     _BOTH['hardware'],
     _stepping('lockstep'),
@@ -133,6 +152,8 @@ _GYM = (
     Argument('seed', '0', 'seed of the resets until the client gives one.', 'integer',
              high=2**31 - 1),
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
+    _BOTH['cameras'],
+    _BOTH['record_images'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where log and episodes are written; empty for '
              'runs/<UTC time>_<task>_gym.'),
@@ -191,12 +212,28 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
         if values['stepping'] == 'lockstep':
             raise GraphError(f'stepping:=lockstep with backend:={backend}: a physical robot does '
                              'not wait; use stepping:=realtime')
+        if values.get('robots', 1) != 1:
+            raise GraphError(
+                f'robots:={values["robots"]} with backend:={backend}: a physical robot is one; '
+                'run a graph of its own, with a namespace of its own, for each')
+        if values['cameras']:
+            raise GraphError(f'cameras:=true with backend:={backend}: these cameras are drawn; '
+                             'those of a physical robot have drivers of their own')
         if given.get('arm_on_start') == 'true':
             raise GraphError(
                 f'arm_on_start:=true with backend:={backend}: only a person may allow a physical '
                 'robot to move, by the service safety_monitor/clear_stop')
         values['arm_on_start'] = False
+    if values['record_images']:
+        _require_pictures(values)
     return values
+
+
+def _require_pictures(values: Mapping[str, Value]) -> None:
+    for name, without in (('cameras', 'there is no picture to keep'),
+                          ('record', 'no episode is recorded')):
+        if not values.get(name, True):
+            raise GraphError(f'record_images:=true needs {name}:=true; without it {without}')
 
 
 def text(value: Value) -> str:

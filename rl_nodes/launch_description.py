@@ -56,7 +56,7 @@ def _start(context: 'LaunchContext', name: str) -> list[Any]:
     except GraphError:
         lock.release()
         raise
-    running = {spec.name for spec in graph.nodes}
+    running = {spec.path for spec in graph.nodes}
     return [_node(spec, graph, running, lock) for spec in graph.nodes]
 
 
@@ -84,7 +84,7 @@ def _node(spec: NodeSpec, graph: Graph, running: set[str], lock: RunLock) -> Any
     from launch_ros.parameter_descriptions import ParameterValue
 
     def on_exit(event: Any, context: 'LaunchContext') -> list[Any]:
-        running.discard(spec.name)
+        running.discard(spec.path)
         if not running:
             lock.release()
         if context.is_shutdown:
@@ -100,7 +100,8 @@ def _node(spec: NodeSpec, graph: Graph, running: set[str], lock: RunLock) -> Any
                   for key, value in spec.parameters.items()}
     return Node(
         package='rl_nodes', executable=spec.executable, name=spec.name,
-        namespace=graph.namespace, parameters=[parameters], output='screen',
+        namespace=spec.full_namespace(graph.namespace), parameters=[parameters],
+        remappings=spec.remappings(graph.namespace), output='screen',
         additional_env={'PYTHONUNBUFFERED': '1', 'ROS_DOMAIN_ID': str(graph.domain_id)},
         sigterm_timeout=str(SIGINT_GRACE_S), sigkill_timeout=str(SIGTERM_GRACE_S),
         on_exit=on_exit)

@@ -55,7 +55,7 @@ def prepare(graph: Graph) -> None:
     record = {
         'graph': graph.name, 'rl_nodes': rl_nodes.__version__, 'domain_id': graph.domain_id,
         'namespace': graph.namespace, 'arguments': graph.arguments,
-        'nodes': {spec.name: spec.parameters for spec in graph.nodes}}
+        'nodes': {spec.path: spec.parameters for spec in graph.nodes}}
     try:
         graph.run_directory.mkdir(parents=True, exist_ok=True)
         path = graph.run_directory / f'{graph.name}.json'
@@ -69,8 +69,10 @@ def node_command(spec: NodeSpec, namespace: str) -> list[str]:
     """Return the command line of a node, with its parameters as typed YAML scalars."""
     command = [sys.executable, '-m', f'rl_nodes.nodes.{spec.executable}', '--ros-args',
                '-r', f'__node:={spec.name}']
-    if namespace.strip('/'):
-        command += ['-r', f'__ns:={namespace}']
+    if spec.full_namespace(namespace) != '/':
+        command += ['-r', f'__ns:={spec.full_namespace(namespace)}']
+    for old, new in spec.remappings(namespace):
+        command += ['-r', f'{old}:={new}']
     for name, value in spec.parameters.items():
         command += ['-p', f'{name}:={yaml_scalar(value)}']
     return command
@@ -219,11 +221,11 @@ class Runner:
         for position, spec in enumerate(self._graph.nodes, 1):
             if self._stopping:
                 break
-            child = _Child(spec, f'{spec.name}-{position}', self._console)
+            child = _Child(spec, f'{spec.path}-{position}', self._console)
             try:
                 await child.start(self._command(spec, self._graph.namespace), environ)
             except OSError as error:
-                self._stop(UNSTOPPED, f'{spec.name} cannot be started: {error}', child)
+                self._stop(UNSTOPPED, f'{spec.path} cannot be started: {error}', child)
                 break
             guard.add(child.pid)
             self._children.append(child)

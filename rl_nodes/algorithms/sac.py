@@ -7,8 +7,9 @@ Citation: Haarnoja, Zhou, Hartikainen, Tucker, Ha, Tan, Kumar, Zhu, Gupta, Abbee
 "Soft Actor-Critic Algorithms and Applications", arXiv:1812.05905. Twin critics: Fujimoto, van
 Hoof and Meger 2018, arXiv:1802.09477.
 
-Legend: B batch, O observation, A action, E = 2 critics; d = terminated (never truncated), alpha
-temperature, a bar marks the slow copy of the critics, <.> the mean over the batch.
+Legend: B batch, O observation, A action, P privileged, E = 2 critics; d = terminated (never
+truncated), alpha temperature, a bar marks the slow copy of the critics, <.> the mean over the
+batch.
 
     y = r + gamma (1 - d) [min_e Qbar_e(o', a') - alpha log pi(a'|o')],   a' ~ pi(.|o')      (1)
     L_Q = 1/2 sum_e <(Q_e(o, a) - y)^2>                                                      (2)
@@ -26,12 +27,16 @@ Departures from the paper, and why:
 - Products of hidden layers are computed in bfloat16 where the processor can (sums, weights, first
   and last layers and the exported policy are float32); ``reduced_precision: false`` turns it off.
 - Observations are normalised by running statistics, actions are learned in [-1, 1].
+- ``critic_observation: privileged`` gives the critics, which only training needs, the task's
+  privileged signals x too: Q(o, x, a). The actor, and so the exported policy, sees o alone
+  (asymmetric actor-critic: Pinto, Andrychowicz, Welinder, Zaremba and Abbeel 2017,
+  arXiv:1710.06542).
 - No uniformly random start: the untrained policy (m near 0, s near 1) is nearly uniform already.
 """
 
 from dataclasses import replace
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -65,6 +70,8 @@ class SacConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param initial_temperature: alpha at the start [reward per nat].
     :param target_entropy_per_action: H divided by the number of action elements [nat].
     :param normalize_observation: normalise by running mean and standard deviation.
+    :param critic_observation: what the critics see: ``observation``, as the policy does, or
+        ``privileged``, which adds the task's privileged signals.
     :param initialisation: of the weights, ``orthogonal`` or ``default`` (torch's own).
     :param reduced_precision: multiply hidden layers in bfloat16 (sums in float32) while training
         where the processor has instructions for it; the exported policy is always float32.
@@ -82,6 +89,7 @@ class SacConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     initial_temperature: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] = 1.0
     target_entropy_per_action: Annotated[float, msgspec.Meta(ge=-10.0, le=0.6)] = -1.0
     normalize_observation: bool = True
+    critic_observation: Literal['observation', 'privileged'] = 'observation'
     initialisation: Initialisation = 'default'
     reduced_precision: bool = True
 
@@ -92,7 +100,7 @@ class Sac(OffPolicyLearner):
     name = 'sac'
 
     def __init__(self, observation_size: int, action_low: np.ndarray, action_high: np.ndarray,
-                 config: SacConfig, seed: int) -> None:
+                 config: SacConfig, seed: int, privileged_size: int = 0) -> None:
         """
         Create networks, optimisers and buffer.
 
@@ -100,9 +108,16 @@ class Sac(OffPolicyLearner):
         :param action_low: least action per element, finite, shape (A,).
         :param action_high: greatest action per element, finite, shape (A,).
         :param seed: of every random draw of this learner.
-        :raises TrainingError: an action element has no finite, non-empty range.
+        :param privileged_size: P of the task, 0 where it has no such signals.
+        :raises TrainingError: an action element has no finite, non-empty range, or the critics
+            are to see privileged signals and there are none.
         """
         self.config = config
+        if config.critic_observation == 'observation':
+            privileged_size = 0
+        elif not privileged_size:
+            raise TrainingError('sac: critic_observation: privileged, but the task lists no '
+                                'privileged signals; add privileged: [...] to its YAML')
         low, high = (np.asarray(bound, np.float64) for bound in (action_low, action_high))
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise TrainingError(
@@ -113,10 +128,14 @@ class Sac(OffPolicyLearner):
         self._observation_size, self._action_size = observation_size, len(low)
         self._generator = torch.Generator().manual_seed(seed)
         self.updates = 0
-        self.buffer = ReplayBuffer(config.buffer_size, observation_size, self._action_size)
+        self.buffer = ReplayBuffer(config.buffer_size, observation_size, self._action_size,
+                                   privileged_size)
         self.normalizer = ObservationNormalizer(observation_size)
+        self.privileged_normalizer = ObservationNormalizer(privileged_size) \
+            if privileged_size else None
 
-        critic_sizes = (observation_size + self._action_size, *config.hidden, 1)
+        self._critic_width = observation_size + privileged_size  # of what comes before the action
+        critic_sizes = (self._critic_width + self._action_size, *config.hidden, 1)
         actor_sizes = (observation_size, *config.hidden, 2 * self._action_size)
         kind, reduced = config.initialisation, config.reduced_precision
         self.actor = StackedMlp(1, actor_sizes, kind, 0.01, self._generator, reduced)
@@ -136,8 +155,9 @@ class Sac(OffPolicyLearner):
         self._critic_work = self.critics.workspace(rows)
         self._both = torch.zeros(2 * rows, observation_size)
         self._noise = torch.zeros(2 * rows, self._action_size)
-        self._stored = torch.zeros(rows, critic_sizes[0])     # [o, stored a]
-        self._fresh = torch.zeros(rows, critic_sizes[0])      # [o, a ~ pi], then [o', a' ~ pi]
+        self._privileged = torch.zeros(2 * rows, privileged_size)
+        self._stored = torch.zeros(rows, critic_sizes[0])     # [o, x, stored a]
+        self._fresh = torch.zeros(rows, critic_sizes[0])      # [o, x, a ~ pi], and that of o'
         self._output_gradient = torch.zeros(1, rows, 2 * self._action_size)
         self._sums: dict[str, float] = {}
         self._summed = 0
@@ -174,6 +194,10 @@ class Sac(OffPolicyLearner):
             if stored < len(rows):
                 rows = rows[np.isfinite(rows).all(axis=1)]
             self.normalizer.update(torch.from_numpy(rows))
+            if self.privileged_normalizer is not None and batch.privileged is not None:
+                rows = batch.privileged
+                self.privileged_normalizer.update(
+                    torch.from_numpy(rows[np.isfinite(rows).all(axis=1)]))
         return stored
 
     def ready(self) -> bool:
@@ -186,15 +210,15 @@ class Sac(OffPolicyLearner):
 
         :raises TrainingError: a loss is not finite; the weights must be rolled back.
         """
-        config, rows, width = self.config, self.config.batch_size, self._observation_size
+        config, rows, width = self.config, self.config.batch_size, self._critic_width
         sample = self.buffer.sample(rows, self._generator)
         observation, next_observation = self._both[:rows], self._both[rows:]
-        if config.normalize_observation:
-            self.normalizer.normalize_into(sample.observation, observation)
-            self.normalizer.normalize_into(sample.next_observation, next_observation)
-        else:
-            observation.copy_(sample.observation)
-            next_observation.copy_(sample.next_observation)
+        privileged, next_privileged = self._privileged[:rows], self._privileged[rows:]
+        self._prepare(self.normalizer, sample.observation, observation)
+        self._prepare(self.normalizer, sample.next_observation, next_observation)
+        if self.privileged_normalizer is not None:
+            self._prepare(self.privileged_normalizer, sample.privileged, privileged)
+            self._prepare(self.privileged_normalizer, sample.next_privileged, next_privileged)
         temperature = math.exp(self.log_temperature.item())
 
         # a ~ pi(.|o) and a' ~ pi(.|o') in one pass.
@@ -204,16 +228,14 @@ class Sac(OffPolicyLearner):
         action, log_probability = squash(mean, log_std, noise)
 
         # Eq. (1): the target. Nothing here is differentiated.
-        self._fresh[:, :width] = next_observation
-        self._fresh[:, width:] = action[rows:]
+        self._join(self._fresh, next_observation, next_privileged, action[rows:])
         target_eb = self.target_critics.forward(self._fresh, self._critic_work)[..., 0]
         future = target_eb.amin(0).sub_(log_probability[rows:], alpha=temperature)
         target_b = torch.addcmul(sample.reward, future, 1.0 - sample.terminated,
                                  value=config.discount)
 
         # Eq. (2): dL_Q/dQ = (Q - y) / B.
-        self._stored[:, :width] = observation
-        self._stored[:, width:] = sample.action
+        self._join(self._stored, observation, privileged, sample.action)
         q_eb1 = self.critics.forward(self._stored, self._critic_work)
         q_mean = q_eb1.mean().item()
         error_eb1 = q_eb1.sub_(target_b.unsqueeze(-1))
@@ -222,8 +244,7 @@ class Sac(OffPolicyLearner):
         self._critic_adam.step(self.critics.flat_gradient)
 
         # Eq. (3): dL_pi/dQ_e = -1/B where e is the smaller critic, then through tanh and Gaussian.
-        self._fresh[:, :width] = observation
-        self._fresh[:, width:] = action[:rows]
+        self._join(self._fresh, observation, privileged, action[:rows])
         q_eb1 = self.critics.forward(self._fresh, self._critic_work)
         q_minimum = q_eb1.amin(0)
         entropy = -log_probability[:rows].mean().item()
@@ -251,6 +272,22 @@ class Sac(OffPolicyLearner):
             raise TrainingError(
                 f'sac: update {self.updates}: critic loss {critic_loss}, actor loss {actor_loss}; '
                 'learning diverged. Lower the learning rates or look for absurd rewards')
+
+    def _prepare(self, normalizer: ObservationNormalizer, sample: torch.Tensor | None,
+                 out: torch.Tensor) -> None:
+        """Write what the networks are to see of a sample."""
+        if self.config.normalize_observation:
+            normalizer.normalize_into(sample, out)
+        else:
+            out.copy_(sample)
+
+    def _join(self, out: torch.Tensor, observation: torch.Tensor, privileged: torch.Tensor,
+              action: torch.Tensor) -> None:
+        """Write the critics' input [o, x, a], shape (B, O + P + A)."""
+        out[:, :self._observation_size] = observation
+        if self.privileged_normalizer is not None:
+            out[:, self._observation_size:self._critic_width] = privileged
+        out[:, self._critic_width:] = action
 
     def _record(self, **values: float) -> None:
         for key, value in values.items():
@@ -281,6 +318,8 @@ class Sac(OffPolicyLearner):
         return {'weights': {key: vector.clone() for key, vector in self._vectors().items()},
                 'optimisers': {key: adam.state_dict() for key, adam in self._optimisers().items()},
                 'normalizer': self.normalizer.state_dict(),
+                **({} if self.privileged_normalizer is None else {
+                    'privileged_normalizer': self.privileged_normalizer.state_dict()}),
                 'updates': self.updates,
                 'generator': self._generator.get_state()}
 
@@ -297,6 +336,8 @@ class Sac(OffPolicyLearner):
         for key, adam in self._optimisers().items():
             adam.load_state_dict(state['optimisers'][key])
         self.normalizer.load_state_dict(state['normalizer'])
+        if self.privileged_normalizer is not None:
+            self.privileged_normalizer.load_state_dict(state['privileged_normalizer'])
         self._sums, self._summed = {}, 0
 
     def policy_module(self) -> PolicyModule:

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every robot, simulated or real, must be able to do."""
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from rl_nodes.core.errors import BackendError
 from rl_nodes.core.types import BaseState, Start
 
 
@@ -16,12 +18,16 @@ class Measurement(NamedTuple):
     :param velocity: [rad/s or m/s], shape (J,), float64.
     :param effort: [N·m or N], shape (J,), float64.
     :param base: the floating base; None where the base is fixed.
+    :param objects: poses of the task's objects, shape (N, 7), and
+    :param ranges: of the range sensor, shape (R,), both as in :class:`RobotState`.
     """
 
     position: np.ndarray
     velocity: np.ndarray
     effort: np.ndarray
     base: BaseState | None = None
+    objects: np.ndarray | None = None
+    ranges: np.ndarray | None = None
 
 
 class Robot(Protocol):
@@ -99,6 +105,13 @@ class SimulatedRobot(Robot, Protocol):
     def step(self) -> None:
         """Advance the physics by one control period."""
 
+    def truth(self) -> Measurement:
+        """
+        Return the present state as it is, however it is measured.
+
+        :raises BackendError: the simulation has exploded.
+        """
+
     def recover(self) -> None:
         """Cure an exploded simulation; a reset must follow."""
 
@@ -108,3 +121,28 @@ class SimulatedRobot(Robot, Protocol):
 
         :raises BackendError: there is nothing to draw with.
         """
+
+
+class Simulator(SimulatedRobot, Protocol):
+    """
+    A simulated robot that is not disturbed.
+
+    ``Start.variation.physics`` holds for one episode; the next reset sets everything back, bit by
+    bit. See ``core/variation.py`` for what a solid is.
+    """
+
+    def step(self, substeps: int | None = None) -> None:
+        """Advance the physics by some physics steps; None for those of one control period."""
+
+    def push(self, solid: int, force: np.ndarray) -> None:
+        """
+        Exert a force on the centre of mass of a solid from now on, until a reset.
+
+        :param force: [N], axes of the world, shape (3,).
+        """
+
+
+def require_command(command: np.ndarray, count: int) -> None:
+    """Refuse, as a BackendError, what is not ``count`` finite values: one NaN spoils a world."""
+    if command.shape != (count,) or not all(map(math.isfinite, command.tolist())):
+        raise BackendError(f'command {command.tolist()} refused: expected {count} finite values')

@@ -25,15 +25,18 @@ import ctypes
 import logging
 import os
 from typing import Any
-import xml.etree.ElementTree as ElementTree
+import warnings
 
 import numpy as np
-from rl_nodes.backends.base import Measurement
+from rl_nodes.backends.base import Measurement, require_command
+from rl_nodes.backends.mujoco_urdf import mujoco_urdf
 from rl_nodes.core.errors import BackendError
+from rl_nodes.core.objects import ObjectConfig
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.rotations import rotation_from_quaternion
 from rl_nodes.core.types import BaseState, Start
 from rl_nodes.core.urdf import Urdf
+from rl_nodes.core.variation import Physics
 
 
 def _drawing_library() -> str:
@@ -48,11 +51,19 @@ def _drawing_library() -> str:
 os.environ.setdefault('MUJOCO_GL', _drawing_library())  # MuJoCo looks once, when it is imported
 
 import mujoco  # noqa: E402 - see above
+from rl_nodes.backends.mujoco_objects import (  # noqa: E402 - imports it, too
+    add_objects,
+    MujocoObjects,
+)
+from rl_nodes.backends.mujoco_physics import MujocoPhysics  # noqa: E402 - imports it, too
+from rl_nodes.backends.mujoco_rays import MujocoRays  # noqa: E402 - imports it, too
 
 _log = logging.getLogger(__name__)
 mujoco.set_mju_user_warning(_log.warning)  # else it writes a file into the working directory
 
-_VISIBLE, _HIDDEN = 1, 3  # groups of shapes; MuJoCo draws the groups 0 to 2
+# Groups of shapes: ground and objects, the robot's looks, what of it collides. MuJoCo draws the
+# groups 0 to 2.
+_WORLD, _VISIBLE, _HIDDEN = 0, 1, 3
 _GOAL_COLOR = np.array([0.1, 0.75, 0.3, 1.0], np.float32)
 
 
@@ -65,34 +76,39 @@ class MujocoRobot:
     leave the physics alone.
 
     :param model: the robot; ``model.config.simulation`` has the settings.
+    :param objects: what else is in its world.
     :raises BackendError: MuJoCo cannot load the URDF, or a joint's limits leave no drive.
     """
 
-    def __init__(self, model: RobotModel) -> None:
+    def __init__(self, model: RobotModel, objects: tuple[ObjectConfig, ...] = ()) -> None:
         self._model = model
         self._settings = model.config.simulation
         self._mode = model.config.control_mode
         self._substeps = round(self._settings.physics_hz / model.config.rate_hz)
-        self._sim = _compile(model)
+        self._sim = _compile(model, objects)
         self._data = mujoco.MjData(self._sim)
+        self._objects = MujocoObjects(self._sim, self._data, objects)
+        self._rays = MujocoRays(model.range_sensor, _WORLD) if model.range_sensor else None
+        self._marks = model.chain is not None or bool(objects)
         # A free joint has seven positions and six velocities, so the addresses of the two differ.
         self._joints = np.array([self._sim.joint(name).qposadr[0] for name in model.joint_names])
         self._dofs = np.array([self._sim.joint(name).dofadr[0] for name in model.joint_names])
         self._commanded = self._joints[model.commanded]
         self._home = model.home_base
         self._effort_limit = model.limits('effort')
-        self._largest = np.zeros(len(self._joints))  # passive joints get no effort
-        self._largest[model.commanded] = self._effort_limit
+        kv = np.zeros(len(self._commanded)) if self._mode == 'effort' else self._tune()
+        self._physics = MujocoPhysics(self._sim, model, kv)
+        self._drive_kv = kv
         self._kv = np.zeros(len(self._joints))
-        if self._mode != 'effort':
-            self._tune()
+        self._largest = np.zeros(len(self._joints))  # passive joints get no effort
+        self._become(None)
         self._goal = np.zeros(3)
         self._target = np.zeros(len(self._commanded))
         self._effort = np.zeros(len(self._joints))
         self._renderer: mujoco.Renderer | None = None
 
-    def _tune(self) -> None:
-        """Give the actuators the gains of the module's text."""
+    def _tune(self) -> np.ndarray:
+        """Return kv of the module's text for every drive, shape (A,)."""
         speed = self._model.limits('velocity')
         damping = self._sim.dof_damping.reshape(self._sim.nv, -1)[
             self._dofs[self._model.commanded], 0]
@@ -105,21 +121,27 @@ class MujocoRobot:
         rate = self._settings.position_gain * self._settings.physics_hz
         # The distance that asks for the speed limit, with room for the rounding of q + v·dt - q.
         self._reach = speed / rate * (1 + 1e-9)
-        position = self._mode == 'position'
-        gain = (kv + damping) * (rate if position else 1.0)
-        self._sim.actuator_gainprm[:, 0] = gain
-        self._sim.actuator_biasprm[:, 1] = -gain if position else 0.0
-        self._sim.actuator_biasprm[:, 2] = -kv
-        self._kv[self._model.commanded] = kv
+        return kv
+
+    def _become(self, physics: Physics | None) -> None:
+        """Make the robot different for an episode; None for nothing different."""
+        self._varied = physics is not None
+        self._sim, strength = self._physics.of(physics)
+        self._kv[self._model.commanded] = self._drive_kv * strength
+        self._largest[self._model.commanded] = self._effort_limit * strength
 
     def reset(self, start: Start) -> None:
         """Set all data back, set the joints and hold them."""
+        physics = start.variation.physics if start.variation else None
+        if self._varied or physics is not None:
+            self._become(physics)
         mujoco.mj_resetData(self._sim, self._data)
         if self._home is not None:
             self._place(start.base or self._home)
         self._data.qpos[self._joints] = start.position
         self._target = self._data.qpos[self._commanded]
         self._effort = np.zeros(len(self._joints))
+        self._objects.place(start.objects)
         self._goal = start.goal
         self.hold()
 
@@ -129,17 +151,23 @@ class MujocoRobot:
         velocity = self._data.qvel[self._dofs]
         largest = max(np.abs(self._data.qpos).max(), np.abs(self._data.qvel).max())
         if not largest < mujoco.mjMAXVAL:
+            lost = self._objects.lost()
             raise BackendError(
-                f'the simulation of {self._model.name} exploded (joint positions '
-                f'{position.tolist()}); call recover(), the episode is void')
-        return Measurement(position, velocity, self._effort,
-                           None if self._home is None else self._base())
+                f'the simulation of {self._model.name} exploded ('
+                + (f'object {lost}' if lost else f'joint positions {position.tolist()}')
+                + '); call recover(), the episode is void')
+        base = None if self._home is None else self._base()
+        return Measurement(
+            position, velocity, self._effort, base, self._objects.read(),
+            None if self._rays is None else self._rays.measure(self._sim, self._data, base))
+
+    def truth(self) -> Measurement:
+        """Return the present state, which is what is measured."""
+        return self.read()
 
     def write(self, command: np.ndarray) -> np.ndarray:
         """Set the drives' targets; efforts are cut to the joints' limits, as a drive does."""
-        if command.shape != (len(self._commanded),) or not np.isfinite(command).all():
-            raise BackendError(f'command {command.tolist()} refused: expected '
-                               f'{len(self._commanded)} finite values')
+        require_command(command, len(self._commanded))
         if self._mode == 'position':
             self._target = command.copy()
             return command
@@ -154,20 +182,25 @@ class MujocoRobot:
             self._target = self._data.qpos[self._commanded]
         self._data.ctrl[:] = 0.0
 
-    def step(self) -> None:
-        """Advance by one control period."""
+    def step(self, substeps: int | None = None) -> None:
+        """Advance by some physics steps, by default those of one control period."""
         sim, data = self._sim, self._data
+        but_one = (self._substeps if substeps is None else substeps) - 1
         if self._mode == 'position' and self._aim():
-            for _ in range(self._substeps - 1):  # far: the target moves on at the speed limit
+            for _ in range(but_one):  # far: the target moves on at the speed limit
                 mujoco.mj_step(sim, data)
                 self._aim()
         else:
-            mujoco.mj_step(sim, data, self._substeps - 1)
+            mujoco.mj_step(sim, data, but_one)
         before = data.qvel[self._dofs]
         mujoco.mj_step(sim, data)
         # MuJoCo has the effort at the step's start; the implicit step takes kv · Δv off it.
         effort = data.qfrc_actuator[self._dofs] - self._kv * (data.qvel[self._dofs] - before)
         self._effort = np.minimum(np.maximum(effort, -self._largest), self._largest)
+
+    def push(self, solid: int, force: np.ndarray) -> None:
+        """Exert a force on a solid from now on, until a reset."""
+        self._data.xfrc_applied[self._physics.bodies[solid], :3] = force
 
     def _place(self, base: BaseState) -> None:
         """Set pose and motion of the floating base; MuJoCo's quaternions begin with w."""
@@ -209,6 +242,7 @@ class MujocoRobot:
         renderer = self._open_renderer(width, height)
         shown = mujoco.MjData(self._sim)
         shown.qpos[:] = self._data.qpos
+        shown.mocap_pos[:], shown.mocap_quat[:] = self._data.mocap_pos, self._data.mocap_quat
         mujoco.mj_forward(self._sim, shown)
         camera = mujoco.MjvCamera()
         camera.lookat[:] = self._settings.camera.target
@@ -216,7 +250,7 @@ class MujocoRobot:
         camera.azimuth = 90.0 + self._settings.camera.yaw_deg  # zero looks along y
         camera.elevation = self._settings.camera.pitch_deg
         renderer.update_scene(shown, camera)
-        if self._model.chain is not None:
+        if self._marks:
             _mark(renderer.scene, self._goal)
         return renderer.render()
 
@@ -245,12 +279,16 @@ class MujocoRobot:
         return self._renderer
 
 
-def _compile(model: RobotModel) -> Any:
+def _compile(model: RobotModel, objects: tuple[ObjectConfig, ...]) -> Any:
     """Return the MuJoCo model of a robot: its URDF, its limits, and one actuator per joint."""
     try:
-        spec = mujoco.MjSpec.from_string(_urdf_text(model.urdf))
+        text, meshes = mujoco_urdf(model.urdf)
+        spec = mujoco.MjSpec.from_string(text, assets=meshes)
         _complete(spec, model)
-        sim = spec.compile()
+        add_objects(spec, objects, _WORLD)
+        with warnings.catch_warnings():  # no mesh of ours has a texture
+            warnings.filterwarnings('ignore', 'obj_decoder: invalid or missing face texture')
+            sim = spec.compile()
     except (OSError, ValueError, mujoco.FatalError) as error:
         reason = ' '.join(str(error).split())
         raise BackendError(f'MuJoCo cannot load {model.urdf.path}: {reason}') from None
@@ -260,26 +298,6 @@ def _compile(model: RobotModel) -> Any:
         sim.jnt_actfrclimited[sim.joint(joint.name).id] = 1
         sim.jnt_actfrcrange[sim.joint(joint.name).id] = (-limit, limit)
     return sim
-
-
-def _urdf_text(urdf: Urdf) -> str:
-    """
-    Return the URDF with MuJoCo's options in it.
-
-    What is seen stays apart from what collides, every link stays a body, meshes lie beside the
-    file, and a link without ``<inertial>`` has no mass, as in every other reader of URDF.
-    """
-    root = ElementTree.parse(urdf.path).getroot()  # noqa: S314 - as load_urdf
-    for own in root.findall('mujoco'):
-        root.remove(own)
-    ElementTree.SubElement(ElementTree.SubElement(root, 'mujoco'), 'compiler', {
-        'discardvisual': 'false', 'fusestatic': 'false', 'strippath': 'false',
-        'inertiafromgeom': 'false', 'meshdir': str(urdf.path.parent)})
-    for link in root.findall('link'):  # nameless shapes make MuJoCo complain on the terminal
-        for kind in ('visual', 'collision'):
-            for index, shape in enumerate(link.findall(kind)):
-                shape.set('name', f'{link.get("name")}/{kind}/{index}')
-    return ElementTree.tostring(root, encoding='unicode')
 
 
 def _complete(spec: Any, model: RobotModel) -> None:

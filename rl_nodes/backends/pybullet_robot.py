@@ -8,17 +8,21 @@ import ctypes
 import math
 import os
 import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
-from rl_nodes.backends.base import Measurement
+from rl_nodes.backends.base import Measurement, require_command
 from rl_nodes.core.errors import BackendError
+from rl_nodes.core.meshes import with_mesh_paths
+from rl_nodes.core.objects import ObjectConfig
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.rotations import rotation_from_quaternion
 from rl_nodes.core.types import BaseState, Start
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what PyBullet prints from C (build time, names of links) off the terminal."""
     libc = ctypes.CDLL(None)
     sys.stdout.flush()
@@ -36,8 +40,11 @@ def _quiet() -> Iterator[None]:
         os.close(null)
 
 
-with _quiet():
+with quiet():
     import pybullet
+    from rl_nodes.backends.pybullet_objects import PybulletObjects
+    from rl_nodes.backends.pybullet_physics import GRAVITY, PybulletPhysics
+    from rl_nodes.backends.pybullet_rays import PybulletRays
 
 _MODE = {'position': pybullet.POSITION_CONTROL, 'velocity': pybullet.VELOCITY_CONTROL,
          'effort': pybullet.TORQUE_CONTROL}
@@ -52,37 +59,47 @@ class PybulletRobot:
     before the first episode because only from the second one on are they identical.
 
     :param model: the robot; ``model.config.simulation`` has the settings.
+    :param objects: what else is in its world.
     """
 
-    def __init__(self, model: RobotModel) -> None:
+    def __init__(self, model: RobotModel, objects: tuple[ObjectConfig, ...] = ()) -> None:
         settings = model.config.simulation
         self._model = model
+        self._described = objects
         self._settings = settings
         self._home = model.home_base
         self._mode = model.config.control_mode
         self._substeps = round(settings.physics_hz / model.config.rate_hz)
-        self._client = pybullet.connect(pybullet.DIRECT)
+        self._client = self._connect()
         if self._client < 0:
             raise BackendError('PyBullet gave no physics client; too many are open in this '
                                'process')
         self._build()
 
+    def _connect(self) -> int:
+        """Return a new physics client, negative where there is none left."""
+        client: int = pybullet.connect(pybullet.DIRECT)
+        return client
+
     def _build(self) -> None:
         client = self._client
         pybullet.resetSimulation(physicsClientId=client)
-        pybullet.setGravity(0, 0, -9.81, physicsClientId=client)
+        pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=client)
         pybullet.setTimeStep(1.0 / self._settings.physics_hz, physicsClientId=client)
         pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1,
                                            physicsClientId=client)
+        ground = None
         if self._settings.ground:
             plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
             ground = pybullet.createMultiBody(0, plane, physicsClientId=client)
             pybullet.changeDynamics(ground, -1, lateralFriction=1.0,  # contacts take the product
                                     physicsClientId=client)
         try:
-            with _quiet():
+            with quiet(), tempfile.NamedTemporaryFile(suffix='.urdf') as file:
+                file.write(ElementTree.tostring(with_mesh_paths(self._model.urdf)))
+                file.flush()
                 self._body = pybullet.loadURDF(
-                    str(self._model.urdf.path), useFixedBase=self._home is None,
+                    file.name, useFixedBase=self._home is None,
                     physicsClientId=client,
                     flags=(pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MERGE_FIXED_LINKS
                            | pybullet.URDF_USE_SELF_COLLISION
@@ -114,6 +131,11 @@ class PybulletRobot:
             self._drive['forces'] = self._effort_limit.tolist()
         if mode == 'position':
             self._drive['positionGains'] = [self._settings.position_gain] * len(self._commanded)
+        self._physics = PybulletPhysics(client, self._body, self._joints, ground, self._model)
+        self._force: tuple[int, list[float]] | None = None
+        self._objects = PybulletObjects(client, self._described)
+        self._rays = PybulletRays(client, self._body, self._model.range_sensor) \
+            if self._model.range_sensor else None
         self._saved = pybullet.saveState(physicsClientId=client)
         pybullet.restoreState(self._saved, physicsClientId=client)
         self._goal = np.zeros(3)
@@ -121,11 +143,16 @@ class PybulletRobot:
 
     def reset(self, start: Start) -> None:
         """Restore the saved world, set the joints and hold them."""
+        if self._physics.apply(start.variation.physics if start.variation else None) \
+                and not self._effort:
+            self._drive['forces'] = (self._effort_limit * self._physics.strength).tolist()
+        self._force = None
         pybullet.restoreState(self._saved, physicsClientId=self._client)
         if self._home is not None:
             self._place(start.base or self._home)
         for joint, value in zip(self._joints, start.position.tolist(), strict=True):
             pybullet.resetJointState(self._body, joint, value, 0.0, physicsClientId=self._client)
+        self._objects.place(start.objects)
         self._goal = start.goal
         self._fresh = True
         if self._home is None:
@@ -147,8 +174,13 @@ class PybulletRobot:
             raise BackendError(
                 f'the simulation of {self._model.name} exploded (joint positions '
                 f'{list(positions)}); call recover(), the episode is void')
-        return Measurement(position, velocity, effort,
-                           None if self._home is None else self._base())
+        base = None if self._home is None else self._base()
+        return Measurement(position, velocity, effort, base, self._objects.read(),
+                           None if self._rays is None else self._rays.measure(base))
+
+    def truth(self) -> Measurement:
+        """Return the present state, which is what is measured."""
+        return self.read()
 
     def write(self, command: np.ndarray) -> np.ndarray:
         """
@@ -156,13 +188,12 @@ class PybulletRobot:
 
         :raises BackendError: refused; one NaN would spoil every joint for good.
         """
-        if command.shape != (len(self._commanded),) or not all(
-                map(math.isfinite, command.tolist())):
-            raise BackendError(f'command {command.tolist()} refused: expected '
-                               f'{len(self._commanded)} finite values')
+        require_command(command, len(self._commanded))
         if self._effort:
             command = np.minimum(np.maximum(command, -self._effort_limit), self._effort_limit)
-        self._target(command.tolist())
+            self._target((command * self._physics.strength).tolist())
+        else:
+            self._target(command.tolist())
         return command
 
     def hold(self) -> None:
@@ -176,14 +207,20 @@ class PybulletRobot:
         else:
             self._target([0.0] * len(self._commanded))
 
-    def step(self) -> None:
-        """Advance by one control period."""
+    def step(self, substeps: int | None = None) -> None:
+        """Advance by some physics steps, by default those of one control period."""
         self._fresh = False
         step, client = pybullet.stepSimulation, self._client
-        for _ in range(self._substeps):
-            if self._effort:  # PyBullet applies an effort for one physics step only
+        for _ in range(self._substeps if substeps is None else substeps):
+            if self._effort:  # PyBullet applies an effort for one physics step only, and a force
                 self._apply()
+            if self._force is not None:
+                self._physics.push(*self._force)
             step(client)
+
+    def push(self, solid: int, force: np.ndarray) -> None:
+        """Exert a force on a solid from now on, until a reset."""
+        self._force = (solid, force.tolist()) if force.any() else None
 
     def recover(self) -> None:
         """Load everything afresh: the only cure once a state is not finite."""
@@ -246,7 +283,7 @@ class PybulletRobot:
 
     def _mark_goal(self) -> int | None:
         """Make a ball at the goal, without collision or mass, and return its number."""
-        if self._model.chain is None:
+        if self._model.chain is None and not self._described:
             return None
         ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=0.02,
                                           rgbaColor=(0.1, 0.75, 0.3, 1),

@@ -52,7 +52,10 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param observation: layout of the policy's input.
     :param action: layout of the policy's output.
     :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
-    :param kinematics: SHA-256 of the chain the observation uses, empty where it uses none.
+    :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor;
+        empty where it uses none.
+    :param privileged_spec: layout of what only a critic or a teacher may see while training; left
+        out of the JSON where the task has none. To be read as :attr:`privileged`.
     """
 
     robot: str
@@ -64,6 +67,14 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: ArraySpec
     action_kind: str
     kinematics: str = ''
+    privileged_spec: ArraySpec | msgspec.UnsetType = msgspec.field(
+        name='privileged', default=msgspec.UNSET)
+
+    @property
+    def privileged(self) -> ArraySpec | None:
+        """Return the layout of what the policy never sees; None where there is no such thing."""
+        spec = self.privileged_spec
+        return None if isinstance(spec, msgspec.UnsetType) else spec
 
     @property
     def commanded(self) -> tuple[Joint, ...]:

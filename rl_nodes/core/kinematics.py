@@ -76,6 +76,16 @@ class Chain:
                 + (a8 + s * b8 - c * c8) * z)
         return np.array((x, y, z))
 
+    def numbers(self) -> tuple[list[tuple[int, bool, tuple[float, ...]]],
+                               tuple[float, float, float]]:
+        """
+        Return what :meth:`tip_position` computes with, for who computes it elsewhere.
+
+        :return: per movable joint from the tip to the base (index, whether it slides, offset (3)
+            and matrices (9 each) of the formula above), and the tip in the last joint's frame.
+        """
+        return list(self._inward), self._tip
+
     def tip(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """
         Return the tip's (position [m] (3,), rotation matrix (3, 3)) in the base frame.

@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 import numpy as np
-from rl_nodes.core.config import load
+from rl_nodes.core.cameras import CameraSensorConfig
+from rl_nodes.core.config import load, suggestion
 from rl_nodes.core.contract import ControlMode, Joint
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.gait import Gait, GaitConfig
 from rl_nodes.core.kinematics import Chain
+from rl_nodes.core.range_sensor import RangeSensor, RangeSensorConfig
 from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.core.types import BaseState
 from rl_nodes.core.urdf import load_urdf, MOVABLE, Urdf
@@ -131,9 +134,14 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param base_link: frame of goals and tool positions.
     :param tool_link: frame that tasks move; empty where the robot has none.
     :param joints: every measured joint, in the order of all vectors.
+    :param fixed_joints: position [rad or m] of each movable joint that this robot does not use,
+        a gripper's for instance; neither measured nor commanded, the simulators keep it there.
     :param safety: see :class:`SafetyConfig`.
     :param floating_base: whether ``base_link`` moves freely, as that of a walking robot.
     :param home_height_m: height of a floating ``base_link`` when the robot stands at home [m].
+    :param gait: see :class:`GaitConfig`; none where the robot does not walk.
+    :param range_sensor: see :class:`RangeSensorConfig`; none where the robot has none.
+    :param cameras: see :class:`CameraSensorConfig`.
     :param simulation: see :class:`SimulationConfig`.
     :param hardware: see :class:`HardwareConfig`.
     :param servo_bus: settings of ``backend:=servo_bus``, read by that backend.
@@ -147,8 +155,12 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     joints: tuple[JointConfig, ...]
     safety: SafetyConfig
     tool_link: str = ''
+    fixed_joints: dict[str, float] = {}
     floating_base: bool = False
     home_height_m: float = 0.0
+    gait: GaitConfig | None = None
+    range_sensor: RangeSensorConfig | None = None
+    cameras: tuple[CameraSensorConfig, ...] = ()
     simulation: SimulationConfig = SimulationConfig()
     hardware: HardwareConfig = HardwareConfig()
     servo_bus: dict[str, Any] | None = None
@@ -167,12 +179,14 @@ class RobotModel:
     :ivar home: home position, shape (J,).
     :ivar home_base: pose of a floating base at home; None where the base is fixed.
     :ivar chain: forward kinematics to ``tool_link``; None where there is none.
+    :ivar gait: how it steps; None where it does not walk.
+    :ivar range_sensor: geometry of its range sensor; None where there is none.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
         self.config = load(path, RobotConfig)
-        self.urdf = load_urdf(find_urdf(self.config.urdf, path))
+        self.urdf = load_urdf(find_urdf(self.config.urdf, path), self.config.fixed_joints)
         self.joints = tuple(_effective(joint, self.urdf, path) for joint in self.config.joints)
         names = tuple(joint.name for joint in self.joints)
         if len(set(names)) != len(names):
@@ -180,7 +194,8 @@ class RobotModel:
         missing = [joint.name for joint in self.urdf.movable() if joint.name not in names]
         if missing:
             raise ConfigError(f'{path}: joints {", ".join(missing)} of {self.urdf.path.name} are '
-                              'not listed; list every movable joint (commanded: false if passive)')
+                              'not listed; list every movable joint (commanded: false if passive) '
+                              'or give its position in fixed_joints')
         self.commanded = np.flatnonzero([joint.commanded for joint in self.joints])
         if not len(self.commanded):
             raise ConfigError(f'{path}: no joint is commanded')
@@ -192,6 +207,15 @@ class RobotModel:
             np.array([0.0, 0.0, 0.0, 1.0])) if self.config.floating_base else None
         self.chain = Chain(self.urdf, self.config.base_link, self.config.tool_link,
                            names) if self.config.tool_link else None
+        if self.config.gait and self.home_base is None:
+            raise ConfigError(f'{path}: gait: a robot that walks has a floating base '
+                              '(floating_base: true)')
+        self.gait = Gait(self.config.gait, self.urdf, self.config.base_link, names, self.home,
+                         self.config.home_height_m) if self.config.gait else None
+        self.range_sensor = RangeSensor(
+            self.config.range_sensor, self.urdf,
+            self.config.base_link) if self.config.range_sensor else None
+        _check_cameras(self.config.cameras, self.urdf, path)
         physics_hz = self.config.simulation.physics_hz
         ratio = physics_hz / self.config.rate_hz
         if ratio != int(ratio):
@@ -217,9 +241,20 @@ class RobotModel:
         return np.array([default if value is None else value for value in values])
 
 
+def _check_cameras(cameras: tuple[CameraSensorConfig, ...], urdf: Urdf, path: Path) -> None:
+    names = [camera.name for camera in cameras]
+    if len(set(names)) != len(names):
+        raise ConfigError(f'{path}: a camera is listed twice: {", ".join(names)}')
+    for camera in cameras:
+        if camera.link not in urdf.links:
+            raise ConfigError(
+                f'{path}: camera {camera.name!r}: no link {camera.link!r} in {urdf.path.name}'
+                f'{suggestion(camera.link, urdf.links)}; links: {", ".join(urdf.links)}')
+
+
 def load_robot(name: str) -> RobotModel:
     """
-    Return the robot of a shipped name or of a path to a YAML file.
+    Return the robot of a shipped name, or of a path to a YAML file or to a URDF beside one.
 
     :raises ConfigError: says which file and key, what came and what is allowed.
     """

@@ -40,6 +40,29 @@ def quaternion_from_rpy(rpy: np.ndarray) -> np.ndarray:
         sy * cp * cr - cy * sp * sr, cy * cp * cr + sy * sp * sr])
 
 
+def quaternion_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the rotation ``second`` in the axes that ``first`` gives, shape (4,), of length 1."""
+    (ax, ay, az, aw), (bx, by, bz, bw) = first.tolist(), second.tolist()
+    product = np.array([
+        aw * bx + ax * bw + ay * bz - az * by, aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw, aw * bw - ax * bx - ay * by - az * bz])
+    return product / np.linalg.norm(product)
+
+
+def rpy_from_rotation(rotation: np.ndarray) -> np.ndarray:
+    """
+    Return fixed-axis roll, pitch, yaw [rad], shape (3,), of a rotation matrix, shape (3, 3).
+
+    Where pitch is a right angle only the sum of roll and yaw is known; roll is 0 there.
+    """
+    r = rotation
+    if np.hypot(r[0, 0], r[1, 0]) < 1e-9:
+        return np.array([0.0, np.arctan2(-r[2, 0], 0.0), np.arctan2(-r[0, 1], r[1, 1])])
+    return np.array([np.arctan2(r[2, 1], r[2, 2]),
+                     np.arctan2(-r[2, 0], np.hypot(r[0, 0], r[1, 0])),
+                     np.arctan2(r[1, 0], r[0, 0])])
+
+
 def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:
     """
     Return the rotation by ``angle`` [rad] about a unit ``axis``, shape (3, 3).

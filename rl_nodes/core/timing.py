@@ -35,14 +35,27 @@ class LatencyWindow:
         self._values[self.count % len(self._values)] = seconds
         self.count += 1
 
+    def values(self) -> np.ndarray:
+        """Return the newest latencies [s], in no particular order."""
+        return self._values[:min(self.count, len(self._values))]
+
     def summary(self) -> dict[str, float]:
-        """Return p50, p99 and max [ms] and the count; only ``count`` while there is nothing."""
-        if self.count == 0:
-            return {'count': 0}
-        kept = self._values[:min(self.count, len(self._values))] * 1e3
-        p50, p99 = np.percentile(kept, [50, 99])
-        return {'count': self.count, 'p50_ms': round(float(p50), 3),
-                'p99_ms': round(float(p99), 3), 'max_ms': round(float(kept.max()), 3)}
+        """Return p50, p99, p99.9 and max [ms] and the count; see :func:`summary_ms`."""
+        return summary_ms(self.values(), self.count)
+
+
+def summary_ms(values: np.ndarray, count: int) -> dict[str, float]:
+    """
+    Return p50, p99, p99.9 and max [ms] and the count; only ``count`` while there is nothing.
+
+    :param values: latencies [s].
+    :param count: how many there have been in all.
+    """
+    if not len(values):
+        return {'count': count}
+    p50, p99, p999 = np.percentile(values, [50, 99, 99.9]) * 1e3
+    return {'count': count, 'p50_ms': round(float(p50), 3), 'p99_ms': round(float(p99), 3),
+            'p99.9_ms': round(float(p999), 3), 'max_ms': round(float(values.max() * 1e3), 3)}
 
 
 class Pacer:

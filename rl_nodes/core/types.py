@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from rl_nodes.core.errors import SpecError
+from rl_nodes.core.variation import Variation
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,17 @@ class Start:
     Where an episode starts.
 
     :param position: joint positions [rad or m], shape (J,).
-    :param goal: position of the goal in ``base_link``, shape (3,); zeros where there is none.
+    :param goal: position of the goal in its frame, shape (3,); zeros where there is none.
     :param base: of a robot with a floating one; None for the robot's home, at rest.
+    :param objects: poses of the task's objects, as in :class:`RobotState`; None without any.
+    :param variation: what is different about a simulated robot; None for nothing.
     """
 
     position: np.ndarray
     goal: np.ndarray
     base: BaseState | None = None
+    objects: np.ndarray | None = None
+    variation: Variation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,11 @@ class RobotState:
     :param velocity: joint velocities [rad/s or m/s], shape (J,), float64.
     :param effort: joint efforts [N·m or N], shape (J,), float64; empty where not measured.
     :param base: the floating base; None where the base is fixed.
+    :param objects: pose of each of the task's objects: position [m] and unit quaternion
+        (x, y, z, w), shape (N, 7), float64, in the frame that does not move: ``base_link`` where
+        the base is fixed, ``odom`` where it floats. None where the task has none.
+    :param ranges: distances that a planar range sensor measures [m], shape (R,), float64, each
+        of them exact as float32. None where the robot has no such sensor.
     """
 
     stamp_ns: int
@@ -71,6 +81,8 @@ class RobotState:
     velocity: np.ndarray
     effort: np.ndarray
     base: BaseState | None = None
+    objects: np.ndarray | None = None
+    ranges: np.ndarray | None = None
 
     @property
     def floating(self) -> BaseState:
@@ -83,6 +95,30 @@ class RobotState:
             raise SpecError(f'the state stamped {self.stamp_ns} has no floating base; it is '
                             'joined from odom and joint_states, or read from a simulator')
         return self.base
+
+    @property
+    def object_poses(self) -> np.ndarray:
+        """
+        Return the poses of the task's objects, shape (N, 7).
+
+        :raises SpecError: the state has none.
+        """
+        if self.objects is None:
+            raise SpecError(f'the state stamped {self.stamp_ns} has no objects; they are joined '
+                            'from objects and joint_states, or read from a simulator')
+        return self.objects
+
+    @property
+    def scan(self) -> np.ndarray:
+        """
+        Return what the range sensor measures [m], shape (R,).
+
+        :raises SpecError: the state has none.
+        """
+        if self.ranges is None:
+            raise SpecError(f'the state stamped {self.stamp_ns} has no ranges; they are joined '
+                            'from scan and joint_states, or read from a simulator')
+        return self.ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +139,7 @@ class JointCommand:
 @dataclass(frozen=True, eq=False)
 class Goal:
     """
-    A task's goal in ``base_link``.
+    A task's goal, in the task's ``goal_frame``: ``base_link`` unless it says otherwise.
 
     :param stamp_ns: stamp of the first state for which it holds [ns].
     :param position: [m], shape (3,).
@@ -187,19 +223,28 @@ class TransitionBatch:
     policy_version: np.ndarray     # (N,) int64; -1 where no policy acted
     episode: np.ndarray            # (N,) int64 episode number
     step: np.ndarray               # (N,) int64, 0 is the first step of an episode
+    privileged: np.ndarray | None = None       # (N, P) float32; None where the task has none
+    next_privileged: np.ndarray | None = None  # (N, P) float32
 
     def __post_init__(self) -> None:
-        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        lengths = {name: len(column) for name, column in self.columns().items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f'columns differ in length: {lengths}')
+        if ('privileged' in lengths) != ('next_privileged' in lengths):
+            raise ValueError('privileged and next_privileged come together or not at all')
 
     def __len__(self) -> int:
         return len(self.reward)
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns that there are, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in found.items() if column is not None}
+
     @classmethod
     def concatenate(cls, batches: list['TransitionBatch']) -> 'TransitionBatch':
-        """Return all rows of at least one batch, in order."""
+        """Return all rows of at least one batch, in order; all have the same columns."""
         if len(batches) == 1:
             return batches[0]
-        return cls(*(np.concatenate([getattr(batch, field.name) for batch in batches])
-                     for field in fields(cls)))
+        return cls(**{name: np.concatenate([getattr(batch, name) for batch in batches])
+                      for name in batches[0].columns()})

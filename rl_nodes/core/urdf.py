@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of a URDF that control needs: movable joints, their limits, and the tree of frames."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.core.rotations import rotation_from_rpy
+from rl_nodes.core.rotations import rotation_about, rotation_from_rpy, rpy_from_rotation
 
 Unit = Literal['rad', 'm']
 
 MOVABLE: dict[str, Unit] = {'revolute': 'rad', 'continuous': 'rad', 'prismatic': 'm'}
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +50,18 @@ class UrdfJoint:
 
 @dataclass(frozen=True, eq=False)
 class Urdf:
-    """A parsed robot description: its name, links and joints by name, in file order."""
+    """
+    A parsed robot description: its name, links and joints by name, in file order.
+
+    :param path: file that it comes from.
+    :param text: the description itself, with the fixed joints as such.
+    """
 
     path: Path
     name: str
     links: tuple[str, ...]
     joints: dict[str, UrdfJoint]
+    text: str
 
     def movable(self) -> list[UrdfJoint]:
         """Return the joints that move, in file order."""
@@ -77,24 +87,27 @@ class Urdf:
         return chain
 
 
-def load_urdf(path: Path) -> Urdf:
+def load_urdf(path: Path, fixed: Mapping[str, float] = _NOTHING) -> Urdf:
     """
     Return the description in a URDF file.
 
-    :raises ConfigError: unreadable, not XML, not a robot, or a joint of an unsupported kind.
+    :param fixed: position [rad or m] of each joint that shall not move.
+    :raises ConfigError: unreadable, not XML, not a robot, a joint of an unsupported kind, or one
+        to be fixed that does not move or not there.
     """
     try:
         text = path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f'{path}: not a readable URDF: {error}') from None
-    return parse_urdf(text, str(path))
+    return parse_urdf(text, str(path), fixed)
 
 
-def parse_urdf(text: str, source: str) -> Urdf:
+def parse_urdf(text: str, source: str, fixed: Mapping[str, float] = _NOTHING) -> Urdf:
     """
     Return the description in a URDF text.
 
     :param source: file or topic that it comes from, for messages.
+    :param fixed: as for :func:`load_urdf`.
     :raises ConfigError: not XML, not a robot, or a joint of an unsupported kind.
     """
     path = Path(source)
@@ -105,8 +118,41 @@ def parse_urdf(text: str, source: str) -> Urdf:
     if root.tag != 'robot':
         raise ConfigError(f'{path}: the top element is <{root.tag}>, expected <robot>')
     links = tuple(link.get('name', '') for link in root.findall('link'))
-    joints = [_joint(element, path) for element in root.findall('joint')]
-    return Urdf(path, root.get('name', path.stem), links, {j.name: j for j in joints})
+    joints = {joint.name: joint for joint in (
+        _joint(element, path) for element in root.findall('joint'))}
+    if fixed:
+        elements = {element.get('name'): element for element in root.findall('joint')}
+        for name, position in fixed.items():
+            _fix(joints, name, position, elements.get(name), path)
+            joints[name] = _joint(elements[name], path)
+        text = ElementTree.tostring(root, encoding='unicode')
+    return Urdf(path, root.get('name', path.stem), links, joints, text)
+
+
+def _fix(joints: dict[str, UrdfJoint], name: str, position: float,
+         element: ElementTree.Element | None, path: Path) -> None:
+    """Make a movable joint's element one of a fixed joint at a position."""
+    movable = [joint.name for joint in joints.values() if joint.kind in MOVABLE]
+    if element is None or name not in movable:
+        raise ConfigError(f'{path}: fixed_joints: {name!r} is no movable joint'
+                          f'{suggestion(name, movable)}; movable: {", ".join(movable)}')
+    joint = joints[name]
+    if not (joint.lower is None or joint.lower <= position) or not (
+            joint.upper is None or position <= joint.upper):
+        raise ConfigError(f'{path}: fixed_joints: {name} = {position} is outside '
+                          f'[{joint.lower}, {joint.upper}]')
+    offset, rotation = joint.offset, joint.rotation
+    if joint.kind == 'prismatic':
+        offset = offset + rotation @ joint.axis * position
+    else:
+        rotation = rotation @ rotation_about(joint.axis, position)
+    for child in list(element):
+        if child.tag not in ('parent', 'child'):
+            element.remove(child)
+    element.set('type', 'fixed')
+    ElementTree.SubElement(element, 'origin', {
+        'xyz': ' '.join(map(repr, offset.tolist())),
+        'rpy': ' '.join(map(repr, rpy_from_rotation(rotation).tolist()))})
 
 
 def _joint(element: ElementTree.Element, path: Path) -> UrdfJoint:
@@ -121,7 +167,9 @@ def _joint(element: ElementTree.Element, path: Path) -> UrdfJoint:
     origin, axis, limit = element.find('origin'), element.find('axis'), element.find('limit')
     bounded = kind in ('revolute', 'prismatic')
     try:
-        direction = _vector(axis, 'xyz', '1 0 0')
+        direction = _vector(axis, 'xyz', '1 0 0') if kind in MOVABLE else np.array([1.0, 0, 0])
+        if not direction.any():
+            raise ValueError('axis "0 0 0" has no direction')
         return UrdfJoint(
             name, kind, parent.get('link', ''), child.get('link', ''),
             _vector(origin, 'xyz', '0 0 0'), rotation_from_rpy(_vector(origin, 'rpy', '0 0 0')),

@@ -13,7 +13,11 @@ What belongs to the step from state s_t to the next state s_{t+1} of the same ep
   start of its episode;
 - the wanted and the executed command stamped like s_t, the state that caused them;
 - the reward stamped like s_{t+1}, the state rewarded. The reward that every episode's first state
-  gets belongs to no step.
+  gets belongs to no step;
+- where the task has such signals, what the critic is to see, stamped like each state.
+
+Observations may depend on what came before: the observer sees every state of an episode that is
+decided, in stamp order, and the command wanted for it, whether a row comes of it or not.
 
 Rows come in stamp order, and only once they are certain. A step that the task did not end waits
 until its episode is seen to go on, because the last step of an episode that somebody reset by
@@ -24,49 +28,64 @@ them cannot pass for one.
 """
 
 from collections.abc import Callable
+import contextlib
 import math
+from typing import Any, Protocol
 
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 
-Observe = Callable[[RobotState, Goal], np.ndarray]
+
+class Observer(Protocol):
+    """Turns the states of one robot into observations, see ``tasks/observer.py``."""
+
+    def observe(self, state: RobotState, goal: Goal) -> np.ndarray:
+        """Return the observation of a state for a goal, shape (O,)."""
+
+    def acted(self, state: RobotState, command: np.ndarray) -> None:
+        """Take note of the command wanted for the state observed last, shape (A,)."""
+
+
 ToAction = Callable[[RobotState, JointCommand], np.ndarray]
 
-_Row = tuple[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray, bool, bool, bool, bool,
-             int, int, int]
+_Row = tuple[Any, ...]  # one value per column of a TransitionBatch, in order
+_NOTHING = np.zeros(0)
 
 
 class TransitionAssembler:
     """
     Join states, goals, commands and rewards to transitions.
 
-    :param observe: observation of a state for a goal, shape (O,); called once per state and goal.
+    :param observer: makes an observer, which observes once per state and goal.
     :param to_action: action that a command means in a state, shape (A,).
     :param period_ns: control period [ns]; a next state later than 1.5 periods is a gap.
     :param observation_size: O.
     :param action_size: A.
+    :param privileged_size: P, what the critic is to see; 0 for nothing.
     :param patience: a state, goal or reward is missing once this many later states are there.
     :param command_patience: the same for commands.
     :param window: most states, and most messages of each kind, that are kept.
     :param most_rows: most rows kept for :meth:`take`; the oldest are dropped beyond.
     """
 
-    def __init__(self, observe: Observe, to_action: ToAction, period_ns: int, *,
-                 observation_size: int, action_size: int, patience: int = 100,
-                 command_patience: int = 100, window: int = 1000, most_rows: int = 20_000) -> None:
+    def __init__(self, observer: Callable[[], Observer], to_action: ToAction, period_ns: int, *,
+                 observation_size: int, action_size: int, privileged_size: int = 0,
+                 patience: int = 100, command_patience: int = 100, window: int = 1000,
+                 most_rows: int = 20_000) -> None:
         if not (period_ns > 0 and 0 < command_patience <= patience < window and most_rows > 0):
             raise ValueError(
                 f'period_ns {period_ns}, command_patience {command_patience}, patience '
                 f'{patience}, window {window}, most_rows {most_rows}: expected positive values '
                 'with command_patience <= patience < window')
         self.counters = AssemblerCounters()
-        self._observe = observe
+        self._make_observer = observer
         self._to_action = to_action
         self._period_ns = period_ns
         self._gap_ns = period_ns + period_ns // 2
         self._shapes = ((observation_size,), (action_size,))
+        self._privileged: tuple[int, ...] = (privileged_size,) if privileged_size else ()
         self._patience = patience
         self._command_patience = command_patience
         self._size = window
@@ -76,6 +95,7 @@ class TransitionAssembler:
     def reset(self) -> None:
         """Forget all messages and rows but not the counts, as after a jump of the clock."""
         self._window = StampWindow(self.counters, self._size)
+        self._observer = self._make_observer()
         self._ended = ''                            # id of the last episode seen to end
         self._accepted = -1                         # stamp of a state before which some are lost
         self._rows: list[_Row] = []
@@ -115,6 +135,15 @@ class TransitionAssembler:
         if self._window.add_reward(stamp_ns, episode, outcome):
             self._advance()
 
+    def add_privileged(self, stamp_ns: int, values: np.ndarray) -> None:
+        """
+        Add what the critic is to see of a state; ignored where it is to see nothing.
+
+        :param values: shape (P,).
+        """
+        if self._privileged and self._window.add_privileged(stamp_ns, values):
+            self._advance()
+
     def flush(self) -> None:
         """Decide everything, as nothing more will come: the end of a recording or of the node."""
         self._advance(final=True)
@@ -122,18 +151,20 @@ class TransitionAssembler:
     def take(self) -> TransitionBatch:
         """Return the finished rows, oldest first, and forget them; may be empty."""
         rows, self._rows = self._rows, []
-        columns = list(zip(*rows)) if rows else [()] * 12
+        columns = list(zip(*rows)) if rows else [()] * (14 if self._privileged else 12)
         count = len(rows)
 
-        def matrix(column: int, shape: tuple[int]) -> np.ndarray:
+        def matrix(column: int, shape: tuple[int, ...]) -> np.ndarray:
             return np.array(columns[column], np.float32).reshape(count, *shape)
 
         observation, action = self._shapes
         flags = [np.array(columns[i], np.bool_) for i in range(5, 9)]
         integers = [np.array(columns[i], np.int64) for i in range(9, 12)]
+        privileged = [matrix(i, self._privileged) for i in range(12, len(columns))]
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
-            np.array(columns[3], np.float32), matrix(4, observation), *flags, *integers)
+            np.array(columns[3], np.float32), matrix(4, observation), *flags, *integers,
+            *privileged)
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""
@@ -173,11 +204,14 @@ class TransitionAssembler:
                 gap = window.goes_on(0)
                 self.counters.gap += gap
                 self._accepted = order[1]
+                self._notice(entry)
                 window.pop(False if gap else None)
                 continue
             decision = self._step(entry, following, later, final)
             if decision is None:
                 return
+            if not decision:
+                self._notice(entry)
             window.pop(decision)
 
     def _in_sequence(self, entry: Entry) -> bool:
@@ -219,12 +253,22 @@ class TransitionAssembler:
                 return None
             self.counters.no_goal += 1
             return False
+        seen, next_seen = self._seen(entry), self._seen(following)
+        if seen is None or next_seen is None:
+            if later - 1 < self._patience and not final:
+                return None
+            self.counters.no_privileged += 1
+            return False
         self.counters.cut += cut
         try:
             observation = self._observation(entry, goal)
+            if wanted is not None:
+                self._observer.acted(state, wanted.value)
             next_observation = self._observation(following, next_goal)
             row = self._row(entry, observation, executed, wanted, reward, reward.truncated or cut,
                             next_observation)
+            if self._privileged:
+                row += (_checked(seen, self._privileged), _checked(next_seen, self._privileged))
         except (SpecError, ValueError):
             self.counters.invalid += 1
             return False
@@ -235,9 +279,25 @@ class TransitionAssembler:
             del self._rows[0]
         return True
 
+    def _seen(self, entry: Entry) -> np.ndarray | None:
+        """Return what the critic is to see of a state; None where that has not come."""
+        return self._window.privileged.get(entry.state.stamp_ns) if self._privileged else _NOTHING
+
+    def _notice(self, entry: Entry) -> None:
+        """Let the observer see a state that no row comes of."""
+        goal = self._window.goal(entry)
+        executed = self._window.executed.get(entry.state.stamp_ns)
+        wanted = self._window.wanted(entry.state.stamp_ns, executed)
+        if goal is not None:
+            with contextlib.suppress(SpecError, ValueError):
+                self._observation(entry, goal)
+                if wanted is not None:
+                    self._observer.acted(entry.state, wanted.value)
+
     def _observation(self, entry: Entry, goal: Goal) -> np.ndarray:
         if entry.observation is None:
-            entry.observation = _checked(self._observe(entry.state, goal), self._shapes[0])
+            entry.observation = _checked(
+                self._observer.observe(entry.state, goal), self._shapes[0])
         return entry.observation
 
     def _row(self, entry: Entry, observation: np.ndarray, executed: JointCommand,
@@ -267,7 +327,7 @@ def policy_version(command: JointCommand | None) -> int:
     return int(text) if text.isascii() and text.isdigit() else -1
 
 
-def _checked(vector: np.ndarray, shape: tuple[int]) -> np.ndarray:
+def _checked(vector: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return an own float32 copy; callers may use their buffer again."""
     if vector.shape != shape:
         raise SpecError(f'got a vector of shape {vector.shape}, expected {shape}')

@@ -33,7 +33,6 @@ class EpisodeStart:
     :param contract: robot and task.
     :param episode: id of the episode.
     :param seed: of the environment; None where there is none.
-    :param parameters: randomised parameters by name.
     :param software: versions beside those of Python, numpy, mcap and rl_nodes.
     :param notes: whatever else belongs to it, as in ``operator``.
     """
@@ -41,7 +40,6 @@ class EpisodeStart:
     contract: Contract
     episode: str
     seed: int | None = None
-    parameters: Mapping[str, float] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,7 +49,6 @@ class EpisodeStart:
             'layout': '1', 'robot': self.contract.robot, 'task': self.contract.task,
             'contract': self.contract.fingerprint(), 'episode': self.episode,
             'seed': '' if self.seed is None else str(self.seed),
-            'parameters': json.dumps(dict(self.parameters), sort_keys=True),
             'software': json.dumps({**_software(), **self.software}, sort_keys=True),
             'notes': json.dumps(dict(self.notes), sort_keys=True)}
 
@@ -61,7 +58,8 @@ class EpisodeEnd:
     """
     What is known when an episode has ended.
 
-    :param reason: why it ended, as in ``terminated``, ``truncated``, ``reset``, ``shutdown``.
+    :param reason: why it ended, as in ``terminated``, ``truncated``, ``reset``, ``shutdown`` or
+        ``void``: a fault cut it, nothing may be concluded from it.
     :param success: whether the task's success criterion held at the end.
     :param steps: number of transitions.
     :param return_undiscounted: sum of the rewards.
@@ -69,6 +67,9 @@ class EpisodeEnd:
     :param discount: per step.
     :param policy_versions: ``<name>@<version>`` of every policy that acted.
     :param counters: what the assembler counted.
+    :param randomisation: what was drawn for the episode, by name; empty where nothing was.
+    :param stalled_cameras: names of the cameras whose pictures failed to come.
+    :param void: the fault, in words; empty where there was none.
     """
 
     reason: str
@@ -79,6 +80,9 @@ class EpisodeEnd:
     discount: float
     policy_versions: tuple[str, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
+    randomisation: Mapping[str, float] = field(default_factory=dict)
+    stalled_cameras: tuple[str, ...] = ()
+    void: str = ''
 
     def metadata(self) -> dict[str, str]:
         """Return it as texts."""
@@ -88,7 +92,10 @@ class EpisodeEnd:
             'return_discounted': repr(float(self.return_discounted)),
             'discount': repr(float(self.discount)),
             'policy_versions': json.dumps(list(self.policy_versions)),
-            'counters': json.dumps(dict(self.counters), sort_keys=True), 'recovered': 'false'}
+            'counters': json.dumps(dict(self.counters), sort_keys=True),
+            'randomisation': json.dumps(dict(self.randomisation)),
+            'stalled_cameras': json.dumps(list(self.stalled_cameras)), 'void': self.void,
+            'recovered': 'false'}
 
 
 class LockedFile:

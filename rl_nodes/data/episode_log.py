@@ -7,7 +7,7 @@ A state names its episode; everything else is placed by its stamp. An episode's 
 for a few states after the next one has begun, because its last reward may come after that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
@@ -20,7 +20,7 @@ from rl_nodes.data.writer import EpisodeWriter
 
 _LOG = logging.getLogger(__name__)
 
-LINGER_STATES = 3   # states of the next episode after which the last one's file is completed
+LINGER_STATES = 3   # default of ``linger``
 WAITING = 64        # messages kept whose state has not come yet
 
 
@@ -36,6 +36,7 @@ class _Recording:
     total: float = 0.0
     discounted: float = 0.0
     policies: dict[str, None] = field(default_factory=dict)
+    stalled_cameras: dict[str, None] = field(default_factory=dict)
 
 
 class EpisodeLog:
@@ -50,11 +51,12 @@ class EpisodeLog:
     :param notes: whatever else belongs to every episode.
     :param discount: of the discounted return in the metadata.
     :param clock: system time [ns] for the files' log times.
+    :param linger: states of the next episode after which the last one's file is completed.
     """
 
     def __init__(self, directory: Path, contract: Contract, topics: Mapping[str, str], *,
                  every: int, seed: int, notes: Mapping[str, str], discount: float,
-                 clock: Callable[[], int]) -> None:
+                 clock: Callable[[], int], linger: int = LINGER_STATES) -> None:
         self._directory = directory
         self._contract = contract
         self._topics = topics
@@ -63,11 +65,14 @@ class EpisodeLog:
         self._notes = notes
         self._discount = discount
         self._clock = clock
+        self._linger = linger
         self._current: _Recording | None = None
         self._last: _Recording | None = None
         self._states = 0
         self._newest_ns = -1
+        self._variations: dict[str, Mapping[str, float]] = {}
         self._waiting: list[tuple[str, int, bytes]] = []
+        self._void: dict[str, str] = {}  # why, by episode id
         self._closing: list[_Recording] = []
         self.files, self.dropped, self.misplaced = 0, 0, 0
         self.error = ''
@@ -86,7 +91,7 @@ class EpisodeLog:
         waiting, self._waiting = self._waiting, []
         for message in waiting:
             self.add(*message)
-        if self._last is not None and self._states > LINGER_STATES:
+        if self._last is not None and self._states > self._linger:
             self._complete(self._last)
             self._last = None
 
@@ -122,6 +127,23 @@ class EpisodeLog:
         recording = self._at(stamp_ns)
         if recording is not None:
             recording.policies[source] = None
+
+    def note_variation(self, episode: str, values: Mapping[str, float]) -> None:
+        """Take note of what is different in an episode, which may not have begun yet."""
+        self._variations[episode] = values
+        if len(self._variations) > WAITING:
+            del self._variations[next(iter(self._variations))]
+
+    def note_void(self, episode: str, why: str) -> None:
+        """Take note that an episode, present or to come, was cut by a fault."""
+        self._void[episode] = why
+        if len(self._void) > WAITING:
+            del self._void[next(iter(self._void))]
+
+    def note_stalled(self, cameras: Iterable[str]) -> None:
+        """Take note of cameras whose pictures do not come at present."""
+        if self._current is not None:
+            self._current.stalled_cameras.update(dict.fromkeys(cameras))
 
     def close(self, timeout_s: float) -> None:
         """Complete every file; called once, when nothing more will come."""
@@ -175,11 +197,16 @@ class EpisodeLog:
             recording.writer.write(topic, data, now_ns, now_ns)
 
     def _complete(self, recording: _Recording) -> None:
+        variation = self._variations.pop(str(recording.id), {})
         if recording.writer is None:
             return
+        void = self._void.get(str(recording.id), '')
         recording.writer.finish(EpisodeEnd(
-            recording.reason, recording.success, recording.steps, recording.total,
-            recording.discounted, self._discount, tuple(recording.policies)))
+            'void' if void else recording.reason, recording.success and not void,
+            recording.steps, recording.total, recording.discounted, self._discount,
+            tuple(recording.policies),
+            randomisation=variation,
+            stalled_cameras=tuple(recording.stalled_cameras), void=void))
         self._closing.append(recording)
 
     def _reap(self) -> None:

@@ -5,7 +5,8 @@ Labelled columns: transitions as one matrix of float32 values, for the ``experie
 
 Row n is transition n; the columns follow each other in the order of the fields of
 :class:`TransitionBatch`. A message carries the layout's name and version (``transitions/v1``) and
-one text that names every column and its width, as in ``observation:21,action:6,...``. A receiver
+one text that names every column and its width, as in ``observation:21,action:6,...``; the columns
+``privileged`` and ``next_privileged`` are there only where the task has such signals. A receiver
 refuses whatever it does not know, so an old recorder and a new trainer cannot misunderstand each
 other. The layout is named apart from the widths because widths belong to a task.
 
@@ -23,24 +24,29 @@ LAYOUT = 'transitions/v1'
 
 Columns = list[tuple[str, int]]
 
-_VECTORS = ('observation', 'action', 'wanted', 'next_observation')
+_VECTORS = ('observation', 'action', 'wanted', 'next_observation', 'privileged',
+            'next_privileged')
 _FLAGS = ('terminated', 'truncated', 'success', 'limited')
 _INTEGERS = ('policy_version', 'episode', 'step')
 _ORDER = ('observation', 'action', 'wanted', 'reward', 'next_observation', *_FLAGS, *_INTEGERS)
+_OPTIONAL = ('privileged', 'next_privileged')
 _BASE = 1 << 24
 _LIMIT = 1 << 47
 
 
-def layout_columns(observation_size: int, action_size: int) -> Columns:
-    """Return (name, width) of every column for a task's sizes O and A, in order."""
+def layout_columns(observation_size: int, action_size: int,
+                   privileged_size: int = 0) -> Columns:
+    """Return (name, width) of every column for a task's sizes O, A and P, in order."""
     widths = {'observation': observation_size, 'next_observation': observation_size,
               'action': action_size, 'wanted': action_size}
-    return [(name, widths.get(name, 2 if name in _INTEGERS else 1)) for name in _ORDER]
+    rows = [(name, widths.get(name, 2 if name in _INTEGERS else 1)) for name in _ORDER]
+    return rows + [(name, privileged_size) for name in _OPTIONAL if privileged_size]
 
 
 def columns(batch: TransitionBatch) -> Columns:
     """Return (name, width) of every column that :func:`encode` makes of ``batch``."""
-    return layout_columns(batch.observation.shape[1], batch.action.shape[1])
+    return layout_columns(batch.observation.shape[1], batch.action.shape[1],
+                          0 if batch.privileged is None else batch.privileged.shape[1])
 
 
 def format_columns(labels: Columns) -> str:
@@ -102,7 +108,7 @@ def decode(layout: str, rows: int, labels: str | Columns,
     :param rows: number of transitions N that came with it.
     :param labels: its columns, or the text that names them.
     :param data: float32 values, row after row, shape (N * sum of widths,).
-    :param expected: columns of the receiver's own task; None accepts any O and A.
+    :param expected: columns of the receiver's own task; None accepts any O, A and P.
     :raises SpecError: another layout version, other columns, a wrong amount of values, or a value
         that cannot be (not finite, a flag that is not 0 or 1, a fraction in an integer).
     """
@@ -123,7 +129,8 @@ def decode(layout: str, rows: int, labels: str | Columns,
         parts[name] = matrix[:, start:start + size]
         start += size
     _require_finite(matrix, parts)
-    values: dict[str, np.ndarray] = {name: parts[name].copy() for name in _VECTORS}
+    values: dict[str, np.ndarray] = {name: parts[name].copy() for name in _VECTORS
+                                     if name in parts}
     values['reward'] = parts['reward'][:, 0].copy()
     for name in _FLAGS:
         values[name] = _flags(name, parts[name][:, 0])
@@ -134,7 +141,8 @@ def decode(layout: str, rows: int, labels: str | Columns,
 
 def _require_columns(came: Columns, expected: Columns | None) -> None:
     widths = dict(came)
-    wanted = expected or layout_columns(widths.get('observation', 1), widths.get('action', 1))
+    wanted = expected or layout_columns(widths.get('observation', 1), widths.get('action', 1),
+                                        widths.get('privileged', 0))
     if came == wanted:
         return
     for index in range(max(len(came), len(wanted))):

@@ -20,13 +20,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
-import struct
 
 import numpy as np
 from rl_nodes.core.channel import LinkSettings
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.timing import NS
-from rl_nodes.data.reader import Episode, read_episode, RecordedMessage
+from rl_nodes.data.cdr import header_stamp_ns
+from rl_nodes.data.reader import Episode, episode_files, read_episode
 
 STATES, COMMANDS = 'joint_states', 'joint_command'
 PERCENTILES = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0)
@@ -87,7 +87,7 @@ def measure(inputs: Iterable[str | Path]) -> ChannelMeasurement:
     :raises RecordingError: no episode, a damaged one, one in lockstep, or nothing answered.
     """
     result = ChannelMeasurement()
-    for path in _files(inputs):
+    for path in episode_files(inputs):
         _add(result, read_episode(path))
     for name, link in result.links():
         if not link.latency_ms:
@@ -125,16 +125,6 @@ def describe(measured: ChannelMeasurement) -> str:
     return '\n'.join(lines)
 
 
-def _files(inputs: Iterable[str | Path]) -> list[Path]:
-    found: list[Path] = []
-    for given in map(Path, inputs):
-        files = sorted(given.glob('*.mcap')) if given.is_dir() else [given]
-        if not files:
-            raise RecordingError(f'{given} holds no .mcap file')
-        found += files
-    return found
-
-
 def _add(result: ChannelMeasurement, episode: Episode) -> None:
     notes = json.loads(episode.metadata.get('notes', '{}'))
     if notes.get('stepping') == 'lockstep':
@@ -143,7 +133,7 @@ def _add(result: ChannelMeasurement, episode: Episode) -> None:
     arrived: dict[str, dict[int, int]] = {STATES: {}, COMMANDS: {}}
     links = {STATES: result.states, COMMANDS: result.commands}
     for message in episode.messages((STATES, COMMANDS)):
-        stamp = _stamp_ns(message, episode.path)
+        stamp = header_stamp_ns(message.data)
         if stamp in arrived[message.topic]:
             links[message.topic].duplicated += 1
         else:
@@ -164,13 +154,3 @@ def _add(result: ChannelMeasurement, episode: Episode) -> None:
         due = [stamp for stamp in stamps if min(answered) <= stamp <= max(answered)]
         result.commands.expected += len(due)
         result.commands.lost += len(due) - len(answered)
-
-
-def _stamp_ns(message: RecordedMessage, path: Path) -> int:
-    """Return the stamp [ns] that a serialized message with a header begins with (CDR)."""
-    if len(message.data) < 12:
-        raise RecordingError(f'{path}: a message on {message.topic} has {len(message.data)} '
-                             'bytes, expected a header')
-    seconds, nanoseconds = struct.unpack_from(
-        '<iI' if message.data[1] & 1 else '>iI', message.data, 4)
-    return int(seconds * NS + nanoseconds)

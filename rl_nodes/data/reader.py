@@ -8,7 +8,7 @@ the fingerprint of its contract have to fit, so that no flipped bit is met later
 then read chunk by chunk, in the order in which they were recorded.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 import hashlib
 from pathlib import Path
@@ -128,6 +128,22 @@ class Episode:
         if left:
             raise RecordingError(f'{self.path} is damaged: a chunk holds {left} messages less '
                                  'than its index says')
+
+
+def episode_files(inputs: Iterable[str | Path]) -> list[Path]:
+    """
+    Return the files that are meant, in order.
+
+    :param inputs: ``.mcap`` files, and folders that hold them.
+    :raises RecordingError: a folder without one.
+    """
+    found: list[Path] = []
+    for given in map(Path, inputs):
+        files = sorted(given.glob('*.mcap')) if given.is_dir() else [given]
+        if not files:
+            raise RecordingError(f'{given} holds no .mcap file')
+        found += files
+    return found
 
 
 def read_episode(path: str | Path) -> Episode:

@@ -3,8 +3,8 @@
 """
 Ring storage of transitions for off-policy learners.
 
-Legend: N rows of a batch, C capacity, O observation, A action. ``terminated`` and ``truncated``
-are stored apart, because only a terminated step has no future value.
+Legend: N rows of a batch, C capacity, O observation, A action, P privileged. ``terminated`` and
+``truncated`` are stored apart, because only a terminated step has no future value.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ import numpy as np
 from rl_nodes.core.errors import CheckpointError, SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 import torch
+
+_SCALARS = ('reward', 'terminated', 'truncated')
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +28,22 @@ class ReplaySample:
     next_observation: torch.Tensor  # (B, O) float32
     terminated: torch.Tensor        # (B,) float32, 1 where the step ended the task
     truncated: torch.Tensor         # (B,) float32, 1 where a limit outside the task ended it
+    privileged: torch.Tensor | None = None       # (B, P) float32; None where it is not stored
+    next_privileged: torch.Tensor | None = None  # (B, P) float32
 
 
 class ReplayBuffer:
     """Preallocated ring of the newest C transitions; refuses what would poison learning."""
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+    def __init__(self, capacity: int, observation_size: int, action_size: int,
+                 privileged_size: int = 0) -> None:
         """
         Allocate the ring (memory is touched only as it fills).
 
         :param capacity: C, transitions kept.
         :param observation_size: O.
         :param action_size: A.
+        :param privileged_size: P; 0 stores none.
         :raises TrainingError: the capacity is not positive or does not fit into memory.
         """
         if capacity < 1:
@@ -45,6 +51,8 @@ class ReplayBuffer:
         self.capacity = capacity
         self._sizes = {'observation': observation_size, 'action': action_size, 'reward': 1,
                        'next_observation': observation_size, 'terminated': 1, 'truncated': 1}
+        if privileged_size:
+            self._sizes |= {'privileged': privileged_size, 'next_privileged': privileged_size}
         try:
             self._columns = {name: np.zeros((capacity, size), np.float32)
                              for name, size in self._sizes.items()}
@@ -92,9 +100,12 @@ class ReplayBuffer:
         self.added += accepted
         return accepted
 
-    def _column(self, name: str, values: np.ndarray, rows: int) -> np.ndarray:
+    def _column(self, name: str, values: np.ndarray | None, rows: int) -> np.ndarray:
         size = self._sizes[name]
-        shape = (rows,) if name in ('reward', 'terminated', 'truncated') else (rows, size)
+        if values is None:
+            raise SpecError(f'replay buffer: column {name!r} is missing, expected {size} values '
+                            'a row; the data is from another task')
+        shape = (rows,) if name in _SCALARS else (rows, size)
         if values.shape != shape:
             raise SpecError(f'replay buffer: column {name!r} has shape {list(values.shape)}, '
                             f'expected {list(shape)}; the data is from another robot or task')
@@ -127,8 +138,8 @@ class ReplayBuffer:
         targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
         self._targets[batch_size] = targets
         self._drawn[batch_size] = ReplaySample(**{
-            name: target if name in ('observation', 'action', 'next_observation')
-            else target.view(-1) for name, target in targets.items()})
+            name: target.view(-1) if name in _SCALARS else target
+            for name, target in targets.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Return the filled part as numpy arrays (views, not copies) and the counters."""

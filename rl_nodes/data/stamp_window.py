@@ -28,6 +28,7 @@ class AssemblerCounters:
     :param no_command: steps dropped because the executed or the wanted command never came.
     :param no_goal: steps dropped because the goal never came.
     :param reward_missing: steps dropped because the reward never came.
+    :param no_privileged: steps dropped because what the critic is to see never came.
     :param invalid: messages or steps that cannot be: malformed episode ids, not finite values,
         vectors of the wrong length.
     :param cut: episodes that went neither on nor to an end; their last step is ``truncated``.
@@ -41,6 +42,7 @@ class AssemblerCounters:
     no_command: int = 0
     no_goal: int = 0
     reward_missing: int = 0
+    no_privileged: int = 0
     invalid: int = 0
     cut: int = 0
     overflow: int = 0
@@ -83,6 +85,7 @@ class StampWindow:
         self.entries: dict[int, Entry] = {}
         self.executed: dict[int, JointCommand] = {}
         self.rewards: dict[tuple[int, str], Outcome] = {}
+        self.privileged: dict[int, np.ndarray] = {}
 
     def add_state(self, state: RobotState) -> bool:
         """Keep a state; False where it is refused (also below)."""
@@ -156,6 +159,17 @@ class StampWindow:
         self._bound(self.rewards)
         return True
 
+    def add_privileged(self, stamp_ns: int, values: np.ndarray) -> bool:
+        """Keep what a critic is to see of a state, one per stamp."""
+        if self._past(stamp_ns):
+            return False
+        if stamp_ns in self.privileged:
+            self._counters.duplicates += 1
+            return False
+        self.privileged[stamp_ns] = values
+        self._bound(self.privileged)
+        return True
+
     def pop(self, emitted: bool | None) -> None:
         """
         Take the oldest state out.
@@ -168,6 +182,7 @@ class StampWindow:
         self._wanted.pop(stamp, None)
         self.executed.pop(stamp, None)
         self.rewards.pop((stamp, entry.state.episode), None)
+        self.privileged.pop(stamp, None)
         self.newest_decided = stamp
         self._decided[stamp] = emitted
         if len(self._decided) > self._size:
@@ -175,7 +190,7 @@ class StampWindow:
         goals = self._goals
         while len(goals) > 1 and goals[1].stamp_ns <= stamp:
             del goals[0]
-        for kept in (self._wanted, self.executed, self.rewards):
+        for kept in (self._wanted, self.executed, self.rewards, self.privileged):
             if len(kept) > len(self.order) + 64:
                 self._forget_past(kept)
 

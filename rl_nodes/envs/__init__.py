@@ -6,10 +6,16 @@ import gymnasium
 
 ENVIRONMENTS = {
     'rl_nodes/Reach-v0': ('arm', 'reach'),
+    'rl_nodes/Push-v0': ('arm', 'push'),
+    'rl_nodes/ReachRandomised-v0': ('arm', 'reach_randomised'),
+    'rl_nodes/PandaReach-v0': ('panda', 'reach_panda'),
+    'rl_nodes/IiwaReach-v0': ('iiwa', 'reach_iiwa'),
     'rl_nodes/CartpoleBalance-v0': ('cartpole', 'cartpole_balance'),
     'rl_nodes/CartpoleSwingUp-v0': ('cartpole', 'cartpole_swingup'),
+    'rl_nodes/CartpoleSwingUpPartial-v0': ('cartpole', 'cartpole_swingup_partial'),
     'rl_nodes/QuadrupedStand-v0': ('quadruped', 'quadruped_stand'),
     'rl_nodes/QuadrupedWalk-v0': ('quadruped', 'quadruped_walk'),
+    'rl_nodes/Navigate-v0': ('rover', 'navigate'),
 }
 
 for _id, (_robot, _task) in ENVIRONMENTS.items():

@@ -17,6 +17,7 @@ from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import Outcome, RobotState
 from rl_nodes.envs.sim_env import spaces_of
 from rl_nodes.tasks import load_task
+from rl_nodes.tasks.curriculum import require_difficulty
 
 if TYPE_CHECKING:
     from rl_nodes.nodes.graph_client import GraphClient
@@ -29,10 +30,11 @@ class RosEnv(gymnasium.Env):
     """
     Task and running graph behind the Gymnasium API.
 
-    Spaces, observations, rewards and ``info`` are those of ``SimEnv``: the same task computes
-    them. In lockstep the same seed and actions also give the same bits. In real time ``step``
-    answers the state it observed last and returns at the next state; when the caller took longer
-    than a period it returns the newest state, with the rewards of those passed over added up.
+    Spaces, observations, rewards and ``info`` are those of ``SimEnv``, but for what is
+    ``privileged``: the same task computes them. In lockstep the same seed and actions also give
+    the same bits. In real time ``step`` answers the state it observed last and returns at the
+    next state; when the caller took longer than a period it returns the newest state, with the
+    rewards of those passed over added up.
     ``limited`` says that the robot did not execute what was asked for: the safety monitor
     changed, refused or never saw the command.
 
@@ -40,7 +42,7 @@ class RosEnv(gymnasium.Env):
     monitor has stopped the robot. After an error, ``reset`` starts anew, also with a graph that
     was restarted. Only one client may be in a ROS domain and namespace.
 
-    :param robot: name in ``config/robots`` or path to a YAML file, as the graph was given.
+    :param robot: name in ``config/robots`` or path to a YAML or URDF file, as the graph was given.
     :param task: name in ``config/tasks`` or path to a YAML file, as the graph was given.
     :param namespace: of the graph.
     :param stepping: of the graph: ``lockstep`` or ``realtime``.
@@ -66,11 +68,15 @@ class RosEnv(gymnasium.Env):
         self.contract = self.task.contract
         self.metadata = {**self.metadata, 'render_fps': round(self.contract.rate_hz)}
         self.observation_space, self.action_space = spaces_of(self.contract)
+        self._observer = self.task.observer()
         self._lockstep = stepping == 'lockstep'
         self._expected = {'robot': robot, 'task': task, 'stepping': stepping}
         self._step_timeout_s = step_timeout_s + self.task.period_ns / NS
         self._reset_timeout_s = reset_timeout_s
         self._arm = arm
+        self._varies = False
+        self._difficulty = 1.0
+        self._difficulty_set: float | None = None  # what this graph has been told
         self._connected = False
         self._state: RobotState | None = None
         self._client: GraphClient | None = None
@@ -83,6 +89,15 @@ class RosEnv(gymnasium.Env):
             raise gymnasium.error.ClosedEnvironmentError('this environment was closed')
         return self._client
 
+    @property
+    def difficulty(self) -> float:
+        """Return the difficulty of the episodes to come, 0 to 1; it may be set at any time."""
+        return self._difficulty
+
+    @difficulty.setter
+    def difficulty(self, value: float) -> None:
+        self._difficulty = require_difficulty(value)
+
     # --- reset --------------------------------------------------------------------------------
 
     def reset(self, *, seed: int | None = None,
@@ -90,7 +105,7 @@ class RosEnv(gymnasium.Env):
         """Start an episode; a seed makes it and all that follow reproducible."""
         super().reset(seed=seed)
         graph, timeout_s = self._graph, self._reset_timeout_s
-        self._state = None
+        self._state, self._observer = None, self.task.observer()
         graph.drain()
         try:
             if not self._connected:
@@ -98,6 +113,9 @@ class RosEnv(gymnasium.Env):
             graph.require_alone()
             if seed is not None:
                 graph.seed(int(seed), timeout_s)
+            if self.task.variation_names and self._difficulty != self._difficulty_set:
+                graph.difficulty(self._difficulty, timeout_s)
+                self._difficulty_set = self._difficulty
             if graph.stopped:
                 self._clear_stop(timeout_s, None)
             graph.hold(not self._lockstep)  # in real time silence would stop the robot
@@ -111,8 +129,9 @@ class RosEnv(gymnasium.Env):
             raise
         finally:
             graph.hold(False)
-        goal = graph.goal_of(self._state)
-        return self.task.observe(self._state, goal), {}
+        drawn = graph.variations.get(self._state.episode)
+        return (self._observer.observe(self._state, graph.goal_of(self._state)),
+                {} if drawn is None else {'randomisation': drawn})
 
     def _connect(self, timeout_s: float) -> None:
         """Require that the graph is complete and does what this environment was made for."""
@@ -127,6 +146,8 @@ class RosEnv(gymnasium.Env):
             raise GraphError(f'arm=True is for simulation ({", ".join(BACKENDS)}); with '
                              f'backend:={theirs["backend"]} a person clears the stop')
         self._graph.require_matched(timeout_s)
+        self._varies = bool(self.task.variation_names) and theirs['backend'] in BACKENDS
+        self._difficulty_set = None
         self._connected = True
 
     def _first_state(self, number: int, timeout_s: float) -> RobotState:
@@ -143,10 +164,13 @@ class RosEnv(gymnasium.Env):
 
         def complete(state: RobotState) -> bool:
             return (graph.goal_of(state) is not None
-                    and (state.stamp_ns, state.episode) in graph.rewards)
+                    and (state.stamp_ns, state.episode) in graph.rewards
+                    and (not self._varies or state.episode in graph.variations))
         if not graph.until(found, timeout_s):
             what = ('state from robot_bridge' if not seen else
                     'goal from robot_bridge' if graph.goal_of(seen[-1]) is None else
+                    'randomisation from robot_bridge'
+                    if self._varies and seen[-1].episode not in graph.variations else
                     'reward from reward_computer')
             raise GraphError(f'no {what} for episode {number} within {timeout_s:g} s')
         return next(filter(complete, seen))
@@ -192,6 +216,7 @@ class RosEnv(gymnasium.Env):
                 self._clear_own_silence(wanted)
             if fresh or self._lockstep:  # in real time it answers what is long past
                 graph.answer(before, wanted)
+                self._observer.acted(before, wanted)
             after = self._advance(before)
             outcome = self._outcome(before, after)
         except GraphError:
@@ -199,7 +224,7 @@ class RosEnv(gymnasium.Env):
             raise
         executed = graph.executed.get(before.stamp_ns)
         limited = executed is None or not np.array_equal(executed.value, wanted)
-        observation = self.task.observe(after, graph.goal_of(after))
+        observation = self._observe(before, after)
         self._state = None if outcome.terminated or outcome.truncated else after
         info = {'success': outcome.success, 'limited': limited, **outcome.terms}
         return observation, outcome.total, outcome.terminated, outcome.truncated, info
@@ -248,6 +273,13 @@ class RosEnv(gymnasium.Env):
         """Return the later states of the same episode, in order."""
         return [state for state in self._graph.states.values()
                 if state.stamp_ns > before.stamp_ns and state.episode == before.episode]
+
+    def _observe(self, before: RobotState, after: RobotState) -> np.ndarray:
+        """Return the observation of a state, having seen those that were passed over."""
+        for state in sorted(self._followers(before), key=lambda state: state.stamp_ns):
+            if state.stamp_ns < after.stamp_ns:
+                self._observer.observe(state, self._graph.goal_of(state))
+        return self._observer.observe(after, self._graph.goal_of(after))
 
     def _missing(self, before: RobotState, target: RobotState | None) -> str:
         """Return what a step has waited for in vain."""

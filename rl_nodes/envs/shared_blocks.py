@@ -28,6 +28,8 @@ class BlockLayout(Struct, frozen=True, forbid_unknown_fields=True):
     :param observation: O, elements of an observation.
     :param action: A, elements of an action.
     :param infos: K, values of an environment's info.
+    :param privileged: P, elements of what only a critic or a teacher sees.
+    :param variation: V, values of what is different in an episode.
     :param pictures: whether there is room for one picture per environment.
     """
 
@@ -36,6 +38,8 @@ class BlockLayout(Struct, frozen=True, forbid_unknown_fields=True):
     observation: int
     action: int
     infos: int
+    privileged: int
+    variation: int
     pictures: bool
 
     def blocks(self) -> list[tuple[str, tuple[int, ...], Any]]:
@@ -46,6 +50,10 @@ class BlockLayout(Struct, frozen=True, forbid_unknown_fields=True):
                 ('action', (n, self.action), np.float32),
                 ('reward', (n,), np.float64),
                 ('info', (n, self.infos), np.float64),
+                ('privileged', (n, self.privileged), np.float32),
+                ('final_privileged', (n, self.privileged), np.float32),
+                ('variation', (n, self.variation), np.float64),
+                ('difficulty', (n,), np.float64),
                 ('terminated', (n,), np.bool_),
                 ('truncated', (n,), np.bool_),
                 ('seed', (n,), np.int64),
@@ -62,6 +70,10 @@ class SharedBlocks:
     :ivar action: (N, A) float32.
     :ivar reward: (N,) float64.
     :ivar info: (N, K) float64, of the step; of the old episode where one has just ended.
+    :ivar privileged: (N, P) float32, of the state in ``observation``.
+    :ivar final_privileged: (N, P) float32, of the state in ``final_observation``.
+    :ivar variation: (N, V) float64, of the episode that ``observation`` belongs to.
+    :ivar difficulty: (N,) float64, of the next episodes.
     :ivar terminated: (N,) bool.
     :ivar truncated: (N,) bool.
     :ivar seed: (N,) int64 for the next reset; ``NO_SEED`` for none.
@@ -86,6 +98,10 @@ class SharedBlocks:
         self.action = arrays['action']
         self.reward = arrays['reward']
         self.info = arrays['info']
+        self.privileged = arrays['privileged']
+        self.final_privileged = arrays['final_privileged']
+        self.variation = arrays['variation']
+        self.difficulty = arrays['difficulty']
         self.terminated = arrays['terminated']
         self.truncated = arrays['truncated']
         self.seed = arrays['seed']

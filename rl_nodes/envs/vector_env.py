@@ -18,11 +18,13 @@ from gymnasium.vector.utils import batch_space
 import msgspec
 import numpy as np
 from rl_nodes.backends import make_robot
+from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.envs.shared_blocks import BlockLayout, NO_SEED, SharedBlocks
 from rl_nodes.envs.sim_env import INFO_FLAGS, spaces_of
 from rl_nodes.envs.vector_worker import Assignment, DONE, READY, RENDER, RESET, STEP
 from rl_nodes.tasks import load_task
+from rl_nodes.tasks.curriculum import require_difficulty
 
 CLOSE_GRACE_S = 2.0  # a healthy worker needs some milliseconds
 
@@ -88,15 +90,19 @@ class SimVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._info_names = (*INFO_FLAGS, *model.term_names)
+        self._variation_names = model.variation_names
         self._timeout_s = timeout_s
+        privileged = self.contract.privileged
         self._layout = BlockLayout(num_envs, workers, *self.contract.observation.shape,
                                    *self.contract.action.shape, len(self._info_names),
-                                   render_mode is not None)
+                                   0 if privileged is None else len(privileged.elements),
+                                   len(model.variation_names), render_mode is not None)
         self._shares = [range(num_envs * w // workers, num_envs * (w + 1) // workers)
                         for w in range(workers)]
         memory = os.memfd_create('rl_nodes')
         try:
             self._blocks = SharedBlocks(self._layout, memory)
+            self._blocks.difficulty[:] = 1.0
             for worker in range(workers):
                 self._start(worker, robot, task, backend, memory)
         except BaseException:
@@ -116,7 +122,7 @@ class SimVectorEnv(VectorEnv):
 
         :param seed: of all environments, see the class; a sequence gives one to each.
         :param options: none are known; partial resets are not needed, see ``autoreset_mode``.
-        :return: observations (N, O) float32, and no infos.
+        :return: observations (N, O) float32, and infos as those of lone environments.
         """
         self._require_open()
         if options:
@@ -131,7 +137,9 @@ class SimVectorEnv(VectorEnv):
         self._blocks.seed[:] = [NO_SEED if value is None else value for value in seeds]
         self._order(RESET)
         self._needs_reset = False
-        return self._blocks.observation.copy(), {}
+        everywhere = np.ones(self.num_envs, bool)
+        return self._blocks.observation.copy(), {
+            **self._privileged(self._blocks.privileged, everywhere), **self._variation(everywhere)}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray,
                                                  dict[str, Any]]:
@@ -156,6 +164,23 @@ class SimVectorEnv(VectorEnv):
         terminated, truncated = blocks.terminated.copy(), blocks.truncated.copy()
         return (blocks.observation.copy(), blocks.reward.copy(), terminated, truncated,
                 self._infos(terminated | truncated))
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """
+        Set an attribute of every environment, as Gymnasium's own vector environments do.
+
+        :param name: ``difficulty``, see :class:`SimEnv`; there is no other.
+        :param values: one value for all, or a list or tuple of one for each.
+        """
+        if name != 'difficulty':
+            raise gymnasium.error.Error(f'attribute {name!r}{suggestion(name, ["difficulty"])} '
+                                        'cannot be set; difficulty can')
+        self._require_open()
+        each = values if isinstance(values, (list, tuple)) else [values] * self.num_envs
+        if len(each) != self.num_envs:
+            raise gymnasium.error.Error(f'{len(each)} values of {name} came for {self.num_envs} '
+                                        'environments')
+        self._blocks.difficulty[:] = [require_difficulty(value) for value in each]
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one picture (480, 640, 3) uint8 per environment; None without a render mode."""
@@ -255,14 +280,32 @@ class SimVectorEnv(VectorEnv):
 
     def _infos(self, ended: np.ndarray) -> dict[str, Any]:
         """Return the infos as Gymnasium's own vector environments give them."""
+        privileged = self._privileged(self._blocks.privileged, np.ones(self.num_envs, bool))
         if not ended.any():
-            return self._columns(~ended)
+            return self._columns(~ended) | privileged
         final = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final[i] = self._blocks.final_observation[i].copy()
-        infos = {'final_obs': final, '_final_obs': ended, 'final_info': self._columns(ended),
-                 '_final_info': ended.copy()}
+        final_info = self._columns(ended) | self._privileged(self._blocks.final_privileged, ended)
+        infos = {'final_obs': final, '_final_obs': ended, 'final_info': final_info,
+                 '_final_info': ended.copy(), **privileged, **self._variation(ended)}
         return infos if ended.all() else {**infos, **self._columns(~ended)}
+
+    def _privileged(self, block: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what only a critic or a teacher sees, zero outside of ``rows``, and its mask."""
+        if self.contract.privileged is None:
+            return {}
+        return {'privileged': np.where(rows[:, None], block, np.float32(0.0)),
+                '_privileged': rows.copy()}
+
+    def _variation(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return what is different in the episodes that have begun in ``rows``."""
+        if not self._variation_names:
+            return {}
+        values = np.where(rows[:, None], self._blocks.variation, 0.0)
+        drawn = {key: value for column, name in enumerate(self._variation_names)
+                 for key, value in ((name, values[:, column].copy()), (f'_{name}', rows.copy()))}
+        return {'randomisation': drawn, '_randomisation': rows.copy()}
 
     def _columns(self, rows: np.ndarray) -> dict[str, Any]:
         """Return every info by name, zero outside of ``rows``, and its mask."""

@@ -70,7 +70,7 @@ class Worker:
         """Reset every environment with its seed, where it was given one."""
         for i, env in zip(self._rows, self._envs):
             seed = int(self._blocks.seed[i])
-            self._blocks.observation[i] = env.reset(seed=None if seed == NO_SEED else seed)[0]
+            self._reset_one(i, env, None if seed == NO_SEED else seed)
 
     def step(self) -> None:
         """Step every environment; reset those whose episode has ended, within the same step."""
@@ -84,8 +84,18 @@ class Worker:
             blocks.info[i] = [info[name] for name in names]
             if terminated or truncated:
                 blocks.final_observation[i] = observation
-                observation = env.reset()[0]
-            blocks.observation[i] = observation
+                blocks.final_privileged[i] = info.get('privileged', ())
+                self._reset_one(i, env, None)
+            else:
+                blocks.observation[i] = observation
+                blocks.privileged[i] = info.get('privileged', ())
+
+    def _reset_one(self, i: int, env: SimEnv, seed: int | None) -> None:
+        """Begin another episode of one environment."""
+        env.difficulty = float(self._blocks.difficulty[i])
+        self._blocks.observation[i], info = env.reset(seed=seed)
+        self._blocks.variation[i] = list(info.get('randomisation', {}).values())
+        self._blocks.privileged[i] = info.get('privileged', ())
 
     def render(self) -> None:
         """Draw every environment."""

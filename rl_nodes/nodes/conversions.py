@@ -8,10 +8,11 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseArray, PoseStamped
 from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import SpecError
+from rl_nodes.core.range_sensor import RangeSensorConfig
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import (
     BaseState,
@@ -24,7 +25,8 @@ from rl_nodes.core.types import (
 )
 from rl_nodes.data import experience
 from rl_nodes.inference.bundle import PolicyBundle
-from sensor_msgs.msg import JointState
+from rl_nodes.nodes import joint_state
+from sensor_msgs.msg import JointState, LaserScan
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
 
 BASE_LINK = 'base_link'
@@ -49,16 +51,10 @@ def vector(name: str, values: Any, length: int) -> np.ndarray:
     return np.array(values, np.float64)
 
 
-def state_to_msg(state: RobotState, names: tuple[str, ...]) -> JointState:
-    """Return the message of a state; its ``frame_id`` is the episode id."""
-    msg = JointState()
-    msg.header.stamp = ns_to_stamp(state.stamp_ns)
-    msg.header.frame_id = state.episode
-    msg.name = list(names)
-    msg.position = array('d', state.position.tobytes())
-    msg.velocity = array('d', state.velocity.tobytes())
-    msg.effort = array('d', state.effort.tobytes())
-    return msg
+def state_to_msg(state: RobotState, names: tuple[str, ...]) -> bytes:
+    """Return the serialized message of a state; its ``frame_id`` is the episode id."""
+    return joint_state.encode(state.stamp_ns, state.episode, names, state.position,
+                              state.velocity, state.effort)
 
 
 def msg_to_state(msg: JointState, names: tuple[str, ...]) -> RobotState:
@@ -125,20 +121,72 @@ def odom_to_base(msg: Odometry) -> tuple[int, BaseState]:
                              base.angular_velocity])
     if not np.isfinite(values).all():
         raise SpecError(f'odom is not finite: {values.tolist()}')
-    length = float(np.linalg.norm(base.orientation))
-    if not abs(length - 1.0) <= 1e-3:
-        raise SpecError(f'odom: the quaternion has length {length:.4g}, expected 1')
+    _require_unit('odom', base.orientation)
     return stamp_to_ns(msg.header.stamp), base
 
 
-def command_to_msg(command: JointCommand, names: tuple[str, ...], mode: str) -> JointState:
-    """Return the message of a command; values go where the control mode has them."""
-    msg = JointState()
-    msg.header.stamp = ns_to_stamp(command.stamp_ns)
-    msg.header.frame_id = command.source
-    msg.name = list(names)
-    setattr(msg, mode, array('d', command.value.tobytes()))
+def objects_to_msg(stamp_ns: int, poses: np.ndarray, frame: str) -> PoseArray:
+    """Return the message of objects: poses (N, 7) in ``frame``, in the order of the task."""
+    msg = PoseArray()
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = frame
+    for values in poses.tolist():
+        pose = Pose()
+        point, rotation = pose.position, pose.orientation
+        point.x, point.y, point.z, rotation.x, rotation.y, rotation.z, rotation.w = values
+        msg.poses.append(pose)
     return msg
+
+
+def msg_to_objects(msg: PoseArray, count: int, frame: str) -> tuple[int, np.ndarray]:
+    """
+    Return (stamp [ns], poses (N, 7)) of a message.
+
+    :raises SpecError: another frame or number of poses, not finite, or no unit quaternion.
+    """
+    if msg.header.frame_id != frame:
+        raise SpecError(f'objects are in frame {msg.header.frame_id!r}, expected {frame!r}')
+    if len(msg.poses) != count:
+        raise SpecError(f'objects has {len(msg.poses)} poses, expected {count}')
+    poses = np.array([[p.position.x, p.position.y, p.position.z, p.orientation.x,
+                       p.orientation.y, p.orientation.z, p.orientation.w] for p in msg.poses])
+    if not np.isfinite(poses).all():
+        raise SpecError(f'objects is not finite: {poses.tolist()}')
+    for pose in poses:
+        _require_unit('objects', pose[3:])
+    return stamp_to_ns(msg.header.stamp), poses
+
+
+def ranges_to_scan(stamp_ns: int, ranges: np.ndarray, sensor: RangeSensorConfig) -> LaserScan:
+    """Return the message of a range sensor's distances [m], taken all at once."""
+    msg = LaserScan(
+        angle_min=-sensor.field_of_view_rad / 2, angle_max=sensor.field_of_view_rad / 2,
+        angle_increment=sensor.field_of_view_rad / (sensor.rays - 1),
+        range_min=sensor.min_m, range_max=sensor.max_m,
+        ranges=array('f', ranges.astype(np.float32).tobytes()))
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = sensor.link
+    return msg
+
+
+def scan_to_ranges(msg: LaserScan, sensor: RangeSensorConfig) -> tuple[int, np.ndarray]:
+    """Return (stamp [ns], distances [m]); SpecError for another number or not finite."""
+    ranges = vector('scan.ranges', msg.ranges, sensor.rays)
+    if not np.isfinite(ranges).all():
+        raise SpecError(f'scan is not finite: {ranges.tolist()}')
+    return stamp_to_ns(msg.header.stamp), ranges
+
+
+def _require_unit(name: str, quaternion: np.ndarray) -> None:
+    length = float(np.linalg.norm(quaternion))
+    if not abs(length - 1.0) <= 1e-3:
+        raise SpecError(f'{name}: the quaternion has length {length:.4g}, expected 1')
+
+
+def command_to_msg(command: JointCommand, names: tuple[str, ...], mode: str) -> bytes:
+    """Return the serialized message of a command; values go where the control mode has them."""
+    values = {'position': joint_state.NOTHING, mode: command.value}
+    return joint_state.encode(command.stamp_ns, command.source, names, **values)
 
 
 def msg_to_command(msg: JointState, mode: str) -> tuple[tuple[str, ...], JointCommand]:
@@ -147,50 +195,93 @@ def msg_to_command(msg: JointState, mode: str) -> tuple[tuple[str, ...], JointCo
     return tuple(msg.name), JointCommand(stamp_to_ns(msg.header.stamp), msg.header.frame_id, value)
 
 
-def goal_to_msg(goal: Goal) -> PoseStamped:
-    """Return the message of a goal."""
+def goal_to_msg(goal: Goal, frame: str) -> PoseStamped:
+    """Return the message of a goal in ``frame``."""
     msg = PoseStamped()
     msg.header.stamp = ns_to_stamp(goal.stamp_ns)
-    msg.header.frame_id = BASE_LINK
+    msg.header.frame_id = frame
     point, rotation = msg.pose.position, msg.pose.orientation
     point.x, point.y, point.z = goal.position.tolist()
     rotation.x, rotation.y, rotation.z, rotation.w = goal.orientation.tolist()
     return msg
 
 
-def msg_to_goal(msg: PoseStamped) -> Goal:
-    """Return the goal in a message; SpecError unless finite and in ``base_link``."""
+def msg_to_goal(msg: PoseStamped, frame: str) -> Goal:
+    """Return the goal in a message; SpecError unless finite and in ``frame``."""
     point, rotation = msg.pose.position, msg.pose.orientation
     position = np.array([point.x, point.y, point.z])
     orientation = np.array([rotation.x, rotation.y, rotation.z, rotation.w])
-    if msg.header.frame_id != BASE_LINK:
-        raise SpecError(f'goal is in frame {msg.header.frame_id!r}, expected {BASE_LINK!r}')
+    if msg.header.frame_id != frame:
+        raise SpecError(f'goal is in frame {msg.header.frame_id!r}, expected {frame!r}')
     if not (np.isfinite(position).all() and np.isfinite(orientation).all()):
         raise SpecError('goal is not finite')
     return Goal(stamp_to_ns(msg.header.stamp), position, orientation)
 
 
-def outcome_to_msg(stamp_ns: int, episode: str, outcome: Outcome) -> JointState:
-    """Return the ``reward`` message: total, every term, then the three flags as 0 or 1."""
+def variation_to_msg(stamp_ns: int, episode: str, values: dict[str, float]) -> JointState:
+    """Return the ``randomisation`` message: what is different in an episode, by name."""
     msg = JointState()
     msg.header.stamp = ns_to_stamp(stamp_ns)
     msg.header.frame_id = episode
-    msg.name = ['total', *outcome.terms, *FLAGS]
-    msg.position = array('d', [outcome.total, *outcome.terms.values(),
-                               *(float(getattr(outcome, flag)) for flag in FLAGS)])
+    msg.name = list(values)
+    msg.position = array('d', values.values())
     return msg
+
+
+def msg_to_variation(msg: JointState) -> tuple[int, str, dict[str, float]]:
+    """Return (stamp [ns], episode id, values by name); SpecError for another layout."""
+    values = vector('randomisation.position', msg.position, len(msg.name)).tolist()
+    return stamp_to_ns(msg.header.stamp), msg.header.frame_id, dict(zip(msg.name, values))
+
+
+def privileged_to_msg(stamp_ns: int, episode: str, names: tuple[str, ...],
+                      values: np.ndarray) -> JointState:
+    """Return the ``privileged`` message: what only a critic or a teacher sees of a state."""
+    msg = JointState()
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = episode
+    msg.name = list(names)
+    msg.position = array('d', values.tolist())
+    return msg
+
+
+def msg_to_privileged(msg: JointState, names: tuple[str, ...]) -> tuple[int, np.ndarray]:
+    """Return (stamp [ns], values (P,)) in a message; SpecError for other names or not finite."""
+    if tuple(msg.name) != names:
+        raise SpecError(f'privileged names {", ".join(msg.name)}; expected {", ".join(names)}')
+    return (stamp_to_ns(msg.header.stamp),
+            vector('privileged.position', msg.position, len(names)))
+
+
+def outcome_to_msg(stamp_ns: int, episode: str, outcome: Outcome) -> bytes:
+    """Return the serialized ``reward``: total, every term, then the three flags as 0 or 1."""
+    return joint_state.encode(
+        stamp_ns, episode, ('total', *outcome.terms, *FLAGS),
+        np.array([outcome.total, *outcome.terms.values(),
+                  *(getattr(outcome, flag) for flag in FLAGS)], np.float64))
 
 
 def msg_to_outcome(msg: JointState) -> tuple[int, str, Outcome]:
     """Return (stamp [ns], episode id, outcome); SpecError for another layout."""
     vector('reward.position', msg.position, len(msg.name))
-    if tuple(msg.name[-3:]) != FLAGS or msg.name[:1] != ['total']:
+    if tuple(msg.name[-3:]) != FLAGS or tuple(msg.name[:1]) != ('total',):
         raise SpecError(f'reward names {", ".join(msg.name)}; expected total, terms, '
                         f'{", ".join(FLAGS)}')
-    values = list(msg.position)
+    values = msg.position.tolist()
     return stamp_to_ns(msg.header.stamp), msg.header.frame_id, Outcome(
         values[0], dict(zip(msg.name[1:-3], values[1:-3], strict=True)),
         *(value != 0.0 for value in values[-3:]))
+
+
+def void_note(episode: str, why: str) -> str:
+    """Return what ``robot/status`` says, as ``last_void``, of an episode that does not count."""
+    return f'{episode}: {why}'
+
+
+def void_of_status(msg: DiagnosticArray) -> tuple[str, str] | None:
+    """Return (episode id, why) of the newest void episode in a ``robot/status``."""
+    episode, found, why = status_values(msg).get('last_void', '').partition(': ')
+    return (episode, why) if found else None
 
 
 def reset_answer(number: int) -> str:

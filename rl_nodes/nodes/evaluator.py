@@ -6,14 +6,19 @@ Evaluator: watches a running graph, scores its episodes and ends it after a numb
 It only listens. Each finished episode gets a line; at the end (also on Ctrl-C) it prints a table
 and writes the same figures to a JSON file.
 
-Parameters: robot, task, stepping, autostart, episodes, report (see below).
-Subscribes:
+Parameters: robot, task, stepping, autostart, episodes, report, start_timeout_s, robots (see
+below).
+Subscribes (once per robot, but for policy/status):
   reward (sensor_msgs/JointState, STREAM); safety/state, robot/status, policy/status
   (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes: /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Exit status: 0 when the episodes are complete; 1 when the robot was stopped or nothing moves.
 """
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +27,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 import numpy as np
 from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId
 from rl_nodes.nodes import conversions, qos
@@ -29,6 +35,8 @@ from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode
 from rl_nodes.nodes.parameters import NodeParameters
 from sensor_msgs.msg import JointState
+
+SEVERITY = ('OK', 'LIMITING', 'HOLD', 'STOPPED', 'silent')  # modes of the safety monitor
 
 
 class EvaluatorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,11 +46,32 @@ class EvaluatorParameters(NodeParameters, frozen=True, forbid_unknown_fields=Tru
     :param episodes: how many to score before the graph ends; 0 for no end
     :param report: JSON file to write; empty for none
     :param start_timeout_s: how long to wait for a reward before giving up
+    :param robots: how many are scored together; beyond one each has its namespace robot_<number>
     """
 
     episodes: Annotated[int, Meta(ge=0)] = 0
     report: str = ''
     start_timeout_s: Annotated[float, Meta(gt=0)] = 20.0
+    robots: Annotated[int, Meta(ge=1)] = 1
+
+
+@dataclass
+class _Robot:
+    """
+    What is known of one robot.
+
+    :param namespace: relative to the evaluator's.
+    :param episode: the one that runs; empty before the first.
+    :param earned: its return so far.
+    :param discard: it will not be scored.
+    :param status: newest values of its status topics.
+    """
+
+    namespace: str
+    episode: str = ''
+    earned: float = 0.0
+    discard: bool = True
+    status: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Evaluator(TaskNode[EvaluatorParameters]):
@@ -59,16 +88,17 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             except OSError as error:
                 raise ConfigError(f'report {self.parameters.report}: {error}') from None
         self._episodes: list[dict[str, Any]] = []
-        self._current, self._return, self._discard = '', 0.0, True
-        self._status: dict[str, dict[str, str]] = {}
+        self._robots = [_Robot(name) for name in robot_namespaces(self.parameters.robots)]
+        self._policy: dict[str, str] = {}
         self._heard_at = steady_ns()
         self._done = False
-        self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM)
-        for topic in ('safety/state', 'robot/status', 'policy/status'):
-            self.subscribe(
-                DiagnosticArray, topic,
-                lambda msg, topic=topic: self._status.update(
-                    {topic: conversions.status_values(msg)}), qos.LATCHED)
+        for robot in self._robots:
+            self.subscribe(JointState, topic_in(robot.namespace, 'reward'),
+                           partial(self._on_reward, robot), qos.STREAM)
+            for topic in ('safety/state', 'robot/status'):
+                self.subscribe(DiagnosticArray, topic_in(robot.namespace, topic),
+                               partial(self._on_status, robot.status, topic), qos.LATCHED)
+        self.subscribe(DiagnosticArray, 'policy/status', self._on_policy, qos.LATCHED)
         self.every(0.5, self._watch)
 
     def deactivate(self) -> None:
@@ -76,7 +106,14 @@ class Evaluator(TaskNode[EvaluatorParameters]):
         if not self._done:
             self._conclude()
 
-    def _on_reward(self, msg: JointState) -> None:
+    def _on_status(self, status: dict[str, dict[str, str]], topic: str,
+                   msg: DiagnosticArray) -> None:
+        status[topic] = conversions.status_values(msg)
+
+    def _on_policy(self, msg: DiagnosticArray) -> None:
+        self._policy = conversions.status_values(msg)
+
+    def _on_reward(self, robot: _Robot, msg: JointState) -> None:
         try:
             stamp, episode, outcome = conversions.msg_to_outcome(msg)
         except SpecError as error:
@@ -85,44 +122,50 @@ class Evaluator(TaskNode[EvaluatorParameters]):
         if self._done:
             return
         self._heard_at = steady_ns()
-        if episode != self._current:
+        if episode != robot.episode:
             # An episode joined midway, or begun before the robot may move, does not count.
-            stopped = self._status.get('safety/state', {}).get('mode', 'STOPPED') == 'STOPPED'
-            self._discard = stopped or stamp != EpisodeId.parse(episode).start_ns
-            self._current, self._return = episode, 0.0
-        self._return += outcome.total
-        if not (outcome.terminated or outcome.truncated) or self._discard:
+            stopped = robot.status.get('safety/state', {}).get('mode', 'STOPPED') == 'STOPPED'
+            robot.discard = stopped or stamp != EpisodeId.parse(episode).start_ns
+            robot.episode, robot.earned = episode, 0.0
+        robot.earned += outcome.total
+        if not (outcome.terminated or outcome.truncated) or robot.discard:
             return
         start_ns = EpisodeId.parse(episode).start_ns
-        row = {'episode': EpisodeId.parse(episode).number, 'success': outcome.success,
-               'return': round(self._return, 3), 'seconds': round((stamp - start_ns) / NS, 2),
+        row = {'robot': robot.namespace} if robot.namespace else {}
+        row |= {'episode': EpisodeId.parse(episode).number, 'success': outcome.success,
+               'return': round(robot.earned, 3), 'seconds': round((stamp - start_ns) / NS, 2),
                'final': {name: round(value, 5) for name, value in outcome.terms.items()}}
         self._episodes.append(row)
         count = f'{len(self._episodes)}/{self.parameters.episodes or "-"}'
         name = self.task.term_names[0]
         self.get_logger().info(
             f'episode {count}: {"success" if outcome.success else "FAILURE"}, '
-            f'return {self._return:.2f}, {row["seconds"]:.2f} s, final {name} '
+            f'return {robot.earned:.2f}, {row["seconds"]:.2f} s, final {name} '
             f'{row["final"][name]:.4f}')
-        self._discard = True
+        robot.discard = True
         if len(self._episodes) == self.parameters.episodes:
             self._conclude()
             self.exit(0)
 
     def _watch(self) -> None:
         """Give up when nothing moves, and say why."""
-        stopped = self._status.get('safety/state', {})
+        states = {robot.namespace: robot.status.get('safety/state', {}) for robot in self._robots}
+        stopped = next(((name, state) for name, state in states.items()
+                        if state.get('mode') == 'STOPPED' and state.get('check') != 'boot'), None)
         silent_s = (steady_ns() - self._heard_at) / NS
-        if self._done or (self._current and not self.parameters.episodes):
+        if self._done or (self._robots[0].episode and not self.parameters.episodes):
             return  # without an end, a robot that was lost may come back
         if silent_s >= self.parameters.start_timeout_s:
             self.get_logger().error(
                 f'no reward for {self.parameters.start_timeout_s:.0f} s: is every node up? '
-                f'safety monitor: {stopped.get("reason", "silent")}')
-        elif (stopped.get('mode') == 'STOPPED' and stopped.get('check') != 'boot'
-              and self.parameters.episodes):
-            self.get_logger().error(f'the robot was stopped by {stopped.get("check")}: '
-                                    f'{stopped.get("reason")}. The evaluation ends here.')
+                'safety monitor: ' + '; '.join(
+                    f'{name} {state.get("reason", "silent")}'.strip()
+                    for name, state in states.items()))
+        elif stopped is not None and self.parameters.episodes:
+            name, state = stopped
+            self.get_logger().error(
+                f'{name or "the robot"} was stopped by {state.get("check")}: '
+                f'{state.get("reason")}. The evaluation ends here.')
         else:
             return
         self._conclude()
@@ -140,22 +183,22 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             self.get_logger().info(f'report: {path}')
 
     def _report(self) -> dict[str, Any]:
-        monitor = self._status.get('safety/state', {})
-        robot, policy = self._status.get('robot/status', {}), self._status.get('policy/status', {})
+        monitors = [robot.status.get('safety/state', {}) for robot in self._robots]
+        bridges = [robot.status.get('robot/status', {}) for robot in self._robots]
+        worst = max(monitors, key=lambda state: SEVERITY.index(state.get('mode', 'silent')))
         report: dict[str, Any] = {
             'robot': self.task.robot.name, 'task': self.task.name,
-            'policy': policy.get('policy', ''), 'stepping': self.parameters.stepping,
+            'policy': self._policy.get('policy', ''), 'stepping': self.parameters.stepping,
             'rate_hz': self.task.contract.rate_hz, 'episodes': len(self._episodes),
             'success_rate': None, 'return_mean': None, 'final': {},
             'latency_ms': {
-                'state_to_command': _latencies(robot, 'latency'),
-                'policy_server': _latencies(policy, 'total'),
-                'inference': _latencies(policy, 'inference')},
-            'safety': {'mode': monitor.get('mode', 'silent'), 'check': monitor.get('check', ''),
-                       **{key: int(value) for key, value in monitor.items()
-                          if key.split('/')[0] in ('pass', 'clamp', 'hold', 'stop')}},
-            'bridge': {key: int(robot[key]) for key in ('steps', 'held', 'commands_refused')
-                       if key in robot},
+                'state_to_command': _latencies(bridges, 'latency'),
+                'policy_server': _latencies([self._policy], 'total'),
+                'inference': _latencies([self._policy], 'inference')},
+            'safety': {'mode': worst.get('mode', 'silent'), 'check': worst.get('check', ''),
+                       **_sums(monitors, lambda key: key.split('/')[0] in (
+                           'pass', 'clamp', 'hold', 'stop'))},
+            'bridge': _sums(bridges, ('steps', 'held', 'commands_refused').__contains__),
             'per_episode': self._episodes}
         if self._episodes:
             report['success_rate'] = float(np.mean([row['success'] for row in self._episodes]))
@@ -176,9 +219,19 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             'successes': sum(row['success'] for row in self._episodes)}
 
 
-def _latencies(values: dict[str, str], name: str) -> dict[str, float]:
-    found = {key: values.get(f'{name}_{key}_ms') for key in ('p50', 'p99', 'max')}
-    return {key: float(value) for key, value in found.items() if value is not None}
+def _latencies(statuses: list[dict[str, str]], name: str) -> dict[str, float]:
+    """Return p50, p99 and max [ms], each of whoever was slowest."""
+    found = {key: [float(values[f'{name}_{key}_ms']) for values in statuses
+                   if f'{name}_{key}_ms' in values] for key in ('p50', 'p99', 'max')}
+    return {key: max(values) for key, values in found.items() if values}
+
+
+def _sums(statuses: list[dict[str, str]], wanted: Callable[[str], bool]) -> dict[str, int]:
+    """Return the sum of each wanted count over all robots."""
+    total: Counter[str] = Counter()
+    for values in statuses:
+        total.update({key: int(value) for key, value in values.items() if wanted(key)})
+    return dict(total)
 
 
 def _table(report: dict[str, Any]) -> list[str]:

@@ -7,18 +7,25 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``data/assembler.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed (see below).
+batch_size, discount, seed, cameras, record_images (see below).
 Subscribes (all STREAM, serialized):
   joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
-  odom (nav_msgs/Odometry), where the robot has a floating base;
-  safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
+  randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
+  odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
+  where robot and task have them;
+  privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
+  safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
+  serialized, it names the episodes that do not count;
+  camera/<name>/camera_info (sensor_msgs/CameraInfo, PICTURE) where cameras are watched, and the
+  pictures (sensor_msgs/Image, PICTURE) where they are kept.
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 import time
 from typing import Annotated, Any
@@ -26,27 +33,27 @@ from typing import Annotated, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from msgspec import Meta
-from nav_msgs.msg import Odometry
-from rclpy.serialization import deserialize_message
 from rl_nodes.core.errors import ConfigError, SpecError
-from rl_nodes.core.state_join import StateJoin
-from rl_nodes.core.types import EpisodeId, RobotState
+from rl_nodes.core.types import EpisodeId
 from rl_nodes.data.assembler import TransitionAssembler
-from rl_nodes.data.episode_log import EpisodeLog
+from rl_nodes.data.episode_log import EpisodeLog, LINGER_STATES
 from rl_nodes.data.recovery import recover
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.camera_listener import CameraListener
+from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.state_topics import JOINTS, StateReader
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
 
+PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped'
-TOPICS = {'joint_states': JOINT_STATE, 'goal': POSE, 'policy/joint_command': JOINT_STATE,
+TOPICS = {'goal': POSE, 'policy/joint_command': JOINT_STATE,
           'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
           'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
-ODOM = {'odom': 'nav_msgs/msg/Odometry'}  # where the robot has a floating base
 
 
 class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +66,8 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param batch_size: transitions per message
     :param discount: per step, of the discounted return in an episode's metadata
     :param seed: of the run, kept with each episode
+    :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
+    :param record_images: keep the pictures of these cameras with the episodes
     """
 
     directory: str = ''
@@ -67,6 +76,8 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     batch_size: Annotated[int, Meta(ge=1, le=10000)] = 32
     discount: Annotated[float, Meta(gt=0, le=1)] = 0.99
     seed: int = 0
+    cameras: bool = False
+    record_images: bool = False
 
 
 class ExperienceRecorder(TaskNode[RecorderParameters]):
@@ -89,28 +100,44 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 raise ConfigError(f'directory {directory}: {error}') from None
             for found in recover(directory):
                 self.get_logger().warning(f'{found.original.name}: {found.note}')
+        self._privileged = contract.privileged.elements if contract.privileged else ()
         self._assembler = TransitionAssembler(
-            self.task.observe, lambda state, command: self.task.to_action(state, command.value),
+            self.task.observer, lambda state, command: self.task.to_action(state, command.value),
             self.task.period_ns, observation_size=contract.observation.shape[0],
-            action_size=contract.action.shape[0])
-        topics = {**TOPICS, **ODOM} if self._model.config.floating_base else TOPICS
+            action_size=contract.action.shape[0],
+            privileged_size=len(self._privileged) if parameters.publish_experience else 0)
+        self._reader = StateReader(self.task)
+        topics = {**self._reader.type_names(), **TOPICS}
+        if self.task.variation_names:
+            topics['randomisation'] = JOINT_STATE
+            self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
+        if self._privileged:
+            topics['privileged'] = JOINT_STATE
+            self.subscribe(JointState, 'privileged', self._on_privileged, qos.STREAM, raw=True)
+        cameras = self._model.config.cameras if parameters.cameras else ()
+        linger = LINGER_STATES
+        if parameters.record_images:
+            linger += round(PICTURE_S * contract.rate_hz)
+            topics |= {topic: kind for camera in cameras
+                       for topic, kind in camera.topics().items()}
         self._log: EpisodeLog | None = EpisodeLog(
             directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
             notes={'stepping': parameters.stepping,
                    'real_time_factor': str(parameters.real_time_factor)},
-            discount=parameters.discount, clock=time.time_ns) if parameters.directory else None
+            discount=parameters.discount, clock=time.time_ns,
+            linger=linger) if parameters.directory else None
         self._sent, self._refused = 0, 0
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
-        self.subscribe(JointState, 'joint_states', self._on_state, qos.STREAM, raw=True)
-        self._join: StateJoin | None = None
-        if self._model.config.floating_base:
-            self._join = StateJoin()
-            self.subscribe(Odometry, 'odom', self._on_odom, qos.STREAM, raw=True)
+        for topic, kind in self._reader.topics.items():
+            self.subscribe(kind, topic, partial(self._on_state, topic), qos.STREAM, raw=True)
         self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.STREAM, raw=True)
         self.subscribe(JointState, 'joint_command', self._on_executed, qos.STREAM, raw=True)
         self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM, raw=True)
+        self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
+        self._cameras = CameraListener(self, cameras,
+                                       self._keep if parameters.record_images else None)
         self.every(SEND_S, self._send)
 
     def deactivate(self) -> None:
@@ -124,47 +151,64 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if log is not None:
             log.close(timeout_s=2.0)
 
-    def _on_state(self, data: bytes) -> None:
+    def _on_state(self, topic: str, data: bytes) -> None:
         try:
-            state = conversions.msg_to_state(deserialize_message(data, JointState),
-                                             self._model.joint_names)
+            msg = deserialize(data, self._reader.topics[topic])
+            state = self._reader.read(topic, msg)
         except SpecError as error:
             self._refuse(error)
             return
-        if self._log is not None:
-            self._log.add_state('joint_states', state.stamp_ns, state.episode, data)
+        stamp = conversions.stamp_to_ns(msg.header.stamp)
+        if topic != JOINTS:
+            self._keep(topic, stamp, data)
+        else:
+            stalled = self._cameras.state()
+            if self._log is not None:
+                self._log.add_state(topic, stamp, msg.header.frame_id, data)
+                self._log.note_stalled(stalled)
+        if state is None:  # a part of it is on its way
+            return
         if EpisodeId.parse(state.episode).intermission:
             state = replace(state, episode='')  # in no episode: nothing to learn from
-        self._assemble(state if self._join is None else self._join.add_state(state))
-
-    def _on_odom(self, data: bytes) -> None:
-        try:
-            stamp, base = conversions.odom_to_base(deserialize_message(data, Odometry))
-        except SpecError as error:
-            self._refuse(error)
-            return
-        self._keep('odom', stamp, data)
-        self._assemble(self._join.add_base(stamp, base))
-
-    def _assemble(self, state: RobotState | None) -> None:
-        """Hand on a complete state; None while one of its messages is on its way."""
-        if state is None:
-            return
         self._assembler.add_state(state)
         if self._assembler.ready >= self.parameters.batch_size:
             self._send()
 
     def _on_goal(self, data: bytes) -> None:
         try:
-            goal = conversions.msg_to_goal(deserialize_message(data, PoseStamped))
+            goal = conversions.msg_to_goal(deserialize(data, PoseStamped),
+                                           self.task.goal_frame)
         except SpecError as error:
             self._refuse(error)
             return
         self._keep('goal', goal.stamp_ns, data)
         self._assembler.add_goal(goal)
 
+    def _on_variation(self, data: bytes) -> None:
+        try:
+            stamp, episode, values = conversions.msg_to_variation(
+                deserialize(data, JointState))
+        except SpecError as error:
+            self._refuse(error)
+            return
+        self._keep('randomisation', stamp, data)
+        if self._log is not None:
+            self._log.note_variation(episode, values)
+
+    def _on_privileged(self, data: bytes) -> None:
+        try:
+            stamp, values = conversions.msg_to_privileged(
+                deserialize(data, JointState), self._privileged)
+        except SpecError as error:
+            self._refuse(error)
+            return
+        self._keep('privileged', stamp, data)
+        self._assembler.add_privileged(stamp, values)
+
     def _on_wanted(self, data: bytes) -> None:
         command = self._command(data)
+        if command is None:
+            return
         self._keep('policy/joint_command', command.stamp_ns, data)
         if self._log is not None:
             self._log.note_policy(command.stamp_ns, command.source)
@@ -172,16 +216,22 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     def _on_executed(self, data: bytes) -> None:
         command = self._command(data)
+        if command is None:
+            return
         self._keep('joint_command', command.stamp_ns, data)
         self._assembler.add_executed(command)
 
-    def _command(self, data: bytes) -> conversions.JointCommand:
-        return conversions.msg_to_command(deserialize_message(data, JointState), self._mode)[1]
+    def _command(self, data: bytes) -> conversions.JointCommand | None:
+        try:
+            return conversions.msg_to_command(deserialize(data, JointState), self._mode)[1]
+        except SpecError as error:
+            self._refuse(error)
+            return None
 
     def _on_reward(self, data: bytes) -> None:
         try:
             stamp, episode, outcome = conversions.msg_to_outcome(
-                deserialize_message(data, JointState))
+                deserialize(data, JointState))
         except SpecError as error:
             self._refuse(error)
             return
@@ -189,6 +239,11 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.note_reward(episode, stamp, outcome)
         self._assembler.add_reward(stamp, episode, outcome)
+
+    def _on_robot(self, msg: DiagnosticArray) -> None:
+        void = conversions.void_of_status(msg)
+        if void is not None and self._log is not None:
+            self._log.note_void(*void)
 
     def _on_safety(self, data: bytes) -> None:
         if self._log is not None:
@@ -215,13 +270,13 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         """Return transitions, files and everything that was lost, by reason."""
         values = {'transitions': self._sent, 'refused': self._refused,
                   **asdict(self._assembler.counters)}
-        if self._log is None:
-            return OK, 'running', values
-        values |= {'files': self._log.files, 'messages_dropped': self._log.dropped,
-                   'messages_misplaced': self._log.misplaced}
-        if self._log.error:
-            return WARN, f'recording failed, control goes on: {self._log.error}', values
-        return OK, 'running', values
+        complaint = self._cameras.complaint
+        if self._log is not None:
+            values |= {'files': self._log.files, 'messages_dropped': self._log.dropped,
+                       'messages_misplaced': self._log.misplaced}
+            if self._log.error:
+                complaint = f'recording failed, control goes on: {self._log.error}'
+        return (WARN, complaint, values) if complaint else (OK, 'running', values)
 
 
 def main() -> None:

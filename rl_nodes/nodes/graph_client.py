@@ -7,21 +7,24 @@ What ``envs/ros_env.py`` is made of: everything of ROS is here, everything of Gy
 has a context and a node of its own and no thread: messages are taken while something is awaited.
 
 Subscribes:
-  joint_states, reward (sensor_msgs/JointState, STREAM); odom (nav_msgs/Odometry, STREAM) where
-  the robot has a floating base; goal (geometry_msgs/PoseStamped, EPISODE);
+  joint_states, reward (sensor_msgs/JointState, STREAM); odom (nav_msgs/Odometry), objects
+  (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), all STREAM, where robot and task have
+  them; goal (geometry_msgs/PoseStamped, EPISODE);
+  randomisation (sensor_msgs/JointState, EPISODE) where the task varies its episodes;
   joint_command (sensor_msgs/JointState, EXECUTED);
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes: policy/joint_command (sensor_msgs/JointState, STREAM), frame_id ``gym@0``.
-Calls: robot_bridge/reset, safety_monitor/clear_stop; sets the parameter seed of robot_bridge.
+Calls: robot_bridge/reset, safety_monitor/clear_stop; sets the parameters seed and difficulty of
+robot_bridge.
 """
 
 from collections.abc import Callable
+from functools import partial
 import os
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.client import Client
@@ -31,11 +34,11 @@ from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import GraphError, SpecError
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.locks import RunLock
-from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.spin import NodeSpinner
+from rl_nodes.nodes.state_topics import StateReader
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -56,6 +59,7 @@ class GraphClient:
     :ivar states: states that have come, by stamp.
     :ivar rewards: outcomes by stamp and episode id.
     :ivar executed: commands that the safety monitor has let through, by stamp.
+    :ivar variations: what is different in a simulated robot's episodes, by episode id.
     :ivar safety: the newest values on ``safety/state``; empty before the first.
     """
 
@@ -64,7 +68,7 @@ class GraphClient:
         self._mode = task.robot.config.control_mode
         self.domain_id = ros_environment.check(os.environ)
         self.namespace = '/' + namespace.strip('/')
-        self._join = StateJoin() if task.robot.config.floating_base else None
+        self._reader = StateReader(task)
         self._answer: JointState | None = None
         self._answered_ns = -1
         self._holding = False
@@ -90,12 +94,13 @@ class GraphClient:
         for kind, topic, callback, profile in (
                 (PoseStamped, 'goal', self._on_goal, qos.EPISODE),
                 (JointState, 'joint_command', self._on_executed, qos.EXECUTED),
-                (JointState, 'joint_states', self._on_state, qos.STREAM),
+                *((kind, topic, partial(self._on_state, topic), qos.STREAM)
+                  for topic, kind in self._reader.topics.items()),
                 (JointState, 'reward', self._on_reward, qos.STREAM),
                 (DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED)):
             node.create_subscription(kind, topic, callback, profile)
-        if self._join is not None:
-            node.create_subscription(Odometry, 'odom', self._on_odom, qos.STREAM)
+        if self._task.variation_names:
+            node.create_subscription(JointState, 'randomisation', self._on_variation, qos.EPISODE)
         self._reset = node.create_client(Trigger, 'robot_bridge/reset')
         self._clear = node.create_client(Trigger, 'safety_monitor/clear_stop')
         self._get = node.create_client(GetParameters, 'robot_bridge/get_parameters')
@@ -120,6 +125,7 @@ class GraphClient:
         self.states: dict[int, RobotState] = {}
         self.rewards: dict[tuple[int, str], Outcome] = {}
         self.executed: dict[int, JointCommand] = {}
+        self.variations: dict[str, dict[str, float]] = {}
         self._goals = GoalBook()
 
     def forget_before(self, stamp_ns: int) -> None:
@@ -144,25 +150,14 @@ class GraphClient:
             return ''
         return f'{self.safety.get("check")}: {self.safety.get("reason")}'
 
-    def _on_state(self, msg: JointState) -> None:
+    def _on_state(self, topic: str, msg: Any) -> None:
         self._came += 1
         try:
-            state = conversions.msg_to_state(msg, self._task.robot.joint_names)
+            state = self._reader.read(topic, msg)
         except SpecError as error:
             self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
             return
-        self._take(state if self._join is None else self._join.add_state(state))
-
-    def _on_odom(self, msg: Odometry) -> None:
-        self._came += 1
-        try:
-            self._take(self._join.add_base(*conversions.odom_to_base(msg)))
-        except SpecError as error:
-            self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
-
-    def _take(self, state: RobotState | None) -> None:
-        """Keep a complete state; None while one of its messages is on its way."""
-        if state is None:
+        if state is None:  # a part of it is on its way
             return
         _keep(self.states, state.stamp_ns, state)
         if self._holding and episode_number(state) != self._awaited:
@@ -173,9 +168,18 @@ class GraphClient:
     def _on_goal(self, msg: PoseStamped) -> None:
         self._came += 1
         try:
-            self._goals.add(conversions.msg_to_goal(msg))
+            self._goals.add(conversions.msg_to_goal(msg, self._task.goal_frame))
         except SpecError as error:
             self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
+
+    def _on_variation(self, msg: JointState) -> None:
+        self._came += 1
+        try:
+            _, episode, values = conversions.msg_to_variation(msg)
+        except SpecError as error:
+            self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
+            return
+        _keep(self.variations, episode, values)
 
     def _on_executed(self, msg: JointState) -> None:
         self._came += 1
@@ -254,11 +258,20 @@ class GraphClient:
         """Set the seed from which the next reset starts; GraphError where it is refused."""
         if not -2**63 <= seed < 2**63:
             raise GraphError(f'seed {seed} does not fit into 64 bits')
-        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
+        self._set_parameter('seed', ParameterValue(
+            type=ParameterType.PARAMETER_INTEGER, integer_value=seed), timeout_s)
+
+    def difficulty(self, value: float, timeout_s: float) -> None:
+        """Set the difficulty of the next episodes; GraphError where it is refused."""
+        self._set_parameter('difficulty', ParameterValue(
+            type=ParameterType.PARAMETER_DOUBLE, double_value=value), timeout_s)
+
+    def _set_parameter(self, name: str, value: ParameterValue, timeout_s: float) -> None:
         result = self._call(self._set, SetParameters.Request(
-            parameters=[Parameter(name='seed', value=value)]), timeout_s).results[0]
+            parameters=[Parameter(name=name, value=value)]), timeout_s).results[0]
         if not result.successful:
-            raise GraphError(f'robot_bridge refuses seed {seed}: {result.reason}')
+            given = value.integer_value if name == 'seed' else value.double_value
+            raise GraphError(f'robot_bridge refuses {name} {given}: {result.reason}')
 
     def reset(self, timeout_s: float) -> int:
         """Begin another episode; return its number."""

@@ -6,11 +6,13 @@ What the bridge does with a physical robot, one control period at a time. No ROS
 The robot moves only while it is permitted: while commands that the safety monitor has let through
 arrive. On the way home these commands are not obeyed, but they must keep arriving: a stop, or the
 death of any process of the chain, ends that motion too. Nothing here restarts motion after a
-fault: the monitor has stopped meanwhile, and only a person clears that.
+fault: the monitor has stopped meanwhile, and only a person clears that. Reaching a lost robot
+again takes seconds and has a thread of its own; nobody else touches the robot meanwhile.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from enum import Enum
 
 import numpy as np
@@ -19,6 +21,9 @@ from rl_nodes.core.errors import BackendError, ReadMissedError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import RobotState
 from rl_nodes.safety.homing import FirstCommandGuard, Homing
+
+
+END_S = 2.0  # a robot that is just being reached is let go after this long at the latest
 
 
 class Phase(Enum):
@@ -38,13 +43,14 @@ class HardwareSession:
     :param robot: not connected yet.
     :param model: its model.
     :param warn: takes a sentence for people.
+    :param pool: runs the attempts to reach a lost robot again; None for a thread of our own.
     :ivar phase: see :class:`Phase`; episodes run in RUNNING only.
     :ivar reason: the sentence behind STUCK or LOST, else why the last episode was cut short.
     :ivar counts: of everything unusual.
     """
 
     def __init__(self, robot: HardwareRobot, model: RobotModel,
-                 warn: Callable[[str], None]) -> None:
+                 warn: Callable[[str], None], pool: Executor | None = None) -> None:
         self._robot, self._model, self._warn = robot, model, warn
         self._settings = model.config.hardware
         self._guard = FirstCommandGuard(model)
@@ -52,6 +58,8 @@ class HardwareSession:
         self._state: RobotState | None = None
         self._first = True
         self._limp = False
+        self._pool = pool or ThreadPoolExecutor(1, thread_name_prefix='reconnect')
+        self._attempt: Future[None] | None = None
         self._attempts = 0
         self._retry_at = 0.0
         self.phase, self.reason = Phase.WAITING, ''
@@ -106,6 +114,8 @@ class HardwareSession:
     def hold(self) -> None:
         """Hold as well as that is possible now."""
         self._first = True
+        if self._attempt is not None:
+            return  # nothing reaches it
         try:
             self._robot.hold()
         except BackendError as error:
@@ -113,6 +123,9 @@ class HardwareSession:
 
     def close(self) -> None:
         """Let go of the robot."""
+        if self._attempt is not None:
+            wait([self._attempt], END_S)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._robot.close()
 
     # --- one period -----------------------------------------------------------------------------
@@ -177,13 +190,18 @@ class HardwareSession:
 
     def _reached_again(self, now_s: float) -> bool:
         """Try to reach the robot when it is time; it holds then, and the stop stays latched."""
-        if now_s < self._retry_at or self._attempts >= self._settings.reconnect_attempts:
+        if self._attempt is None:
+            if now_s < self._retry_at or self._attempts >= self._settings.reconnect_attempts:
+                return False
+            self._attempts += 1
+            self.counts['reconnects'] += 1
+            self._retry_at = now_s + self._settings.reconnect_period_s
+            self._attempt = self._pool.submit(self._robot.reconnect)
+        if not self._attempt.done():
             return False
-        self._attempts += 1
-        self.counts['reconnects'] += 1
-        self._retry_at = now_s + self._settings.reconnect_period_s
+        attempt, self._attempt = self._attempt, None
         try:
-            self._robot.reconnect()
+            attempt.result()
         except BackendError as error:
             self.reason = str(error)
             if self._attempts == self._settings.reconnect_attempts:
@@ -196,5 +214,5 @@ class HardwareSession:
 
     def diagnostics(self) -> dict[str, object]:
         """Return phase, reason, counts and what the drives report."""
-        return {'phase': self.phase.name, 'reason': self.reason, **self.counts,
-                **self._robot.diagnostics()}
+        reported = self._robot.diagnostics() if self._attempt is None else {}
+        return {'phase': self.phase.name, 'reason': self.reason, **self.counts, **reported}

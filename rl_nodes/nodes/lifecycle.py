@@ -26,12 +26,13 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 from rl_nodes.core import ros_environment
-from rl_nodes.core.errors import RlNodesError
+from rl_nodes.core.errors import RlNodesError, SpecError
 from rl_nodes.core.locks import RunLock
-from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes import conversions, joint_state, qos
 from rl_nodes.nodes.parameters import declare, NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
+from sensor_msgs.msg import JointState
 
 P = TypeVar('P', bound=NodeParameters)
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -95,7 +96,13 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
                   profile: QoSProfile, raw: bool = False) -> None:
-        """Subscribe until cleanup; the callback runs only while the node is active."""
+        """
+        Subscribe until cleanup; the callback runs only while the node is active.
+
+        A JointState comes as a :class:`JointStateView`, which has the same fields.
+        """
+        if kind is JointState and not raw:
+            callback, raw = self._reading(callback, topic), True
         subscription = self.create_subscription(kind, topic, self._guarded(callback), profile,
                                                 raw=raw)
         self._entities.append((self.destroy_subscription, subscription))
@@ -151,6 +158,18 @@ class ManagedNode(LifecycleNode, Generic[P]):
     def active(self) -> bool:
         """Return whether the node may act."""
         return self._active
+
+    def _reading(self, callback: Callable[[Any], None], topic: str) -> Callable[[bytes], None]:
+        """Let a callback have the JointState in some bytes; what is none is dropped."""
+        def reading(data: bytes) -> None:
+            try:
+                msg = joint_state.decode(data)
+            except SpecError as error:
+                self.get_logger().warning(f'dropped on {topic}: {error}',
+                                          throttle_duration_sec=1.0)
+                return
+            callback(msg)
+        return reading
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """An exception in a callback would end spin() with a bare traceback; make it a fault."""

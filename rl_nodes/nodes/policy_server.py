@@ -3,11 +3,16 @@
 """
 Policy server: turns each state into the command a policy wants, through ONNX Runtime.
 
+States are answered by a C++ thread (``native_client.py``), or in Python (``policy_client.py``)
+where that cannot be: while exploring, in lockstep, and where the extension was not built. Both
+follow the same rules.
+
 A policy comes from a file (``policy``) or from the trainer's topic; it is verified away from the
 control path and swapped in between two states. A policy that is refused changes nothing.
 
-Parameters: robot, task, stepping, autostart, policy, sampling, seed (see below).
-Subscribes:
+Parameters: those of every node, policy, sampling, seed, robots, control_path, fixed_rate,
+busy_poll, priority, cpus, lock_memory (see below).
+Subscribes (states and goals once per robot):
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base;
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle.
@@ -17,25 +22,27 @@ Publishes:
   policy/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
 
+from collections.abc import Callable
 from pathlib import Path
+import re
 import threading
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
+from msgspec import Meta
 import numpy as np
-from rl_nodes.core.errors import RlNodesError, SpecError
-from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.state_join import StateJoin
-from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
-from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
+from rl_nodes.core.fleet import robot_namespaces, topic_in
+from rl_nodes.core.timing import summary_ms
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
+from rl_nodes.nodes.native_client import LoopOptions, NativeClient
 from rl_nodes.nodes.parameters import NodeParameters
-from sensor_msgs.msg import JointState
+from rl_nodes.nodes.policy_client import PolicyClient
+from rl_nodes.realtime import load
+from rl_nodes.realtime.plan import plan_of
 from std_msgs.msg import UInt8MultiArray
 
 
@@ -46,11 +53,32 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     :param policy: path of a policy's .onnx file; empty to wait for policy/update
     :param sampling: deterministic (deployment) or stochastic (exploration while training)
     :param seed: of the exploration noise
+    :param robots: how many are served; beyond one each has its namespace robot_<number>
+    :param control_path: cpp or python; auto takes cpp where it can be had, and says so
+    :param fixed_rate: cpp only; answer the newest state at the robot's rate, by absolute deadlines
+    :param busy_poll: cpp only; look for states without pause, which takes a whole core
+    :param priority: cpp only; of SCHED_FIFO, 1 to 99; 0 for the usual scheduling
+    :param cpus: cpp only; processors that the thread may run on, as in 2,3; empty for all
+    :param lock_memory: cpp only; keep the process from being swapped out
     """
 
     policy: str = ''
     sampling: Literal['deterministic', 'stochastic'] = 'deterministic'
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0)] = 0
+    robots: Annotated[int, Meta(ge=1)] = 1
+    control_path: Literal['auto', 'cpp', 'python'] = 'auto'
+    fixed_rate: bool = False
+    busy_poll: bool = False
+    priority: Annotated[int, Meta(ge=0, le=99)] = 0
+    cpus: str = ''
+    lock_memory: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r'(\d+(,\d+)*)?', self.cpus):
+            raise ValueError(f'cpus = {self.cpus!r}; expected numbers as in 2,3')
+        if self.fixed_rate and self.busy_poll:
+            raise ValueError('fixed_rate and busy_poll exclude each other')
 
 
 class PolicyServer(TaskNode[PolicyParameters]):
@@ -63,99 +91,64 @@ class PolicyServer(TaskNode[PolicyParameters]):
         """Verify the policy, then build the entities."""
         super().configure()
         self._model = self.task.robot
-        self._rng = np.random.default_rng(self.parameters.seed)
         self._stochastic = self.parameters.sampling == 'stochastic'
-        self._goals = GoalBook()
         self._policy: PolicyRuntime | None = None
-        self._next: PolicyRuntime | None = None
-        if self.parameters.policy:
-            self._policy = self._accept(PolicyBundle.load(Path(self.parameters.policy)))
-        self._waiting: Any = None
-        self._answer: tuple[int, JointState] | None = None
-        self._refused, self._rejected, self._swaps = 0, 0, 0
-        self._rejection = ''
+        self._rejected, self._swaps, self._rejection = 0, 0, ''
         self._loader: threading.Thread | None = None
-        self._inference, self._total = LatencyWindow(), LatencyWindow()
-        self._commands = self.publish_on(JointState, 'policy/joint_command', qos.STREAM)
-        self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
-        self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
-        self._join: StateJoin | None = None
-        if self._model.config.floating_base:
-            self._join = StateJoin()
-            self.subscribe(Odometry, 'odom', self._on_odom, qos.SENSOR)
+        self._path, make = self._control_path()
+        self.get_logger().info(f'control path: {self._path}')
+        self._served = [make(namespace, index) for index, namespace in enumerate(
+            robot_namespaces(self.parameters.robots))]
+        if self.parameters.policy:
+            self._take_over(PolicyBundle.load(Path(self.parameters.policy)))
         self.subscribe(UInt8MultiArray, 'policy/update', self._on_update, qos.LATCHED)
 
+    def _control_path(self) -> tuple[str, Callable[[str, int], NativeClient | PolicyClient]]:
+        """Return (how states are answered and why, what makes the client of a robot)."""
+        parameters = self.parameters
+        options = LoopOptions(
+            parameters.fixed_rate, parameters.busy_poll, parameters.priority,
+            tuple(int(cpu) for cpu in parameters.cpus.split(',') if cpu), parameters.lock_memory)
+
+        def python(namespace: str, index: int) -> PolicyClient:
+            rng = np.random.default_rng(parameters.seed + index) if self._stochastic else None
+            return PolicyClient(self, namespace, rng)
+
+        why_not = ('as asked' if parameters.control_path == 'python'
+                   else 'exploration noise comes from Python' if self._stochastic
+                   else 'in lockstep nothing is late' if self.lockstep else '')
+        try:
+            if not why_not:
+                load()
+                plan_of(self.task)
+        except ConfigError as error:
+            why_not = str(error)
+        if not why_not:
+            return 'cpp', lambda namespace, index: NativeClient(self, namespace, options)
+        if parameters.control_path == 'cpp':
+            raise ConfigError(f'control_path = cpp cannot be had: {why_not}')
+        if options != LoopOptions():
+            raise ConfigError('fixed_rate, busy_poll, priority, cpus and lock_memory need the C++ '
+                              f'control path, which cannot be had: {why_not}')
+        return f'python ({why_not})', python
+
+    def activate(self) -> None:
+        """Begin to answer."""
+        for client in self._served:
+            client.start()
+
+    def deactivate(self) -> None:
+        """Fall silent."""
+        for client in self._served:
+            client.stop()
+
     def release(self) -> None:
-        """Wait for a policy that is just being verified."""
+        """Wait for a policy that is just being verified, then let go of the topics."""
         loader = getattr(self, '_loader', None)
         if loader is not None:
             loader.join(timeout=2.0)
-
-    def _on_goal(self, msg: PoseStamped) -> None:
-        try:
-            self._goals.add(conversions.msg_to_goal(msg))
-        except SpecError as error:
-            self._refuse(error)
-            return
-        if self._waiting is not None:
-            self.tick(self._waiting, steady_ns())
-
-    def _on_state(self, msg: JointState) -> None:
-        arrived = steady_ns()
-        try:
-            state = conversions.msg_to_state(msg, self._model.joint_names)
-        except SpecError as error:
-            self._refuse(error)
-            return
-        if self._answer is not None and self._answer[0] == state.stamp_ns:
-            self._commands.publish(self._answer[1])  # asked again: the same answer, same noise
-            return
-        if self._join is None:
-            self.tick(state, arrived)
-        else:
-            self._tick_joined(self._join.add_state(state), arrived)
-
-    def _on_odom(self, msg: Odometry) -> None:
-        arrived = steady_ns()
-        try:
-            joined = self._join.add_base(*conversions.odom_to_base(msg))
-        except SpecError as error:
-            self._refuse(error)
-            return
-        self._tick_joined(joined, arrived)
-
-    def _tick_joined(self, state: RobotState | None, arrived_ns: int) -> None:
-        if state is not None:
-            self.tick(state, arrived_ns)
-
-    def tick(self, state: Any, arrived_ns: int) -> None:
-        """Answer one state: observe, infer, command."""
-        if self._next is not None:
-            self._policy, self._next = self._next, None
-            self._swaps += 1
-        self._waiting = None
-        if self._policy is None:
-            return
-        goal = self._goals.of(state)
-        if goal is None:  # the goal of a new episode is still on its way
-            self._waiting = state
-            return
-        try:
-            observation = self.task.observe(state, goal)
-            begun = steady_ns()
-            action = (self._policy.sample(observation, self._rng) if self._stochastic
-                      else self._policy.act(observation))
-            self._inference.add((steady_ns() - begun) / NS)
-        except SpecError as error:
-            self._refuse(error)
-            return
-        command = JointCommand(state.stamp_ns, self._policy.bundle.label,
-                               self.task.command(state, action))
-        msg = conversions.command_to_msg(command, self._model.command_names,
-                                         self._model.config.control_mode)
-        self._commands.publish(msg)
-        self._answer = (state.stamp_ns, msg)
-        self._total.add((steady_ns() - arrived_ns) / NS)
+        for client in getattr(self, '_served', ()):
+            client.close()
 
     def _on_update(self, msg: UInt8MultiArray) -> None:
         """Verify a new policy in a thread of its own; the next state finds it ready."""
@@ -164,7 +157,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
 
         def load() -> None:
             try:
-                self._next = self._accept(conversions.msg_to_bundle(msg))
+                self._take_over(conversions.msg_to_bundle(msg))
             except RlNodesError as error:
                 self._rejected += 1
                 self._rejection = str(error)
@@ -175,28 +168,37 @@ class PolicyServer(TaskNode[PolicyParameters]):
             self._loader = threading.Thread(target=load, name='policy loader', daemon=True)
             self._loader.start()
 
-    def _accept(self, bundle: PolicyBundle) -> PolicyRuntime:
-        """Return a warmed-up runtime; RlNodesError unless the policy fits this robot and task."""
+    def _take_over(self, bundle: PolicyBundle) -> None:
+        """Verify a policy, then let it act; RlNodesError unless it fits this robot and task."""
         self.task.contract.require(
             bundle.manifest.contract, f'robot {self._model.name} doing {self.task.name}',
             f'policy {bundle.label}')
         if self._stochastic and bundle.manifest.sampling == 'deterministic':
             raise SpecError(f'policy {bundle.label} has no distribution to sample from; use '
                             'sampling:=deterministic')
-        return PolicyRuntime(bundle)
+        policy = PolicyRuntime(bundle)
+        for client in self._served:
+            client.use(policy)
+        self._swaps += self._policy is not None
+        self._policy = policy
 
-    def _refuse(self, error: SpecError) -> None:
-        self._refused += 1
-        self.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
+    def _latency(self, kind: str) -> dict[str, float]:
+        values = [client.latencies(kind) for client in self._served]
+        return summary_ms(np.concatenate(values), sum(
+            int(client.details()['answered']) for client in self._served))
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
-        """Return the policy, swaps, refusals and latencies."""
+        """Return the policy, swaps, drops with reasons and latencies."""
         label = self._policy.bundle.label if self._policy else ''
-        values = {'policy': label, 'sampling': self.parameters.sampling, 'swaps': self._swaps,
+        values = {'policy': label, 'sampling': self.parameters.sampling,
+                  'control_path': self._path, 'swaps': self._swaps,
                   'updates_rejected': self._rejected, 'last_rejection': self._rejection,
-                  'dropped': self._refused,
-                  **{f'inference_{k}': v for k, v in self._inference.summary().items()},
-                  **{f'total_{k}': v for k, v in self._total.summary().items()}}
+                  'dropped': sum(client.dropped for client in self._served)}
+        for client, namespace in zip(self._served, robot_namespaces(self.parameters.robots)):
+            values |= {topic_in(namespace, name): value
+                       for name, value in client.details().items()}
+        for kind in ('inference', 'total'):
+            values |= {f'{kind}_{name}': value for name, value in self._latency(kind).items()}
         if self._policy is None:
             return WARN, 'waiting for a policy on policy/update', values
         return OK, f'running {label}', values

@@ -3,17 +3,18 @@
 """
 QoS profiles by duty.
 
-Everything is reliable: on one machine it costs nothing, and in lockstep a lost message would
-stall the robot. Freshness is judged by stamps and steady timers in the nodes; DDS deadlines and
-lifespans are a second opinion at most.
+Almost everything is reliable: on one machine it costs nothing, and in lockstep a lost message
+would stall the robot. Freshness is judged by stamps and steady timers in the nodes; DDS deadlines
+and lifespans are a second opinion at most.
 """
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
-def _profile(depth: int, latched: bool = False) -> QoSProfile:
+def _profile(depth: int, latched: bool = False, reliable: bool = True) -> QoSProfile:
     return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE,
+        history=HistoryPolicy.KEEP_LAST, depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
 
 
@@ -29,3 +30,6 @@ BATCH = _profile(500)          # experience: no batch may be lost while a learne
 LATCHED = _profile(1, latched=True)   # state, policy updates: whoever joins late gets the newest
 EPISODE = _profile(10, latched=True)  # goals: the newest few, also for whoever joins late
 CLOCK = _profile(1)
+PICTURE = _profile(4)          # pictures are large; who falls behind misses some
+# Subscriptions of who only looks on: nobody waits for it, whatever becomes of it.
+ONLOOKER = _profile(5, reliable=False)

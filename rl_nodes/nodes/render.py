@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
 import numpy as np
 from PIL import Image, ImageDraw
 from rclpy.serialization import deserialize_message
 from rl_nodes.backends import BACKENDS, installed_backends, make_robot
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import EpisodeId, Outcome, RobotState, Start
 from rl_nodes.data.reader import Episode, read_episode
 from rl_nodes.nodes import conversions
+from rl_nodes.nodes.state_topics import StateReader
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 
@@ -50,8 +49,8 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
     contract = episode.contract
     task = load_task(contract.robot, contract.task)
     task.contract.require(contract, 'the present configuration', f'episode {path.name}')
-    states, goals, outcomes = _decode(episode, task.robot.joint_names)
-    robot = make_robot((installed_backends() or BACKENDS)[0], task.robot)
+    states, goals, outcomes = _decode(episode, StateReader(task), task.goal_frame)
+    robot = make_robot((installed_backends() or BACKENDS)[0], task.robot, task.objects)
     try:
         shown_ns = None
         for state in states:
@@ -62,7 +61,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
             shown_ns = state.stamp_ns
             goal = goals.of(state)
             robot.reset(Start(state.position, np.zeros(3) if goal is None else goal.position,
-                              state.base))
+                              state.base, state.objects))
             picture = _label(robot.render(WIDTH, HEIGHT), state, outcomes.get(state.stamp_ns))
             for _ in range(round(FRAMES_PER_S / 2) if last else 1):
                 yield picture
@@ -70,20 +69,18 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
         robot.close()
 
 
-def _decode(episode: Episode, names: tuple[str, ...]
+def _decode(episode: Episode, reader: StateReader, goal_frame: str
             ) -> tuple[list[RobotState], GoalBook, dict[int, Outcome]]:
-    states, goals, outcomes, join = {}, GoalBook(), {}, StateJoin()
-    for message in episode.messages(('joint_states', 'odom', 'goal', 'reward')):
-        if message.topic == 'joint_states':
-            state = conversions.msg_to_state(deserialize_message(message.data, JointState), names)
-            states[state.stamp_ns] = join.add_state(state) or state
-        elif message.topic == 'odom':
-            joined = join.add_base(*conversions.odom_to_base(
-                deserialize_message(message.data, Odometry)))
-            if joined is not None:
-                states[joined.stamp_ns] = joined
+    states, goals, outcomes = {}, GoalBook(), {}
+    for message in episode.messages((*reader.topics, 'goal', 'reward')):
+        if message.topic in reader.topics:
+            state = reader.read(message.topic, deserialize_message(
+                message.data, reader.topics[message.topic]))
+            if state is not None:
+                states[state.stamp_ns] = state
         elif message.topic == 'goal':
-            goals.add(conversions.msg_to_goal(deserialize_message(message.data, PoseStamped)))
+            goals.add(conversions.msg_to_goal(deserialize_message(message.data, PoseStamped),
+                                              goal_frame))
         else:
             stamp, _, outcome = conversions.msg_to_outcome(
                 deserialize_message(message.data, JointState))

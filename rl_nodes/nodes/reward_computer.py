@@ -11,7 +11,8 @@ Parameters: robot, task, stepping, autostart.
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   joint_command (sensor_msgs/JointState, EXECUTED);
-  odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base.
+  odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), all
+  SENSOR: where robot and task have them.
 Publishes:
   reward (sensor_msgs/JointState, STREAM): names total, every term, terminated, truncated, success;
   frame_id = episode id;
@@ -19,19 +20,19 @@ Publishes:
 """
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.types import EpisodeId, Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.state_topics import StateReader
 from sensor_msgs.msg import JointState
 
 WINDOW = 64  # states and commands remembered while the other half is on its way
@@ -55,15 +56,13 @@ class RewardComputer(TaskNode[NodeParameters]):
         self._rewards = self.publish_on(JointState, 'reward', qos.STREAM)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         self.subscribe(JointState, 'joint_command', self._on_command, qos.EXECUTED)
-        self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
-        self._join: StateJoin | None = None
-        if self._model.config.floating_base:
-            self._join = StateJoin()
-            self.subscribe(Odometry, 'odom', self._on_odom, qos.SENSOR)
+        self._reader = StateReader(self.task)
+        for topic, kind in self._reader.topics.items():
+            self.subscribe(kind, topic, partial(self._on_state, topic), qos.SENSOR)
 
     def _on_goal(self, msg: PoseStamped) -> None:
         try:
-            self._goals.add(conversions.msg_to_goal(msg))
+            self._goals.add(conversions.msg_to_goal(msg, self.task.goal_frame))
         except SpecError as error:
             self._refuse(error)
         self.tick()
@@ -76,24 +75,17 @@ class RewardComputer(TaskNode[NodeParameters]):
                 del self._executed[min(self._executed)]
         self.tick()
 
-    def _on_state(self, msg: JointState) -> None:
+    def _on_state(self, topic: str, msg: Any) -> None:
         try:
-            state = conversions.msg_to_state(msg, self._model.joint_names)
+            state = self._reader.read(topic, msg)
         except SpecError as error:
             self._refuse(error)
             return
-        self._take(state if self._join is None else self._join.add_state(state))
+        if state is not None:
+            self._take(state)
 
-    def _on_odom(self, msg: Odometry) -> None:
-        try:
-            self._take(self._join.add_base(*conversions.odom_to_base(msg)))
-        except SpecError as error:
-            self._refuse(error)
-
-    def _take(self, state: RobotState | None) -> None:
-        """Queue a complete state; None while one of its messages is on its way."""
-        if state is None:
-            return
+    def _take(self, state: RobotState) -> None:
+        """Queue a complete state."""
         newest = self._queue[-1] if self._queue else self._before
         if newest is not None and state.stamp_ns <= newest.stamp_ns:
             if self._answer is not None and self._answer[0] == state.stamp_ns:

@@ -5,9 +5,13 @@ A lean loop for one node: subscriptions and timers by hand, everything else by t
 
 rclpy's executor collects every entity and builds a new wait set for each single callback, which
 costs more than our callbacks do. Here the wait set is kept, and messages and timers are taken
-directly. Services, parameters and QoS events go through the stock executor, whenever one of them
-is ready and at least twice a second.
+directly, as many as there are. A node has five times as many services as subscriptions, and each
+makes a wait set slower, so a thread waits for them and wakes this loop. Services, parameters and
+QoS events then go through the stock executor, in this thread, and also twice a second.
 """
+
+import threading
+from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
@@ -15,14 +19,15 @@ from rclpy.node import Node
 from rl_nodes.core.timing import NS, steady_ns
 
 STOCK_PERIOD_NS = NS // 2
+BURST = 10  # messages of one topic that are taken before timers have their turn again
 
 
 class NodeSpinner:
     """
     Waits for one node's work and does it, in this thread.
 
-    Entities may be created and destroyed before the first call, and by service callbacks (life
-    cycle transitions); not by subscription and timer callbacks.
+    Entities may be created and destroyed before the first call, by service callbacks (life
+    cycle transitions) and after :meth:`shutdown`; not by subscription and timer callbacks.
 
     :param node: its callbacks must not raise, see ``ManagedNode``.
     """
@@ -32,6 +37,9 @@ class NodeSpinner:
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stock_at = 0
+        with node.context.handle:
+            self._wake = _rclpy.GuardCondition(node.context.handle)
+        self._watch = _Watch(node, self._executor._guard, self._wake)
         self._collect()
 
     def once(self, timeout_s: float) -> None:
@@ -42,44 +50,110 @@ class NodeSpinner:
             wait_set.add_subscription(subscription.handle)
         for timer in self._timers:
             wait_set.add_timer(timer.handle)
-        for service in self._services:
-            wait_set.add_service(service.handle)
-        for client in self._clients:
-            wait_set.add_client(client.handle)
-        for guard in self._guards:
-            wait_set.add_guard_condition(guard.handle)
+        wait_set.add_guard_condition(self._wake)
         wait_set.wait(int(timeout_s * NS))
         for timer in self._timers:
             if timer.handle.is_timer_ready():
                 timer.handle.call_timer()
                 timer.callback()
-        ready = wait_set.get_ready_entities('subscription')
-        if ready:
-            for subscription in self._subscriptions:
-                if subscription.handle.pointer in ready:
-                    taken = subscription.handle.take_message(subscription.msg_type,
-                                                             subscription.raw)
-                    if taken is not None:
-                        subscription.callback(taken[0])
-        now = steady_ns()
-        if now - self._stock_at > STOCK_PERIOD_NS or any(
-                wait_set.get_ready_entities(kind)
-                for kind in ('service', 'client', 'guard_condition')):
-            self._stock_at = now
+        for _ in range(BURST):
+            if not self._take():
+                break
+        if self._watch.called or steady_ns() - self._stock_at > STOCK_PERIOD_NS:
+            self._watch.rest()
             self._executor.spin_once(timeout_sec=0)
+            self._stock_at = steady_ns()
             self._collect()
+
+    def _take(self) -> bool:
+        """Take a message from every subscription that has one; return whether any had."""
+        found = False
+        for subscription in self._subscriptions:
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+            if taken is not None:
+                found = True
+                subscription.callback(taken[0])
+        return found
 
     def shutdown(self) -> None:
         """Let go of the node."""
+        self._watch.end()
         self._executor.shutdown()
 
     def _collect(self) -> None:
-        """Look at which entities the node has now."""
+        """Look at which entities the node has now; the watch rests."""
         node = self._node
         self._subscriptions, self._timers = list(node.subscriptions), list(node.timers)
-        self._services, self._clients = list(node.services), list(node.clients)
-        self._guards = [*node.guards, self._executor._guard]
         with node.context.handle:
-            self._wait_set = _rclpy.WaitSet(
-                len(self._subscriptions), len(self._guards), len(self._timers),
-                len(self._clients), len(self._services), 0, node.context.handle)
+            self._wait_set = _rclpy.WaitSet(len(self._subscriptions), 1, len(self._timers), 0, 0,
+                                            0, node.context.handle)
+        self._watch.go_on()
+
+
+class _Watch:
+    """
+    A thread that waits for the services, clients and guards of a node.
+
+    It only waits. After something has become ready it rests until :meth:`go_on`.
+
+    :param node: whose entities may change only while it rests.
+    :param guard: of the stock executor.
+    :param wake: triggered when something is ready.
+    """
+
+    def __init__(self, node: Node, guard: Any, wake: Any) -> None:
+        self._node, self._guard, self._wake = node, guard, wake
+        with node.context.handle:
+            self._stop = _rclpy.GuardCondition(node.context.handle)
+        self._go, self._rests = threading.Event(), threading.Event()
+        self._ending = False
+        self.called = False
+        self._rests.set()
+        self._thread = threading.Thread(target=self._run, name='services', daemon=True)
+        self._thread.start()
+
+    def go_on(self) -> None:
+        """Look at which entities the node has now and wait for them."""
+        self.called = False
+        self._rests.clear()
+        self._go.set()
+
+    def rest(self) -> None:
+        """Stop waiting; the entities may change afterwards."""
+        if not self._rests.is_set():
+            self._stop.trigger_guard_condition()
+            self._rests.wait()
+
+    def end(self) -> None:
+        """End the thread."""
+        self.rest()
+        self._ending = True
+        self._go.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._go.wait()
+            self._go.clear()
+            if self._ending:
+                return
+            self._wait()
+            self.called = True
+            self._rests.set()
+            self._wake.trigger_guard_condition()
+
+    def _wait(self) -> None:
+        node = self._node
+        services, clients = list(node.services), list(node.clients)
+        guards = [guard.handle for guard in (*node.guards, self._guard)]
+        with node.context.handle:
+            wait_set = _rclpy.WaitSet(0, len(guards) + 1, 0, len(clients), len(services), 0,
+                                      node.context.handle)
+        wait_set.clear_entities()
+        for service in services:
+            wait_set.add_service(service.handle)
+        for client in clients:
+            wait_set.add_client(client.handle)
+        for guard in (*guards, self._stop):
+            wait_set.add_guard_condition(guard)
+        wait_set.wait(-1)

@@ -8,16 +8,19 @@ arrives and hands out policies. When it dies, control goes on with the last poli
 exit status 0 once the target or a limit is reached.
 
 Parameters: robot, task, stepping, autostart, algorithm, run_directory, seed, time_budget_s,
-target_success, resume, simulator (see below).
+target_success, resume, simulator, robots (see below).
 Subscribes:
-  experience (std_msgs/Float32MultiArray, BATCH): transitions by labelled columns.
+  experience (std_msgs/Float32MultiArray, BATCH), once per robot: transitions by labelled columns.
 Publishes:
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle, as often as the staleness
   bound asks for;
   trainer/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Calls: sets the parameter difficulty of robot_bridge, once per robot, where a curriculum is set.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 import os
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,16 +30,19 @@ import traceback
 from typing import Annotated, Any
 
 from msgspec import Meta
-from rl_nodes.core.errors import RlNodesError, SpecError
+from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
+from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.experience import layout_columns
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.difficulty import DifficultySetter
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.training.curriculum import why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
@@ -57,6 +63,7 @@ class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param target_success: success rate, judged on fresh episodes, that ends training; 0 for none
     :param resume: run directory to go on from; must be run_directory
     :param simulator: backend in which exported policies are judged; empty to judge none
+    :param robots: how many send experience; beyond one each has its namespace robot_<number>
     """
 
     algorithm: str = 'sac'
@@ -66,6 +73,7 @@ class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     target_success: Annotated[float, Meta(ge=0, le=1)] = 0.95
     resume: str = ''
     simulator: str = 'pybullet'
+    robots: Annotated[int, Meta(ge=1)] = 1
 
 
 class GraphSource:
@@ -73,12 +81,15 @@ class GraphSource:
     Experience from the ROS graph: filled by the executor's thread, emptied by the learner's.
 
     :param publish: hands a bundle to the graph.
+    :param set_difficulty: hands a difficulty to the graph.
     """
 
     wants_policies = True
 
-    def __init__(self, publish: Callable[[PolicyBundle], None]) -> None:
+    def __init__(self, publish: Callable[[PolicyBundle], None],
+                 set_difficulty: Callable[[float], None]) -> None:
         self._publish = publish
+        self.set_difficulty = set_difficulty
         self._batches: SimpleQueue[TransitionBatch] = SimpleQueue()
         self._updates: dict[int, int] = {}
         self._in_use = 0
@@ -132,22 +143,33 @@ class Trainer(TaskNode[TrainerParameters]):
         parameters = self.parameters
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
+        settings = load_settings(parameters.algorithm)
+        if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
+                              f'task {self.task.name}'):
+            raise ConfigError(why)
         self._experiment = Experiment(
             name=f'{self.task.name}_{self.task.robot.name}',
             folder=Path(parameters.run_directory), contract=self.task.contract,
-            settings=load_settings(parameters.algorithm), seed=parameters.seed,
+            settings=settings, seed=parameters.seed,
             limits=Limits(time_s=parameters.time_budget_s or None, target=target),
             resume=bool(parameters.resume))
         size = self.task.contract
-        self._columns = layout_columns(size.observation.shape[0], size.action.shape[0])
+        self._columns = layout_columns(size.observation.shape[0], size.action.shape[0],
+                                       len(size.privileged.elements) if size.privileged else 0)
         self._progress = Progress(sys.stdout)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._refused, self._received = 0, 0
         self._updates = self.publish_on(UInt8MultiArray, 'policy/update', qos.LATCHED)
+        namespaces = robot_namespaces(parameters.robots)
+        self._difficulty = DifficultySetter(
+            self, [topic_in(namespace, 'robot_bridge') for namespace in namespaces])
         self._source = GraphSource(
-            lambda bundle: self._updates.publish(conversions.bundle_to_msg(bundle)))
-        self.subscribe(Float32MultiArray, 'experience', self._on_experience, qos.BATCH)
+            lambda bundle: self._updates.publish(conversions.bundle_to_msg(bundle)),
+            lambda difficulty: setattr(self._difficulty, 'wanted', difficulty))
+        for index, namespace in enumerate(namespaces):
+            self.subscribe(Float32MultiArray, topic_in(namespace, 'experience'),
+                           partial(self._on_experience, index), qos.BATCH)
 
     def activate(self) -> None:
         """Learn."""
@@ -163,8 +185,11 @@ class Trainer(TaskNode[TrainerParameters]):
         thread = getattr(self, '_thread', None)
         if thread is not None:
             thread.join()
+        difficulty, self._difficulty = getattr(self, '_difficulty', None), None
+        if difficulty is not None:
+            difficulty.close()
 
-    def _on_experience(self, msg: Float32MultiArray) -> None:
+    def _on_experience(self, robot: int, msg: Float32MultiArray) -> None:
         try:
             batch = conversions.msg_to_batch(msg, self._columns)
         except SpecError as error:
@@ -172,7 +197,9 @@ class Trainer(TaskNode[TrainerParameters]):
             self.get_logger().warning(f'dropped: {error}', throttle_duration_sec=5.0)
             return
         self._received += len(batch)
-        self._source.add(batch)
+        # Every robot counts its own episodes; here each number must stand for one of them.
+        episode = batch.episode * self.parameters.robots + robot
+        self._source.add(replace(batch, episode=episode))
 
     def _learn(self) -> None:
         """Conduct the experiment; its end is the node's end."""
@@ -215,7 +242,8 @@ class Trainer(TaskNode[TrainerParameters]):
 
     def _counts(self) -> dict[str, Any]:
         return {'transitions': self._received, 'batches_refused': self._refused,
-                'policy_updates_in_use': self._source.policy_updates_in_use()}
+                'policy_updates_in_use': self._source.policy_updates_in_use(),
+                'difficulty': 1.0 if self._difficulty.taken is None else self._difficulty.taken}
 
 
 def main() -> None:

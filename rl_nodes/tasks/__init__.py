@@ -9,16 +9,20 @@ from rl_nodes.core.robot import load_robot
 from rl_nodes.tasks.base import Task
 from rl_nodes.tasks.cartpole_balance import CartpoleBalance
 from rl_nodes.tasks.cartpole_swingup import CartpoleSwingup
+from rl_nodes.tasks.navigate import Navigate
+from rl_nodes.tasks.push import Push
 from rl_nodes.tasks.quadruped_stand import QuadrupedStand
 from rl_nodes.tasks.quadruped_walk import QuadrupedWalk
 from rl_nodes.tasks.reach import Reach
 
 TASK_TYPES: dict[str, type[Task]] = {
     'reach': Reach,
+    'push': Push,
     'cartpole_balance': CartpoleBalance,
     'cartpole_swingup': CartpoleSwingup,
     'quadruped_stand': QuadrupedStand,
     'quadruped_walk': QuadrupedWalk,
+    'navigate': Navigate,
 }
 
 
@@ -26,7 +30,7 @@ def load_task(robot: str, task: str) -> Task:
     """
     Return a robot doing a task.
 
-    :param robot: name in ``config/robots`` or path to a YAML file.
+    :param robot: name in ``config/robots`` or path to a YAML or URDF file.
     :param task: name in ``config/tasks`` or path to a YAML file.
     :raises ConfigError: says which file and key, what came and what is allowed.
     """

@@ -3,22 +3,43 @@
 """
 A task: what is observed, what an action does, what is rewarded, when an episode ends.
 
-Tasks are pure. The simulator's environment, the robot bridge, the policy server, the recorder and
-the reward computer all use the same object, so they cannot drift apart.
+Tasks are pure; what an observation has to remember is kept by the observers that they make. The
+simulator's environment, the robot bridge, the policy server, the recorder and the reward computer
+all use the same object, so they cannot drift apart.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UNSET
 import numpy as np
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.objects import ObjectConfig
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
 from rl_nodes.core.types import EpisodeId, Goal, Outcome, RobotState, Start
+from rl_nodes.core.variation import Variation
 from rl_nodes.rewards.composite import WeightedSum
-from rl_nodes.tasks.actions import ActionConfig, ActionMap
-from rl_nodes.tasks.signals import ObservationLayout, View
+from rl_nodes.tasks.actions import ActionConfig, make_action_map
+from rl_nodes.tasks.curriculum import at_difficulty, check_curriculum, Easy
+from rl_nodes.tasks.object_signals import object_signals
+from rl_nodes.tasks.observer import History, Observer, RememberingObserver
+from rl_nodes.tasks.randomisation import Randomisation, Randomiser
+from rl_nodes.tasks.signals import (
+    LAST_ACTION,
+    last_action_signal,
+    ObservationLayout,
+    RANDOMISATION,
+    randomisation_signal,
+    SIGNALS,
+    View,
+)
+
+NOTHING = np.zeros(0, np.float32)
+
+Frames = Annotated[int, Meta(ge=1, le=100)]
 
 
 class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,8 +49,13 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param type: which task, see ``tasks/__init__.py``.
     :param episode_s: time limit of an episode; reaching it truncates, it does not terminate.
     :param observation: signals in order, see ``tasks/signals.py``.
+    :param history: newest frames in an observation, of all its signals or by name of signal.
+    :param privileged: signals that only a critic or a teacher sees, while training in simulation.
     :param action: see ``tasks/actions.py``.
     :param reward: weight per reward term.
+    :param objects: what is in the robot's world beside the ground.
+    :param randomisation: what varies from episode to episode, see ``tasks/randomisation.py``.
+    :param curriculum: ranges that the start is drawn from at difficulty 0, by dotted key.
     """
 
     type: str
@@ -37,6 +63,11 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observation: Annotated[tuple[str, ...], Meta(min_length=1)]
     action: ActionConfig
     reward: dict[str, float]
+    history: Frames | dict[str, Frames] = 1
+    privileged: tuple[str, ...] = ()
+    objects: tuple[ObjectConfig, ...] = ()
+    randomisation: Randomisation | None = None
+    curriculum: dict[str, Easy] = {}
 
 
 class Task(ABC):
@@ -52,21 +83,64 @@ class Task(ABC):
     config_type: ClassVar[type[TaskConfig]]
     term_names: ClassVar[tuple[str, ...]]  # in the order of ``terms``; the first tells most
     needs_tool: ClassVar[bool] = False
+    goal_frame: ClassVar[str] = 'base_link'  # that goals are given in
+    start_ranges: ClassVar[tuple[str, ...]] = ()  # keys that a curriculum may speak of
 
     def __init__(self, name: str, config: TaskConfig, robot: RobotModel) -> None:
         self.name = name
         self.robot = robot
-        self._observation = ObservationLayout(config.observation, robot)
-        self._action = ActionMap(config.action, robot)
+        check_curriculum(config.curriculum, config, self.start_ranges)
+        self._full, self._easier = config, (1.0, self)
+        self._randomiser = Randomiser(config.randomisation, robot) \
+            if config.randomisation or config.curriculum else None
+        self.objects = config.objects
+        names = [entry.name for entry in config.objects]
+        if len(set(names)) != len(names):
+            raise ConfigError(f'objects: a name is given twice: {", ".join(names)}')
+        self.action_map = make_action_map(config.action, robot)
+        known = SIGNALS | object_signals(config.objects)
+        frame = ObservationLayout(config.observation, robot, known | {
+            LAST_ACTION: last_action_signal(self.action_map.spec)})
+        self.history = History(frame, config.history)
+        self._privileged = (self._privileged_layout(config.privileged)
+                            if config.privileged else None)
         self._reward = WeightedSum(config.reward, self.term_names)
-        self._derives_tool = self.needs_tool or self._observation.needs_tool
+        self._derives_tool = self.needs_tool or frame.needs_tool or (
+            self._privileged is not None and self._privileged.needs_tool)
         self._latest: tuple[RobotState | None, np.ndarray] = (None, np.zeros(3))
         self.period_ns = period_ns(robot.config.rate_hz)
         self.episode_steps = max(1, round(config.episode_s * robot.config.rate_hz))
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
-            self._observation.spec, self._action.spec, config.action.kind,
-            robot.chain.fingerprint() if self._derives_tool and robot.chain else '')
+            self.history.spec, self.action_map.spec, config.action.kind,
+            self._geometry(frame.needs_ranges),
+            UNSET if self._privileged is None else self._privileged.spec)
+
+    def episode(self, rng: np.random.Generator, difficulty: float = 1.0) -> Start:
+        """
+        Return how the next episode starts and what is different in it; draws from ``rng`` only.
+
+        :param difficulty: from 0 to 1, the task itself; below, ranges lie nearer to their values
+            in the section ``curriculum``, randomised ones nearer to their nominal value.
+        """
+        if self._randomiser is None:
+            return self.start(rng)
+        if self._easier[0] != difficulty:
+            self._easier = (difficulty, self if difficulty == 1.0 else type(self)(
+                self.name, at_difficulty(self._full, self._full.curriculum, difficulty),
+                self.robot))
+        return replace(self._easier[1].start(rng),
+                       variation=self._randomiser.draw(rng, difficulty))
+
+    @property
+    def variation_names(self) -> tuple[str, ...]:
+        """Return the names in ``Variation.values``; empty where episodes do not vary."""
+        return self._randomiser.names if self._randomiser else ()
+
+    @property
+    def disturbs(self) -> bool:
+        """Return whether commands or measurements are disturbed, see ``disturbed_robot.py``."""
+        return self._randomiser is not None and self._randomiser.disturbs
 
     @abstractmethod
     def start(self, rng: np.random.Generator) -> Start:
@@ -85,21 +159,44 @@ class Task(ABC):
     def succeeded(self, state: RobotState, goal: Goal, step: int) -> bool:
         """Return whether the success criterion holds ``step`` steps into an episode."""
 
-    def observe(self, state: RobotState, goal: Goal) -> np.ndarray:
-        """Return the observation, shape (O,), float32."""
-        return self._observation.assemble(View(state, goal, self.tool(state)))
+    def observer(self) -> Observer:
+        """Return what turns the states of one robot into observations, from any state on."""
+        if not self.history.remembers:
+            return Observer(self.history.layout, self.tool)
+        return RememberingObserver(self.history, self.tool, self.to_action,
+                                   len(self.action_map.spec.elements), self.period_ns)
+
+    def _privileged_layout(self, names: tuple[str, ...]) -> ObservationLayout:
+        """Return the layout of signals that only a critic or a teacher sees."""
+        drawn = tuple(name for name in self.variation_names if name != 'seed')
+        extra = {RANDOMISATION: randomisation_signal(drawn)} if drawn else {}
+        return ObservationLayout(
+            names, self.robot, SIGNALS | object_signals(self.objects) | extra, 'privileged')
+
+    def privileged(self, state: RobotState, goal: Goal,
+                   variation: Variation | None) -> np.ndarray:
+        """
+        Return what only a critic or a teacher sees, shape (P,), float32; P = 0 for nothing.
+
+        :param state: the true one, as the simulator knows it.
+        :param variation: of the state's episode.
+        """
+        if self._privileged is None:
+            return NOTHING
+        values = {} if variation is None else variation.values
+        return self._privileged.assemble(View(state, goal, self.tool(state), values=values))
 
     def command(self, state: RobotState, action: np.ndarray) -> np.ndarray:
         """Return the command that an action means, shape (A,), float64."""
-        return self._action.command(state, action)
+        return self.action_map.command(state, action)
 
     def to_action(self, state: RobotState, command: np.ndarray) -> np.ndarray:
         """Return the action that a command amounts to, shape (A,), float32."""
-        return self._action.action(state, command)
+        return self.action_map.action(state, command)
 
     def hold_command(self, state: RobotState) -> np.ndarray:
         """Return the command that keeps the robot where it is, shape (A,), float64."""
-        return self._action.hold(state)
+        return self.action_map.hold(state)
 
     def evaluate(self, before: RobotState, command: np.ndarray, after: RobotState,
                  goal: Goal) -> Outcome:
@@ -126,6 +223,11 @@ class Task(ABC):
         since = state.stamp_ns - EpisodeId.parse(state.episode).start_ns
         return round(since / self.period_ns)
 
+    def _geometry(self, needs_ranges: bool) -> str:
+        """Return the fingerprints of what observations are derived by, one after another."""
+        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges))
+        return ''.join(part.fingerprint() for part, needed in used if needed and part)
+
     def tool(self, state: RobotState) -> np.ndarray:
         """Return the tool's position in ``base_link`` [m], shape (3,); zeros where unused."""
         if self._derives_tool and self.robot.chain is not None:
@@ -135,6 +237,13 @@ class Task(ABC):
                 self._latest = (state, tool)
             return tool
         return self._latest[1]
+
+    @property
+    def state_parts(self) -> tuple[str, ...]:
+        """Return what a state has beside its joints: fields of :class:`RobotState`."""
+        there = {'base': self.robot.config.floating_base, 'objects': bool(self.objects),
+                 'ranges': self.robot.config.range_sensor is not None}
+        return tuple(part for part, has in there.items() if has)
 
     @property
     def episode_s(self) -> float:

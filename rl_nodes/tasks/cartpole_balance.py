@@ -41,6 +41,7 @@ class CartpoleBalance(Task):
 
     config_type: ClassVar[type[TaskConfig]] = CartpoleBalanceConfig
     term_names: ClassVar[tuple[str, ...]] = ('tilt', 'offset', 'alive', 'action')
+    start_ranges: ClassVar[tuple[str, ...]] = ('start_noise',)
 
     def __init__(self, name: str, config: CartpoleBalanceConfig, robot: RobotModel) -> None:
         self._cart = robot.index_of(config.cart_joint)

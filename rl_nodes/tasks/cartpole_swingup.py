@@ -49,6 +49,7 @@ class CartpoleSwingup(Task):
 
     config_type: ClassVar[type[TaskConfig]] = CartpoleSwingupConfig
     term_names: ClassVar[tuple[str, ...]] = ('upright', 'offset', 'spin', 'action')
+    start_ranges: ClassVar[tuple[str, ...]] = ('start_noise',)
 
     def __init__(self, name: str, config: CartpoleSwingupConfig, robot: RobotModel) -> None:
         self._cart = robot.index_of(config.cart_joint)

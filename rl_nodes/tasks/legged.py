@@ -3,7 +3,7 @@
 """What tasks of a robot on legs have in common: how it starts, how it falls, what it costs."""
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 import numpy as np
@@ -15,6 +15,15 @@ from rl_nodes.rewards import terms
 from rl_nodes.tasks.base import Task, TaskConfig
 
 Positive = Annotated[float, Meta(gt=0)]
+Range = tuple[float, float]
+
+
+def require_order(config: TaskConfig, *names: str) -> None:
+    """Raise ValueError where one of these ranges has its ends the wrong way round."""
+    for name in names:
+        low, high = getattr(config, name)
+        if not low <= high:
+            raise ValueError(f'{name}: {low} is above {high}')
 
 
 class LeggedConfig(TaskConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +53,8 @@ class LeggedTask(Task):
 
     :raises ConfigError: the robot's base does not float.
     """
+
+    start_ranges: ClassVar[tuple[str, ...]] = ('start_noise_rad', 'start_tilt_rad', 'start_drop_m')
 
     def __init__(self, name: str, config: LeggedConfig, robot: RobotModel) -> None:
         if robot.home_base is None:

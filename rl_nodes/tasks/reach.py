@@ -66,6 +66,8 @@ class Reach(Task):
     config_type: ClassVar[type[TaskConfig]] = ReachConfig
     term_names: ClassVar[tuple[str, ...]] = ('distance', 'closeness', 'action')
     needs_tool: ClassVar[bool] = True
+    start_ranges: ClassVar[tuple[str, ...]] = ('goal.radius_m', 'goal.azimuth_rad',
+                                               'goal.elevation_rad', 'start_noise_rad')
 
     def __init__(self, name: str, config: ReachConfig, robot: RobotModel) -> None:
         if robot.chain is None:

@@ -16,7 +16,7 @@ class EpisodeStatistics:
     """Running figures over the last finished training episodes."""
 
     def __init__(self) -> None:
-        self.finished = 0
+        self.finished, self.succeeded = 0, 0
         self._open: dict[int, tuple[float, int]] = {}
         self._returns: deque[float] = deque(maxlen=WINDOW)
         self._lengths: deque[int] = deque(maxlen=WINDOW)
@@ -31,6 +31,7 @@ class EpisodeStatistics:
             total, length = total + float(rewards[row]), length + 1
             if ended[row]:
                 self.finished += 1
+                self.succeeded += bool(batch.success[row])
                 self._returns.append(total)
                 self._lengths.append(length)
                 self._successes.append(bool(batch.success[row]))
@@ -59,12 +60,13 @@ class EpisodeStatistics:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the finished episodes' figures; unfinished ones do not survive a restart."""
-        return {'finished': self.finished, 'returns': list(self._returns),
-                'lengths': list(self._lengths), 'successes': list(self._successes)}
+        return {'finished': self.finished, 'succeeded': self.succeeded,
+                'returns': list(self._returns), 'lengths': list(self._lengths),
+                'successes': list(self._successes)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
-        self.finished = int(state['finished'])
+        self.finished, self.succeeded = int(state['finished']), int(state['succeeded'])
         self._returns.extend(float(value) for value in state['returns'])
         self._lengths.extend(int(value) for value in state['lengths'])
         self._successes.extend(bool(value) for value in state['successes'])

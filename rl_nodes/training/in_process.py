@@ -22,6 +22,7 @@ from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
@@ -83,6 +84,10 @@ def train(options: TrainOptions, progress: Progress | None = None,
     settings = load_settings(options.algorithm)
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
+    curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
+    if why := why_in_vain(curriculum, getattr(task, 'variation_names', ()), options.env):
+        evaluation_env.close()
+        raise TrainingError(why)
     name = re.sub(r'[^A-Za-z0-9_.-]+', '_', options.env)
     progress = Progress() if progress is None else progress
     stop = threading.Event() if stop is None else stop
@@ -90,8 +95,10 @@ def train(options: TrainOptions, progress: Progress | None = None,
     def make_source(learner: OffPolicyLearner, steps_before: int) -> EnvSource:
         # A resumed run must not repeat the first part's episodes.
         seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(options.n_envs)
-        return EnvSource(make_envs(make, options.n_envs, options.env), learner,
-                         [int(seed) >> 1 for seed in seeds])
+        envs = make_envs(make, options.n_envs, options.env)
+        if curriculum.active:
+            envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
+        return EnvSource(envs, learner, [int(seed) >> 1 for seed in seeds])
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)

@@ -28,6 +28,7 @@ class ProgressState:
     :param evaluation: last evaluation, as text.
     :param updates: gradient steps so far.
     :param staleness: gradient steps that the learner is ahead of the acting policy.
+    :param difficulty: of the training episodes, 0 to 1; None where that does not change.
     :param waiting: why nothing moves; empty while it does.
     """
 
@@ -41,6 +42,7 @@ class ProgressState:
     evaluation: str | None
     updates: int
     staleness: int
+    difficulty: float | None = None
     waiting: str = ''
 
 
@@ -119,6 +121,8 @@ def progress_text(state: ProgressState, steps_per_s: float, updates_per_s: float
     if state.train_return is not None:
         success = f'success {state.train_success:.0%} ' if state.train_success else ''
         parts.append(f'train {success}return {state.train_return:.1f}')
+    if state.difficulty is not None:
+        parts.append(f'difficulty {state.difficulty:.0%}')
     if state.evaluation is not None:
         parts.append(f'evaluation {state.evaluation}')
     parts.append(f'{steps_per_s:.0f} steps/s')

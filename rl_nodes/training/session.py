@@ -20,6 +20,7 @@ from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.training.checkpoint import CheckpointStore
+from rl_nodes.training.curriculum import Curriculum
 from rl_nodes.training.episodes import EpisodeStatistics
 from rl_nodes.training.evaluation import Evaluation, EVALUATION_SEED, FRESH_SEED
 from rl_nodes.training.metrics import MetricSink
@@ -105,6 +106,9 @@ class Session:
         self.last_evaluation: Evaluation | None = None
         self.target_reached = False
         self.episodes = EpisodeStatistics()
+        self.curriculum = Curriculum(config.curriculum)
+        if config.curriculum.active:
+            source.set_difficulty(self.curriculum.difficulty)
         self._elapsed_before = 0.0
         self._fresh_seed = FRESH_SEED
         self._snapshot = learner.state_dict()
@@ -124,6 +128,9 @@ class Session:
             self.episodes.add(batch)
             stored = self.learner.observe(batch)
             self.steps += len(batch)
+            if self.curriculum.update(self.steps, self.episodes.finished,
+                                      self.episodes.succeeded):
+                self.source.set_difficulty(self.curriculum.difficulty)
             if self.learner.ready():
                 self.debt += self.config.updates_per_step * stored
             if stored < len(batch):
@@ -300,6 +307,7 @@ class Session:
         best = None if self.best is None else msgspec.json.encode(self.best[0]).decode()
         return {'identity': self.outputs.identity, 'learner': self.learner.state_dict(),
                 'buffer': self.learner.buffer.state_dict(), 'episodes': self.episodes.state_dict(),
+                'curriculum': self.curriculum.state_dict(),
                 'steps': self.steps, 'debt': self.debt, 'version': self.version,
                 'rollbacks': self.rollbacks, 'elapsed_s': self.elapsed_s(),
                 'fresh_seed': self._fresh_seed, 'evaluated_steps': self._evaluated_steps,
@@ -310,6 +318,9 @@ class Session:
         self.learner.load_state_dict(state['learner'])
         self.learner.buffer.load_state_dict(state['buffer'])
         self.episodes.load_state_dict(state['episodes'])
+        self.curriculum.load_state_dict(state['curriculum'])
+        if self.config.curriculum.active:
+            self.source.set_difficulty(self.curriculum.difficulty)
         for name in ('steps', 'debt', 'version', 'rollbacks'):
             setattr(self, name, state[name])
         self._elapsed_before = state['elapsed_s']
@@ -339,7 +350,9 @@ class Session:
             self._logged = now
             self._write('train', self.episodes.metrics() | self.learner.metrics() | {
                 'updates': float(self.learner.updates), 'staleness': float(self.staleness()),
-                'buffer_refused': float(self.learner.buffer.refused)})
+                'buffer_refused': float(self.learner.buffer.refused)} | (
+                    {'difficulty': self.curriculum.difficulty}
+                    if self.config.curriculum.active else {}))
 
     def progress_state(self) -> ProgressState:
         """Return what the live line shows."""
@@ -353,6 +366,7 @@ class Session:
             self.steps, self.limits.steps, self.elapsed_s(), self.limits.time_s,
             self.episodes.finished, self.episodes.success_rate, self.episodes.mean_return,
             evaluation, self.learner.updates, self.staleness(),
+            self.curriculum.difficulty if self.config.curriculum.active else None,
             f'no experience for {silence:.0f} s' if silence else '')
 
     def say(self, text: str) -> None:

@@ -9,6 +9,7 @@ from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
+from rl_nodes.training.curriculum import CurriculumConfig
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -35,6 +36,7 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param max_rollbacks: rolled-back divergences after which training gives up.
     :param source_timeout_s: silence of the source that is reported [s].
     :param log_every_s: time between two rows of metrics [s].
+    :param curriculum: how difficult training episodes are, see ``curriculum.py``.
     """
 
     updates_per_step: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
@@ -52,6 +54,7 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_rollbacks: Annotated[int, msgspec.Meta(ge=0)] = 3
     source_timeout_s: _Positive = 10.0
     log_every_s: _Positive = 5.0
+    curriculum: CurriculumConfig = CurriculumConfig()
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,4 +88,6 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffP
     :raises TrainingError: the action space does not fit the algorithm.
     """
     low, high = contract.action.bounds()
-    return Sac(len(contract.observation.elements), low, high, settings.learner, seed)
+    privileged = contract.privileged
+    return Sac(len(contract.observation.elements), low, high, settings.learner, seed,
+               0 if privileged is None else len(privileged.elements))

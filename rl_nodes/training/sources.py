@@ -37,6 +37,9 @@ class Source(Protocol):
     def policy_updates_in_use(self) -> int:
         """Return the gradient steps behind the newest policy that has been seen acting."""
 
+    def set_difficulty(self, difficulty: float) -> None:
+        """Set how difficult the next episodes are, 0 (easy) to 1; evaluations are elsewhere."""
+
     def close(self) -> None:
         """Release what the source holds."""
 
@@ -60,7 +63,9 @@ class EnvSource:
         self._learner = learner
         self._steps_per_collect = steps_per_collect
         count = envs.num_envs
-        self._observation = _float32(envs.reset(seed=seed)[0])
+        observation, info = envs.reset(seed=seed)
+        self._observation = _float32(observation)
+        self._privileged = info.get('privileged')
         self._step = np.zeros(count, np.int64)
         self._episode = np.arange(count, dtype=np.int64)
         self._next_episode = count
@@ -93,6 +98,13 @@ class EnvSource:
             'limited': np.zeros(count, bool),
             'policy_version': np.full(count, self._learner.updates, np.int64),
             'episode': self._episode.copy(), 'step': self._step.copy()}
+        if self._privileged is not None:
+            batch['privileged'] = self._privileged
+            batch['next_privileged'] = self._privileged = info['privileged']
+            if '_final_obs' in info:
+                batch['next_privileged'] = np.where(
+                    info['_final_obs'][:, None], info['final_info']['privileged'],
+                    self._privileged)
         self._observation = following
         self._step += 1
         for i in np.flatnonzero(terminated | truncated):
@@ -107,6 +119,10 @@ class EnvSource:
     def policy_updates_in_use(self) -> int:
         """Return the learner's updates: its newest policy always acts."""
         return self._learner.updates
+
+    def set_difficulty(self, difficulty: float) -> None:
+        """Set the attribute ``difficulty`` of every environment."""
+        self._envs.set_attr('difficulty', difficulty)
 
     def close(self) -> None:
         """Close the environments."""

@@ -31,7 +31,9 @@ def assert_same_bits(a: list, b: list) -> None:
     for x, y in zip(a, b, strict=True):
         if isinstance(x, tuple):
             assert x[0].tobytes() == y[0].tobytes()
-            assert x[1:] == y[1:]
+            assert x[1:4] == y[1:4]
+            assert {name: np.asarray(value).tobytes() for name, value in x[4].items()} == {
+                name: np.asarray(value).tobytes() for name, value in y[4].items()}
         else:
             assert x.tobytes() == y.tobytes()
 

@@ -18,6 +18,8 @@ from rl_nodes.envs.vector_env import seeds_of, SimVectorEnv
 from rl_nodes.training.sources import environment_maker, make_envs
 
 REACH, CARTPOLE = 'rl_nodes/Reach-v0', 'rl_nodes/CartpoleBalance-v0'
+VARIED = 'rl_nodes/ReachRandomised-v0'
+PARTIAL = 'rl_nodes/CartpoleSwingUpPartial-v0'  # with privileged signals
 
 
 def make(count: int = 3, workers: int = 2, env_id: str = CARTPOLE, **others) -> SimVectorEnv:
@@ -51,7 +53,7 @@ def trajectory(envs: gymnasium.vector.VectorEnv, seed, steps: int) -> tuple[list
     return rows, ended
 
 
-@pytest.mark.parametrize('env_id', [REACH, CARTPOLE])
+@pytest.mark.parametrize('env_id', [REACH, CARTPOLE, PARTIAL, VARIED])
 def test_any_number_of_workers_gives_the_bits_of_lone_environments(env_id: str) -> None:
     sync = SyncVectorEnv([lambda: gymnasium.make(env_id)] * 3,
                          autoreset_mode=AutoresetMode.SAME_STEP)
@@ -59,6 +61,33 @@ def test_any_number_of_workers_gives_the_bits_of_lone_environments(env_id: str) 
     assert ended >= 3  # the resets within a step are among what is compared
     for workers in (1, 2, 3):
         assert trajectory(make(3, workers, env_id), 5, 130)[0] == expected
+
+
+def test_difficulty_holds_from_the_next_reset_on_and_for_each_environment() -> None:
+    sync = SyncVectorEnv([lambda: gymnasium.make(VARIED)] * 3,
+                         autoreset_mode=AutoresetMode.SAME_STEP)
+    both = (sync, make(3, 2, VARIED))
+    for envs in both:
+        infos = envs.reset(seed=seeds_of(5, 3))[1]
+        assert infos['randomisation']['difficulty'].tolist() == [1.0, 1.0, 1.0]
+        envs.set_attr('difficulty', [0.0, 0.25, 1.0])
+    for _ in range(100):
+        observation, *_, infos = sync.step(np.zeros((3, 6), np.float32))
+        ours, *_, our_infos = both[1].step(np.zeros((3, 6), np.float32))
+        assert (observation == ours).all()
+    assert flat(infos) == flat(our_infos)
+    drawn = our_infos['randomisation']
+    assert drawn['difficulty'].tolist() == [0.0, 0.25, 1.0]
+    assert drawn['mass_scale/forearm'][0] == 1.0 != drawn['mass_scale/forearm'][2]
+    assert drawn['_gravity_scale'].all() and our_infos['_randomisation'].all()
+    with pytest.raises(ConfigError, match='difficulty = 1.5'):
+        both[1].set_attr('difficulty', 1.5)
+    with pytest.raises(gymnasium.error.Error, match='2 values of difficulty came for 3'):
+        both[1].set_attr('difficulty', [0.0, 1.0])
+    with pytest.raises(gymnasium.error.Error, match="did you mean 'difficulty'"):
+        both[1].set_attr('dificulty', 1.0)
+    for envs in both:
+        envs.close()
 
 
 def test_seeds_are_distinct_and_those_of_fewer_environments_come_first() -> None:

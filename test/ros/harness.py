@@ -68,7 +68,7 @@ class GraphProcess:
         return self._process.poll() is None
 
     def nodes(self) -> dict[str, int]:
-        """Return pid by node name of the children that are alive."""
+        """Return pid by node name, with its namespace if any, of the children that are alive."""
         found = {}
         for entry in Path('/proc').iterdir():
             if not entry.name.isdigit():
@@ -80,7 +80,9 @@ class GraphProcess:
                 continue
             module = next((w.decode() for w in words if w.startswith(b'rl_nodes.nodes.')), '')
             if module and self._descends(parent):
-                found[module.removeprefix('rl_nodes.nodes.')] = int(entry.name)
+                space = next((w.decode() for w in words if w.startswith(b'__ns:=/')), '')
+                found[f'{space}/{module}'.removeprefix('__ns:=').lstrip('/').replace(
+                    'rl_nodes.nodes.', '')] = int(entry.name)
         return found
 
     def _descends(self, pid: int) -> bool:

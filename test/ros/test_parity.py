@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lockstep graph and SimEnv are the same environment, bit for bit."""
 
+import json
 from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
 from harness import graph, make_bundle
-from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
-from rl_nodes.core.state_join import StateJoin
+from rl_nodes.core.resources import find_config
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions
+from rl_nodes.nodes.state_topics import StateReader
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 
@@ -23,40 +24,59 @@ EPISODES = 20
 SEED = 11
 
 
+# What a robot with a floating base can be disturbed by, beside what reach_randomised has.
+DISTURBED = """
+randomisation:
+  mass_scale: [0.8, 1.2]
+  friction_scale: [0.5, 1.5]
+  action_delay: [0.0, 1.5]
+  observation_delay: [0.0, 1.5]
+  noise: {joint_position: [0.0, 0.01], base_orientation: [0.0, 0.05],
+          base_linear_velocity: [0.0, 0.1]}
+  pushes: {every_s: [0.4, 0.8], impulse_n_s: [0.0, 6.0]}
+history: {projected_gravity: 3}
+privileged: [base_linear_velocity, joint_velocity, randomisation]
+"""
+
+
+def disturbed(folder: Path, task_name: str) -> str:
+    """Return a shipped task with a section added."""
+    path = folder / f'{task_name}_disturbed.yaml'
+    path.write_text(find_config('tasks', task_name).read_text() + DISTURBED)
+    return str(path)
+
+
 def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
     """Return (transitions of each episode, rewards as float64 of each episode)."""
     batches, totals = [], []
+    privileged = task.contract.privileged.elements if task.contract.privileged else ()
     for path in sorted(folder.glob('episode_*.mcap')):
         assembler = TransitionAssembler(
-            task.observe, lambda state, command: task.to_action(state, command.value),
+            task.observer, lambda state, command: task.to_action(state, command.value),
             task.period_ns, observation_size=task.contract.observation.shape[0],
-            action_size=task.contract.action.shape[0])
-        join = StateJoin()
+            action_size=task.contract.action.shape[0], privileged_size=len(privileged))
+        reader = StateReader(task)
         mode, total = task.robot.config.control_mode, {}
         for message in read_episode(path).messages():
             if message.topic == 'goal':
                 assembler.add_goal(conversions.msg_to_goal(
-                    deserialize_message(message.data, PoseStamped)))
+                    deserialize_message(message.data, PoseStamped), task.goal_frame))
                 continue
-            if message.topic == 'safety/state':
+            if message.topic in ('safety/state', 'randomisation'):
                 continue
-            if message.topic == 'odom':
-                joined = join.add_base(*conversions.odom_to_base(
-                    deserialize_message(message.data, Odometry)))
-                if joined is not None:
-                    assembler.add_state(joined)
-                continue
-            msg = deserialize_message(message.data, JointState)
-            if message.topic == 'joint_states':
-                state = conversions.msg_to_state(msg, task.robot.joint_names)
-                if task.robot.config.floating_base:
-                    state = join.add_state(state)
+            if message.topic in reader.topics:
+                state = reader.read(message.topic, deserialize_message(
+                    message.data, reader.topics[message.topic]))
                 if state is not None:
                     assembler.add_state(state)
-            elif message.topic == 'reward':
+                continue
+            msg = deserialize_message(message.data, JointState)
+            if message.topic == 'reward':
                 stamp, episode, outcome = conversions.msg_to_outcome(msg)
                 assembler.add_reward(stamp, episode, outcome)
                 total[stamp] = outcome.total  # asked for again while the graph starts
+            elif message.topic == 'privileged':
+                assembler.add_privileged(*conversions.msg_to_privileged(msg, privileged))
             elif message.topic == 'joint_command':
                 assembler.add_executed(conversions.msg_to_command(msg, mode)[1])
             else:
@@ -70,33 +90,47 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
 @pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
     ('arm', 'reach', 'pybullet'), ('cartpole', 'cartpole_balance', 'pybullet'),
     ('arm', 'reach', 'mujoco'), ('quadruped', 'quadruped_walk', 'pybullet'),
-    ('quadruped', 'quadruped_stand', 'mujoco')])
+    ('arm', 'push', 'pybullet'), ('arm', 'push', 'mujoco'),
+    ('quadruped', 'quadruped_stand', 'mujoco'),
+    ('rover', 'navigate', 'pybullet'), ('rover', 'navigate', 'mujoco'),
+    ('arm', 'reach_randomised', 'pybullet'), ('cartpole', 'cartpole_swingup_partial', 'pybullet'),
+    ('quadruped', 'disturbed', 'mujoco')])
 def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, task_name: str,
                                                  backend: str) -> None:
+    if task_name == 'disturbed':
+        task_name = disturbed(tmp_path, 'quadruped_stand')
     task = load_task(robot, task_name)
     bundle = make_bundle(task.contract)
     policy_path = bundle.save(tmp_path / 'policy.onnx')
     with graph('deploy', f'policy:={policy_path}', 'stepping:=lockstep',
-               f'backend:={backend}', f'episodes:={EPISODES}', f'seed:={SEED}',
-               f'run_dir:={tmp_path / "run"}') as run:
+               f'task:={task_name}', f'backend:={backend}', f'episodes:={EPISODES}',
+               f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(150) == 0, run.output
 
     batches, totals = recorded(tmp_path / 'run' / 'episodes', task)
+    drawn = [json.loads(read_episode(path).metadata['randomisation'])
+             for path in sorted((tmp_path / 'run' / 'episodes').glob('episode_*.mcap'))]
     assert len(batches) >= EPISODES
     env, policy = SimEnv(robot, task_name, backend), PolicyRuntime(bundle)
     moved = 0.0
+    assert (batches[0].privileged is not None) == (task.contract.privileged is not None)
     for number in range(EPISODES):
-        observation, _ = env.reset(seed=SEED if number == 0 else None)
+        observation, info = env.reset(seed=SEED if number == 0 else None)
         batch, length = batches[number], 0
+        assert drawn[number] == info.get('randomisation', {})
         ended = False
         while not ended:
             row = length
             assert row < len(batch), f'episode {number} ends early in the graph'
             assert observation.tobytes() == batch.observation[row].tobytes()
+            if batch.privileged is not None:
+                assert info['privileged'].tobytes() == batch.privileged[row].tobytes()
             observation, reward, terminated, truncated, info = env.step(
                 policy.act(observation).copy())
             assert np.float64(reward).tobytes() == totals[number][row].tobytes()
             assert observation.tobytes() == batch.next_observation[row].tobytes()
+            if batch.next_privileged is not None:
+                assert info['privileged'].tobytes() == batch.next_privileged[row].tobytes()
             assert (terminated, truncated) == (batch.terminated[row], batch.truncated[row])
             assert info['success'] == batch.success[row]
             assert info['limited'] == batch.limited[row]

@@ -132,22 +132,42 @@ def test_help_of_a_record_shows_its_own_words():
     assert '  limit  (default None)' in text
 
 
-@pytest.mark.parametrize(('files', 'episodes', 'output'), [
-    (['a/1.mcap'], ['a/1.mcap'], 'a/1.gif'), (['1.mcap', 'x.gif'], ['1.mcap'], 'x.gif'),
-    (['1.mcap', '2.mcap', 'x.gif'], ['1.mcap', '2.mcap'], 'x.gif')])
-def test_render(monkeypatch, capsys, files, episodes, output):
+@pytest.mark.parametrize(('words', 'episodes', 'output'), [
+    (['a/1.mcap'], ['a/1.mcap'], 'a/1.gif'),
+    (['1.mcap', 'output:=x.gif'], ['1.mcap'], 'x.gif'),
+    (['output:=x.gif', '1.mcap', 'b'], ['1.mcap', 'b/2.mcap', 'b/3.mcap'], 'x.gif')])
+def test_render(monkeypatch, tmp_path, capsys, words, episodes, output):
     from rl_nodes.nodes import render
 
+    (tmp_path / 'b').mkdir()
+    for name in ('3.mcap', '2.mcap', 'notes.txt'):
+        (tmp_path / 'b' / name).touch()
+    monkeypatch.chdir(tmp_path)
     calls = []
     monkeypatch.setattr(render, 'render_episodes', lambda *given: calls.append(given) or given[1])
-    assert run(capsys, 'render', *files)[:2] == (0, f'{output}\n')
+    assert run(capsys, 'render', *words)[:2] == (0, f'{output}\n')
     assert calls == [([Path(episode) for episode in episodes], Path(output))]
 
 
-def test_render_without_an_episode(capsys):
-    status, _, err = run(capsys, 'render', 'x.gif')
+@pytest.mark.parametrize(('words', 'message'), [
+    (['output:=x.gif'], 'render which episodes?'),
+    (['1.mcap', 'x.gif'], 'x.gif is no recorded episode; to write it say output:=x.gif'),
+    (['1.mcap', 'output:=x.mp4'], 'output:=x.mp4: expected the name of a .gif file'),
+    (['1.mcap', 'output:='], 'output:=: expected the name of a .gif file'),
+    (['1.mcap', 'outptu:=x.gif'], "no argument 'outptu' (did you mean 'output'?)")])
+def test_render_refuses(capsys, words, message):
+    status, _, err = run(capsys, 'render', *words)
     assert status == 2
-    assert 'render which episode' in err
+    assert message in err
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (('fit', 'a', 'b.yaml'), 'to write it say output:=b.yaml'),
+    (('show', 'a', 'output:=b.yaml'), 'latency show writes nothing')])
+def test_latency_refuses(capsys, words, message):
+    status, _, err = run(capsys, 'latency', *words)
+    assert status == 2
+    assert message in err
 
 
 def test_train_without_an_environment(capsys):

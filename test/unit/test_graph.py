@@ -63,11 +63,13 @@ def test_train_parameters(tmp_path):
         'safety_monitor': {**shared, 'arm_on_start': True, 'backend': 'pybullet'},
         'reward_computer': shared,
         'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
-                                'publish_experience': True},
-        'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7},
+                                'publish_experience': True, 'cameras': False,
+                                'record_images': False},
+        'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
+                          'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
                     'time_budget_s': 60.0, 'target_success': 0.95, 'resume': '',
-                    'simulator': 'pybullet'}}
+                    'simulator': 'pybullet', 'robots': 1}}
     assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
 
 
@@ -77,6 +79,18 @@ def test_configuration_files_become_absolute(tmp_path):
     (tmp_path / 'mine.yaml').write_text(find_config('tasks', 'reach').read_text())
     graph = build('train', {'task': 'mine.yaml'}, {}, NOW)
     assert node(graph, 'trainer').parameters['task'] == str(tmp_path / 'mine.yaml')
+
+
+def test_a_urdf_names_the_robot_whose_configuration_lies_beside_it(tmp_path):
+    from rl_nodes.core.resources import find_config, find_urdf
+
+    shipped = find_config('robots', 'arm')
+    (tmp_path / 'mine.urdf').write_text(find_urdf('arm.urdf', shipped).read_text())
+    with pytest.raises(ConfigError, match='rl_nodes robot init mine.urdf'):
+        build('train', {'robot': 'mine.urdf'}, {}, NOW)
+    (tmp_path / 'mine.yaml').write_text(shipped.read_text().replace('arm.urdf', 'mine.urdf'))
+    graph = build('train', {'robot': 'mine.urdf'}, {}, NOW)
+    assert node(graph, 'robot_bridge').parameters['robot'] == str(tmp_path / 'mine.yaml')
 
 
 def test_a_run_never_mixes_with_an_older_one(tmp_path):
@@ -105,12 +119,13 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
               'real_time_factor': 0.0}
     run = policy.parent / 'deploy'
     assert node(graph, 'policy_server').parameters == {
-        **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000}
+        **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000,
+        'robots': 1}
     assert node(graph, 'experience_recorder').parameters == {
         **shared, 'directory': f'{run}/episodes', 'record_every': 1,
-        'publish_experience': False}
+        'publish_experience': False, 'cameras': False, 'record_images': False}
     assert node(graph, 'evaluator').parameters == {
-        **shared, 'episodes': 20, 'report': f'{run}/report.json'}
+        **shared, 'episodes': 20, 'report': f'{run}/report.json', 'robots': 1}
 
 
 def test_every_deployment_has_its_own_folder(policy):
@@ -141,6 +156,36 @@ def test_damaged_policy_is_refused(tmp_path):
 
 
 # --- gym --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('name', 'given'), [
+    ('train', {}), ('deploy', {'policy': 'run/policy.onnx'}), ('gym', {'record': 'true'})])
+def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(policy, name, given):
+    without = build(name, given, {}, NOW)
+    assert 'camera' not in [spec.name for spec in without.nodes]
+    graph = build(name, given | {'cameras': 'true', 'record_images': 'true'}, {}, NOW)
+    assert len(graph.nodes) == len(without.nodes) + 1
+    assert not judge(node(graph, 'camera'), -9).shutdown
+    recorder = node(graph, 'experience_recorder').parameters
+    assert (recorder['cameras'], recorder['record_images']) == (True, True)
+
+
+@pytest.mark.parametrize(('name', 'given', 'message'), [
+    ('train', {'cameras': 'true', 'robot': 'cartpole', 'task': 'cartpole_balance'},
+     'robot cartpole has no cameras'),
+    ('train', {'record_images': 'true'}, 'needs cameras:=true'),
+    ('gym', {'record_images': 'true', 'cameras': 'true'}, 'needs record:=true'),
+    ('gym', {'cameras': 'true', 'backend': 'servo_bus', 'stepping': 'realtime'},
+     'have drivers of their own')])
+def test_cameras_that_cannot_be(name, given, message):
+    with pytest.raises(GraphError, match=message):
+        build(name, given, {}, NOW)
+
+
+def test_cameras_need_what_draws_them(monkeypatch):
+    monkeypatch.setattr('rl_nodes.graph.installed_backends', lambda: ('mujoco',))
+    with pytest.raises(GraphError, match='pip install'):
+        build('train', {'cameras': 'true', 'backend': 'mujoco'}, {}, NOW)
+
 
 def test_gym_has_no_policy_and_needs_its_rewards(tmp_path):
     graph = build('gym', {}, {}, NOW)
@@ -219,6 +264,41 @@ def test_a_physical_robot_is_never_armed_at_start(backend, policy):
         build('deploy', given | {'stepping': 'lockstep'}, {}, NOW)
     with pytest.raises(GraphError, match='backend:='):
         build('train', {'backend': backend}, {}, NOW)
+
+
+# --- several robots ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize('name', ['train', 'deploy'])
+def test_robots_beside_each_other_share_policy_server_and_last_node(name, policy):
+    given = {'policy': str(policy)} if name == 'deploy' else {}
+    graph = build(name, given | {'robots': '3', 'namespace': 'lab', 'seed': '5'}, {}, NOW)
+    own = ['robot_bridge', 'safety_monitor', 'reward_computer', 'experience_recorder']
+    shared = ['policy_server', 'trainer' if name == 'train' else 'evaluator']
+    assert [spec.path for spec in graph.nodes] == [
+        *(f'robot_{number}/{node}' for number in (1, 2, 3) for node in own), *shared]
+    assert len({spec.path for spec in graph.nodes}) == len(graph.nodes)
+    for spec in graph.nodes:
+        assert (spec.parameters.get('robots') == 3) == (spec.name in shared)
+        space = spec.full_namespace(graph.namespace)
+        assert space == ('/lab' if spec.name in shared else f'/lab/{spec.namespace}')
+        assert spec.remappings(graph.namespace) == (
+            [] if spec.name in shared else [('/clock', f'{space}/clock')])
+    bridges = [spec for spec in graph.nodes if spec.name == 'robot_bridge']
+    assert len({spec.parameters['seed'] for spec in bridges}) == 3
+    assert bridges[0].parameters['seed'] == 5
+    recorders = [spec for spec in graph.nodes if spec.name == 'experience_recorder']
+    assert len({spec.parameters['directory'] for spec in recorders}) == 3
+
+
+@pytest.mark.parametrize('count', ['0', '17', '-1', 'two', '1.5'])
+def test_a_number_of_robots_that_is_none(count):
+    with pytest.raises(GraphError, match='argument robots:='):
+        build('train', {'robots': count}, {}, NOW)
+
+
+def test_a_physical_robot_is_alone_in_its_graph(policy):
+    with pytest.raises(GraphError, match='a physical robot is one'):
+        build('deploy', {'policy': str(policy), 'robots': '2', 'backend': 'servo_bus'}, {}, NOW)
 
 
 # --- environment ------------------------------------------------------------------------------

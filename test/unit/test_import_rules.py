@@ -39,7 +39,8 @@ BELOW = {
     'runner': ('graph', 'console', 'orphan_guard'),
     'launch_description': ('runner',),
     'doctor': ('core',),
-    'cli': ('runner', 'nodes', 'doctor'),
+    'robot_setup': ('backends',),
+    'cli': ('runner', 'nodes', 'doctor', 'robot_setup'),
     '__main__': ('cli',),
 }
 
@@ -56,8 +57,10 @@ PLACES = {
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
     'gymnasium': {'envs': False, 'training': False},
-    'pybullet': {'backends.pybullet_robot': False},
-    'mujoco': {'backends.mujoco_robot': False},
+    'pybullet': {'backends.pybullet_robot': False, 'backends.pybullet_objects': False,
+                 'backends.pybullet_physics': False},
+    'mujoco': {'backends.mujoco_robot': False, 'backends.mujoco_objects': False,
+               'backends.mujoco_physics': False},
 }
 MESSAGES = ('_msgs', '_srvs', 'builtin_interfaces', 'rcl_interfaces')
 
@@ -68,7 +71,8 @@ NEVER_LOADED = {
                              'mcap'),
     'nodes.reward_computer': ('torch', 'onnxruntime'),
     'nodes.policy_server': ('torch', 'pybullet', 'mujoco'),
-    'nodes.experience_recorder': ('torch', 'onnxruntime'),
+    'nodes.experience_recorder': ('torch', 'onnxruntime', 'pybullet', 'mujoco'),
+    'nodes.camera': ('torch', 'onnxruntime'),
     'runner': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'mujoco', 'gymnasium'),
     'envs.ros_env': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'mujoco'),
     'cli': ('torch', 'onnxruntime', 'rclpy', 'pybullet', 'mujoco', 'gymnasium', 'numpy'),

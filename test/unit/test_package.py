@@ -14,7 +14,7 @@ from rl_nodes.graph_arguments import GRAPHS
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ('robot_bridge', 'policy_server', 'safety_monitor', 'reward_computer',
-         'experience_recorder', 'trainer', 'evaluator')
+         'experience_recorder', 'trainer', 'evaluator', 'camera')
 
 
 @pytest.fixture(scope='module')

@@ -26,13 +26,15 @@ def transitions(count, seed=0):
         wanted=action, reward=rng.normal(size=count).astype(np.float32),
         next_observation=rng.normal(3.0, 2.0, (count, 3)).astype(np.float32),
         terminated=rng.random(count) < 0.2, truncated=rng.random(count) < 0.2, success=flags,
-        limited=flags, policy_version=index, episode=index, step=index)
+        limited=flags, policy_version=index, episode=index, step=index,
+        privileged=rng.normal(-1.0, 0.5, (count, 4)).astype(np.float32),
+        next_privileged=rng.normal(-1.0, 0.5, (count, 4)).astype(np.float32))
 
 
 def learner(seed=0, **settings):
     config = SacConfig(**({'hidden': (16, 16), 'batch_size': 32, 'buffer_size': 500,
                            'learning_starts': 1} | settings))
-    return Sac(3, LOW, HIGH, config, seed)
+    return Sac(3, LOW, HIGH, config, seed, privileged_size=4)
 
 
 def autograd_update(sac, sample, noise):
@@ -51,16 +53,21 @@ def autograd_update(sac, sample, noise):
         action = torch.tanh(u)
         return action, (density - torch.log1p(-action.square())).sum(-1)
 
-    def smaller(networks, observation, action):
-        x = torch.cat([observation, action], -1)
+    def seen(observation, privileged, action):
+        if sac.config.critic_observation == 'observation':
+            return torch.cat([observation, action], -1)
+        return torch.cat([observation, sac.privileged_normalizer.frozen()(privileged), action], -1)
+
+    def smaller(networks, observation, privileged, action):
+        x = seen(observation, privileged, action)
         return torch.minimum(networks[0](x), networks[1](x))[:, 0]
 
     observation, following = normalize(sample.observation), normalize(sample.next_observation)
     next_action, next_density = draw(following, noise[size:])
     y = sample.reward + sac.config.discount * (1 - sample.terminated) * (
-        smaller(targets, following, next_action) - alpha * next_density)
+        smaller(targets, following, sample.next_privileged, next_action) - alpha * next_density)
     y = y.detach()
-    x = torch.cat([observation, sample.action], -1)
+    x = seen(observation, sample.privileged, sample.action)
     loss = sum(0.5 * (critic(x)[:, 0] - y).square().mean() for critic in critics)
     parameters = [list(critic.parameters()) for critic in critics]
     gradients = torch.autograd.grad(loss, sum(parameters, []))
@@ -70,22 +77,24 @@ def autograd_update(sac, sample, noise):
     def actor_gradient():
         fresh = [sac.critics.member(i) for i in range(2)]
         action, density = draw(observation, noise[:size])
-        value = (alpha * density - smaller(fresh, observation, action)).mean()
+        value = (alpha * density - smaller(fresh, observation, sample.privileged, action)).mean()
         return torch.autograd.grad(value, list(actor.parameters()))
 
     return critic_gradient, actor_gradient
 
 
-@pytest.mark.parametrize('normalize', [True, False])
-def test_gradients_are_those_of_autograd(normalize):
-    sac = learner(normalize_observation=normalize)
+@pytest.mark.parametrize(('normalize', 'critics'), [
+    (True, 'observation'), (False, 'observation'), (True, 'privileged'), (False, 'privileged')])
+def test_gradients_are_those_of_autograd(normalize, critics):
+    sac = learner(normalize_observation=normalize, critic_observation=critics)
     sac.observe(transitions(200))
     for _ in range(3):
         sac.update()
     # The same draws again: the generator's state is read, used, and put back.
     state = sac._generator.get_state()
     sample = sac.buffer.sample(32, sac._generator)
-    sample = replace(sample, **{name: tensor.clone() for name, tensor in vars(sample).items()})
+    sample = replace(sample, **{
+        name: tensor.clone() for name, tensor in vars(sample).items() if tensor is not None})
     noise = torch.zeros(64, 2).normal_(generator=sac._generator)
     sac._generator.set_state(state)
     critic_gradient, actor_gradient = autograd_update(sac, sample, noise)
@@ -204,3 +213,30 @@ def test_metrics_are_means_since_the_last_call():
     assert set(values) == {'critic_loss', 'actor_loss', 'entropy', 'temperature', 'q_mean'}
     assert values['temperature'] == pytest.approx(1.0)
     assert sac.metrics() == {}
+
+
+def test_critics_with_privileged_signals_need_them_and_the_policy_never_does():
+    sac = learner(critic_observation='privileged')
+    with pytest.raises(SpecError, match="'privileged' is missing"):
+        sac.observe(replace(transitions(20), privileged=None, next_privileged=None))
+    sac.observe(transitions(60))
+    for _ in range(3):
+        sac.update()
+    other = learner(seed=1, critic_observation='privileged')
+    other.load_state_dict(sac.state_dict())
+    assert torch.equal(other.privileged_normalizer.frozen().mean,
+                       sac.privileged_normalizer.frozen().mean)
+    observation = torch.from_numpy(transitions(5).observation)
+    assert sac.policy_module()(observation)[0].shape == (5, 2)
+    with pytest.raises(TrainingError, match='lists no privileged signals'):
+        Sac(3, LOW, HIGH, SacConfig(critic_observation='privileged'), 0)
+
+
+def test_what_the_critics_do_not_see_is_not_stored_and_changes_nothing():
+    bare, given = learner(), learner()
+    bare.observe(replace(transitions(60), privileged=None, next_privileged=None))
+    given.observe(transitions(60))
+    for sac in (bare, given):
+        sac.update()
+    assert torch.equal(bare.actor.flat, given.actor.flat)
+    assert bare.buffer.state_dict().keys() == given.buffer.state_dict().keys()

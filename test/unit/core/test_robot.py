@@ -12,7 +12,7 @@ from rl_nodes.core.resources import share_directory
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.rotations import rotation_about
 
-ROBOTS = ['arm', 'cartpole', 'quadruped']
+ROBOTS = ['arm', 'cartpole', 'quadruped', 'rover']
 
 
 def variant(tmp_path: Path, *changes: tuple[str, str]) -> str:

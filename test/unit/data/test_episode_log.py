@@ -117,3 +117,53 @@ def test_a_disk_that_refuses_is_reported_and_raises_nothing(tmp_path: Path) -> N
     log.close(1.0)
     assert 'cannot record' in log.error
     assert log.files == 0
+
+
+def test_episodes_with_a_stalled_camera_are_marked(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    log.note_stalled(['front'])                       # in no episode yet
+    feed(log, '1@10', [10, 20])
+    feed(log, '2@40', [40, 50])
+    log.note_stalled(['wrist', 'front'])
+    log.note_stalled(['wrist'])
+    feed(log, '3@70', [70, 80])
+    log.note_stalled([])
+    log.close(5.0)
+    marks = [json.loads(read_episode(path).metadata['stalled_cameras'])
+             for path in sorted(tmp_path.glob('*.mcap'))]
+    assert marks == [[], ['wrist', 'front'], []]
+
+
+@pytest.mark.parametrize(('linger', 'kept'), [(3, False), (10, True)])
+def test_a_late_picture_finds_its_file_while_that_lingers(tmp_path: Path, linger: int,
+                                                          kept: bool) -> None:
+    log = EpisodeLog(tmp_path, load_task('arm', 'reach').contract, TYPES, every=1, seed=7,
+                     notes={}, discount=0.5, clock=itertools.count(1).__next__, linger=linger)
+    feed(log, '1@10', [10, 20])
+    feed(log, '2@40', [40, 50, 60, 70, 80])
+    log.add('safety/state', 20, b'a picture')
+    log.close(5.0)
+    first = sorted(tmp_path.glob('*.mcap'))[0]
+    assert (('safety/state', b'a picture') in contents(first)) == kept
+    assert log.misplaced == (0 if kept else 1)
+
+
+@pytest.mark.parametrize('early', [True, False])
+def test_an_episode_that_a_fault_has_cut_is_void(tmp_path: Path, early: bool) -> None:
+    log = make(tmp_path)
+    feed(log, '1@10', [10, 20])
+    log.note_reward('1@10', 20, outcome(2.0, success=True))
+    if early:
+        log.note_void('2@40', 'joints are not finite')  # heard before its states
+    feed(log, '2@40', [40, 50])
+    feed(log, '3@60', [60])
+    if not early:
+        log.note_void('2@40', 'joints are not finite')  # heard after the next episode began
+    feed(log, '3@60', [70, 80, 90])
+    log.close(5.0)
+    first, second, third = (read_episode(path).metadata for path in
+                            sorted(tmp_path.glob('*.mcap')))
+    assert (second['reason'], second['void']) == ('void', 'joints are not finite')
+    assert second['success'] == 'false'
+    assert [(m['reason'], m['void']) for m in (first, third)] == [('reset', ''), ('shutdown', '')]
+    assert first['success'] == 'true'

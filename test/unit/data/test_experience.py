@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transitions survive the trip through labelled float32 columns; everything else is refused."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,10 +39,11 @@ def make_batch(count: int, seed: int = 0, observations: int = 5, actions: int = 
 
 
 def assert_equal(a: TransitionBatch, b: TransitionBatch) -> None:
-    for field in fields(TransitionBatch):
-        x, y = getattr(a, field.name), getattr(b, field.name)
-        assert x.dtype == y.dtype and x.shape == y.shape, field.name
-        np.testing.assert_array_equal(x, y, field.name)
+    assert a.columns().keys() == b.columns().keys()
+    for name, x in a.columns().items():
+        y = b.columns()[name]
+        assert x.dtype == y.dtype and x.shape == y.shape, name
+        np.testing.assert_array_equal(x, y, name)
 
 
 def message(batch):
@@ -85,6 +86,28 @@ def test_vectors_that_differ_in_width_are_refused_by_the_sender():
     batch = make_batch(2)
     with pytest.raises(SpecError, match=r'wanted has shape \(2, 3\), expected \(2, 2\)'):
         encode(replace(batch, wanted=np.zeros((2, 3), np.float32)))
+
+
+def with_privileged(batch):
+    more = np.arange(3 * len(batch), dtype=np.float32).reshape(-1, 3)
+    return replace(batch, privileged=more, next_privileged=more + 0.5)
+
+
+@pytest.mark.parametrize('count', [0, 7])
+def test_privileged_columns_come_back_and_only_where_they_are_due(count):
+    batch = with_privileged(make_batch(count))
+    layout, rows, text, data = message(batch)
+    assert text.endswith(',privileged:3,next_privileged:3')
+    assert_equal(decode(layout, rows, text, data), batch)
+    assert_equal(decode(layout, rows, text, data, layout_columns(5, 2, 3)), batch)
+    with pytest.raises(SpecError, match='got privileged:3 as column 12, expected nothing'):
+        decode(layout, rows, text, data, layout_columns(5, 2))
+    with pytest.raises(SpecError, match='got nothing as column 12, expected privileged:3'):
+        decode(*message(make_batch(count)), layout_columns(5, 2, 3))
+    whole = TransitionBatch.concatenate([batch, batch])
+    assert whole.privileged.shape == whole.next_privileged.shape == (2 * count, 3)
+    with pytest.raises(ValueError, match='come together'):
+        replace(batch, next_privileged=None)
 
 
 def test_another_layout_version_is_refused():

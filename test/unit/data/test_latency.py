@@ -54,7 +54,7 @@ def record(folder: Path, state_ms: list[float | None], command_ms: list[float | 
 
 def test_what_was_recorded_comes_back(tmp_path: Path, capsys) -> None:
     record(tmp_path, [3.0] * 50 + [9.0] * 50, [2.0] * 90 + [None] * 5 + [30.0] * 5, twice=4)
-    assert main(['latency', 'fit', str(tmp_path), str(tmp_path / 'mine.yaml')]) == 0
+    assert main(['latency', 'fit', str(tmp_path), f'output:={tmp_path}/mine.yaml']) == 0
     channel = load_channel(str(tmp_path / 'mine.yaml'))
     states, commands = dict(channel.states.table), dict(channel.commands.table)
     assert (states[0.0], states[25.0], states[75.0], states[100.0]) == (3.0, 3.0, 9.0, 9.0)
@@ -64,7 +64,7 @@ def test_what_was_recorded_comes_back(tmp_path: Path, capsys) -> None:
     shown = capsys.readouterr().out
     assert 'p99.9' in shown and '30.000' in shown
     assert main(['latency', 'show', str(tmp_path / 'episode_000000.mcap')]) == 0
-    assert main(['latency', 'fit', str(tmp_path), str(tmp_path / 'mine.yaml')]) == 2, 'kept'
+    assert main(['latency', 'fit', str(tmp_path), f'output:={tmp_path}/mine.yaml']) == 2, 'kept'
 
 
 def test_several_files_count_together_and_missing_states_are_lost(tmp_path: Path) -> None:
@@ -89,4 +89,4 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / 'empty').mkdir()
     with pytest.raises(RecordingError, match=r'holds no \.mcap'):
         measure([tmp_path / 'empty'])
-    assert main(['latency', 'fit', str(tmp_path / 'only.yaml')]) == 2
+    assert main(['latency', 'fit', f'output:={tmp_path}/only.yaml']) == 2

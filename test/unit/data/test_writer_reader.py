@@ -36,7 +36,8 @@ import zstandard
 
 TOPIC = '/arm/joint_states'
 JOINT_STATE = 'sensor_msgs/msg/JointState'
-END = EpisodeEnd('terminated', True, 20, 12.5, 11.25, 0.99, ('reach@3',), {'gap': 1})
+END = EpisodeEnd('terminated', True, 20, 12.5, 11.25, 0.99, ('reach@3',), {'gap': 1},
+                 {'mass': 1.5})
 
 
 def make_contract() -> Contract:
@@ -47,7 +48,7 @@ def make_contract() -> Contract:
 
 
 def make_start() -> EpisodeStart:
-    return EpisodeStart(make_contract(), '4@1000', seed=11, parameters={'mass': 1.5})
+    return EpisodeStart(make_contract(), '4@1000', seed=11)
 
 
 @functools.cache        # padding in serialized messages is whatever lay in memory
@@ -109,7 +110,7 @@ def test_our_reader_gives_back_what_was_written_and_where_it_came_from(tmp_path)
     assert metadata['contract'] == make_contract().fingerprint()
     expected = {
         'robot': 'arm', 'task': 'reach', 'episode': '4@1000', 'seed': '11', 'reason': 'terminated',
-        'parameters': '{"mass": 1.5}', 'success': 'true', 'steps': '20', 'discount': '0.99',
+        'randomisation': '{"mass": 1.5}', 'success': 'true', 'steps': '20', 'discount': '0.99',
         'return_undiscounted': '12.5', 'return_discounted': '11.25', 'counters': '{"gap": 1}',
         'policy_versions': '["reach@3"]', 'recovered': 'false', 'dropped': '0', 'messages': '20'}
     assert {name: metadata[name] for name in expected} == expected

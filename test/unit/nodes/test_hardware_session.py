@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bridge does with a physical robot, against one that is made up."""
 
+from concurrent.futures import Future
+import threading
+
 import msgspec
 import numpy as np
 import pytest
@@ -60,17 +63,29 @@ class Made:
         return {}
 
 
+class AtOnce:
+    """A pool that has no threads."""
+
+    def submit(self, work) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class Bench:
     """A session and its robot, ticked by hand."""
 
-    def __init__(self, reset: str = 'none', **settings: float) -> None:
+    def __init__(self, reset: str = 'none', pool=AtOnce(), **settings: float) -> None:
         self.model = load_robot('arm')
         self.model.config = msgspec.structs.replace(self.model.config, hardware=msgspec.structs.
                                                     replace(self.model.config.hardware,
                                                             reset=reset, **settings))
         self.robot = Made(self.model.home)
         self.warnings: list[str] = []
-        self.session = HardwareSession(self.robot, self.model, self.warnings.append)
+        self.session = HardwareSession(self.robot, self.model, self.warnings.append, pool)
         self.session.connect()
         self.now = 100.0
 
@@ -134,6 +149,35 @@ def test_fault_holds_tries_again_and_waits_for_a_person(running):
         running.tick(permitted=False)
     assert running.session.phase == Phase.WAITING
     assert running.robot.calls == ['reconnect', 'hold', 'read']
+
+
+def test_while_a_lost_robot_is_being_reached_nothing_waits_and_nobody_else_touches_it():
+    bench = Bench(pool=None)
+    bench.tick(permitted=False)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def reconnect() -> None:
+        begun.set()
+        go_on.wait(10.0)
+        raise BackendError('no port') if bench.session.counts['reconnects'] == 1 else ValueError
+
+    bench.robot.reconnect = reconnect
+    bench.robot.fail['read'] = BackendError('unplugged')
+    while not begun.is_set():
+        bench.tick()
+    for _ in range(200):
+        assert bench.tick(bench.model.home) is None
+        bench.session.hold()
+        assert bench.session.diagnostics()['phase'] == 'LOST'
+        assert bench.robot.calls == []
+    assert bench.session.counts['reconnects'] == 1
+    go_on.set()
+    with pytest.raises(ValueError):  # a fault of ours is not swallowed
+        while True:
+            bench.tick()
+    assert bench.session.reason == 'no port'
+    bench.session.close()
+    assert bench.robot.calls[-1] == 'close'
 
 
 def test_attempts_are_bounded_until_a_person_resets():

@@ -38,7 +38,7 @@ def test_observation_has_the_promised_names_units_and_values(reach) -> None:
     home = state(reach.robot.home, velocity=np.arange(6.0))
     tool = reach.robot.chain.tip(reach.robot.home)[0]
     goal = Goal(0, tool + [0.1, 0.0, -0.2], UPRIGHT)
-    observation = spec.validate(reach.observe(home, goal))
+    observation = spec.validate(reach.observer().observe(home, goal))
     np.testing.assert_allclose(observation[:6], reach.robot.home, rtol=1e-6)
     np.testing.assert_array_equal(observation[6:12], np.arange(6.0))
     np.testing.assert_allclose(observation[12:15], tool, rtol=1e-6)

@@ -7,7 +7,10 @@ from gymnasium import spaces
 import numpy as np
 import pytest
 from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.types import TransitionBatch
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
+
+PARTIAL = 'rl_nodes/CartpoleSwingUpPartial-v0'
 
 
 def test_transitions_connect_and_end_with_the_true_observation(point_env, small_sac):
@@ -44,6 +47,34 @@ def test_same_seed_same_experience(point_env, small_sac):
     first, second = (EnvSource(make_envs(point_env, 2), small_sac(), 7) for _ in range(2))
     for _ in range(10):
         assert np.array_equal(first.collect().observation, second.collect().observation)
+
+
+@pytest.mark.parametrize('env_id', ['', PARTIAL], ids=['in turn', 'in workers'])
+def test_what_only_critics_see_belongs_to_the_states_beside_it(env_id):
+    """Of the swing-up: the speeds that the newest two frames of the next state differ by."""
+    make = environment_maker(PARTIAL, 'rl_nodes.envs')
+
+    class Pusher:
+        updates = 0
+
+        def act(self, observation):
+            return np.full((len(observation), 1), 0.9, np.float32)
+
+    source = EnvSource(make_envs(make, 2, env_id), Pusher(), seed=0)
+    batch = TransitionBatch.concatenate([source.collect() for _ in range(120)])
+    source.close()
+    ended = batch.terminated | batch.truncated
+    assert ended.sum() >= 2
+    for i in range(2):  # environments
+        rows = slice(i, None, 2)
+        going_on = ~ended[rows][:-1]
+        np.testing.assert_array_equal(batch.next_privileged[rows][:-1][going_on],
+                                      batch.privileged[rows][1:][going_on])
+        starts = batch.privileged[rows][batch.step[rows] == 0]
+        assert len(starts) > 1 and not starts.any()  # every episode starts at rest
+    speed = (batch.next_observation[:, 3] - batch.next_observation[:, 2]) * 50.0
+    np.testing.assert_allclose(batch.next_privileged[:, 0], speed, atol=0.2)
+    assert batch.next_privileged[ended].any(axis=1).all()
 
 
 def env_with(observation=None, action=None):

@@ -1,0 +1,43 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures as messages: ``sensor_msgs/Image`` and ``sensor_msgs/CameraInfo``."""
+
+from array import array
+import sys
+
+import numpy as np
+from rl_nodes.core.cameras import CameraSensorConfig
+from rl_nodes.nodes import conversions
+from sensor_msgs.msg import CameraInfo, Image
+
+
+def picture_to_msg(camera: CameraSensorConfig, stamp_ns: int, picture: np.ndarray) -> Image:
+    """
+    Return the message of a picture, ``rgb8`` or, of distances, ``32FC1`` [m].
+
+    :param picture: shape (H, W, 3), uint8, or (H, W), float32; the upper row first.
+    """
+    msg = Image(height=camera.height, width=camera.width,
+                encoding='rgb8' if picture.ndim == 3 else '32FC1',
+                is_bigendian=sys.byteorder == 'big',
+                step=camera.width * picture.itemsize * (3 if picture.ndim == 3 else 1))
+    _head(msg, camera, stamp_ns)
+    msg.data = array('B', picture.tobytes())
+    return msg
+
+
+def camera_info(camera: CameraSensorConfig, stamp_ns: int) -> CameraInfo:
+    """Return what is known of a camera's optics: no distortion, K and P the same."""
+    matrix = camera.intrinsics()
+    msg = CameraInfo(height=camera.height, width=camera.width, distortion_model='plumb_bob')
+    _head(msg, camera, stamp_ns)
+    msg.d = [0.0] * 5
+    msg.k = matrix.ravel()
+    msg.r = np.eye(3).ravel()
+    msg.p = np.column_stack([matrix, np.zeros(3)]).ravel()
+    return msg
+
+
+def _head(msg: Image | CameraInfo, camera: CameraSensorConfig, stamp_ns: int) -> None:
+    msg.header.stamp = conversions.ns_to_stamp(stamp_ns)
+    msg.header.frame_id = camera.optical_frame

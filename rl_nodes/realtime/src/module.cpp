@@ -1,0 +1,159 @@
+// Copyright 2026 rl_nodes contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What Python sees: policies, a controller fed by hand (for tests), and the loop.
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control_loop.hpp"
+#include "controller.hpp"
+#include "policy.hpp"
+
+namespace py = pybind11;
+using namespace rl_nodes;  // NOLINT
+
+namespace
+{
+
+template<typename T>
+T get(const py::dict & given, const char * key)
+{
+  return given[key].cast<T>();
+}
+
+Plan plan_of(const py::dict & given)
+{
+  Plan plan;
+  plan.joints = get<std::vector<std::string>>(given, "joints");
+  plan.commanded = get<std::vector<std::string>>(given, "commanded");
+  plan.command_index = get<std::vector<int>>(given, "command_index");
+  plan.field = static_cast<Field>(get<int>(given, "field"));
+  plan.relative = get<bool>(given, "relative");
+  plan.origin = get<std::vector<double>>(given, "origin");
+  plan.size = get<std::vector<double>>(given, "size");
+  for (const auto & [source, index] : get<std::vector<std::pair<int, int>>>(given, "frame")) {
+    plan.frame.push_back({static_cast<Source>(source), index});
+  }
+  plan.places = get<std::vector<int>>(given, "places");
+  plan.depth = get<int>(given, "depth");
+  plan.actions = get<std::vector<int>>(given, "actions");
+  plan.period_ns = get<int64_t>(given, "period_ns");
+  using Row = std::tuple<int, bool, std::vector<double>>;
+  for (const auto & [joint, sliding, numbers] : get<std::vector<Row>>(given, "chain")) {
+    plan.chain.push_back({joint, sliding, numbers});
+  }
+  plan.tip = get<std::array<double, 3>>(given, "tip");
+  plan.base = get<bool>(given, "base");
+  plan.ranges = get<int>(given, "ranges");
+  plan.objects = get<int>(given, "objects");
+  return plan;
+}
+
+// A controller without ROS.
+class LooseController
+{
+public:
+  explicit LooseController(const py::dict & plan)
+  : controller_(plan_of(plan)) {}
+
+  void use(std::shared_ptr<Policy> policy)
+  {
+    answers_ = controller_.prepare(policy->label);
+    controller_.use(&answers_);
+    policy_ = std::move(policy);
+  }
+
+  py::object feed(int topic, const std::string & bytes)
+  {
+    if (!controller_.take(
+        static_cast<Topic>(topic), reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()))
+    {
+      return py::none();
+    }
+    const std::vector<uint8_t> * answer = controller_.answer(policy_.get());
+    if (answer == nullptr) {
+      return py::none();
+    }
+    return py::bytes(reinterpret_cast<const char *>(answer->data()), answer->size());
+  }
+
+  const Controller & controller() const {return controller_;}
+
+private:
+  Controller controller_;
+  Controller::Answers answers_;
+  std::shared_ptr<Policy> policy_;
+};
+
+std::unique_ptr<ControlLoop> loop_of(
+  uintptr_t node, const py::dict & plan,
+  const std::vector<std::tuple<int, std::string, size_t, bool>> & inputs,
+  const std::string & output, size_t output_depth, const py::dict & given)
+{
+  std::vector<TopicName> names;
+  for (const auto & [topic, name, depth, latched] : inputs) {
+    names.push_back({static_cast<Topic>(topic), name, depth, latched});
+  }
+  LoopOptions options;
+  options.fixed_period_ns = get<int64_t>(given, "fixed_period_ns");
+  options.busy_poll = get<bool>(given, "busy_poll");
+  options.priority = get<int>(given, "priority");
+  options.cpus = get<std::vector<int>>(given, "cpus");
+  options.lock_memory = get<bool>(given, "lock_memory");
+  return std::make_unique<ControlLoop>(
+    reinterpret_cast<rcl_node_t *>(node), plan_of(plan), names, output, output_depth, options);
+}
+
+py::dict counts(const ControlLoop & loop)
+{
+  py::dict found;
+  found["answered"] = loop.answered.load();
+  found["swaps"] = loop.swaps.load();
+  found["deadline_misses"] = loop.misses.load();
+  found["idle"] = loop.idle.load();
+  found["publish_failed"] = loop.publish_failed.load();
+  const char * const names[kReasons] = {"malformed", "not_finite", "out_of_order", "policy"};
+  for (int i = 0; i < kReasons; ++i) {
+    found[(std::string("dropped_") + names[i]).c_str()] = loop.refused[i].load();
+  }
+  return found;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_control, module)
+{
+  module.doc() = "The control tick of the policy server; see rl_nodes/realtime/__init__.py.";
+  py::class_<Policy, std::shared_ptr<Policy>>(module, "Policy")
+  .def(
+    py::init<const std::string &, const std::string &, size_t, size_t, std::string, int>(),
+    py::arg("library"), py::arg("model"), py::arg("observations"), py::arg("actions"),
+    py::arg("label"), py::arg("threads"), py::call_guard<py::gil_scoped_release>())
+  .def_readonly("label", &Policy::label);
+  py::class_<LooseController>(module, "Controller")
+  .def(py::init<const py::dict &>())
+  .def("use", &LooseController::use)
+  .def("feed", &LooseController::feed)
+  .def_property_readonly(
+    "observation", [](const LooseController & self) {return self.controller().observation();})
+  .def_property_readonly(
+    "refused", [](const LooseController & self) {return self.controller().refused;})
+  .def_property_readonly(
+    "refusal", [](const LooseController & self) {return self.controller().refusal;});
+  py::class_<ControlLoop>(module, "ControlLoop")
+  .def(py::init(&loop_of))
+  .def("start", &ControlLoop::start)
+  .def("stop", &ControlLoop::stop, py::call_guard<py::gil_scoped_release>())
+  .def("set_policy", &ControlLoop::set_policy, py::call_guard<py::gil_scoped_release>())
+  .def("counts", &counts)
+  .def("total", [](const ControlLoop & self) {return self.total.values();})
+  .def("inference", [](const ControlLoop & self) {return self.inference.values();})
+  .def("lateness", [](const ControlLoop & self) {return self.lateness.values();})
+  .def("refusal", &ControlLoop::refusal)
+  .def("denied", &ControlLoop::denied);
+}
