@@ -39,7 +39,7 @@ def control_tick():
     It is optional: a machine without a compiler gets the Python control path.
     """
     prefixes = [sys.prefix, *os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)]
-    prefix = next((Path(p) for p in prefixes if p and (Path(p) / 'include' / 'rcl').is_dir()), None)
+    prefix = next((Path(p) for p in prefixes if p and (Path(p) / 'include/rcl').is_dir()), None)
     try:
         import pybind11
         headers = [pybind11.get_include()]

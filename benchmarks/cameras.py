@@ -37,7 +37,7 @@ from benchmarks.lockstep import UntrainedNet
 from benchmarks.report import Metric, publish, table
 
 DOMAIN = '95'
-START_S = 60.0
+START_S = 120.0
 CAMERA = ('cameras:\n  - {name: eye, link: base_link, xyz: [0.75, 0.35, 0.45], '
           'rpy: [0.0, 0.4, -2.7], width: 640, height: 480, rate_hz: 10, near_m: 0.05}\n')
 
@@ -76,7 +76,7 @@ def run(node: Node, folder: Path, policy: Path, stepping: str, camera: bool,
             now, values = conversions.stamp_to_ns(msg.header.stamp) / NS, \
                 conversions.status_values(msg)
             steps = int(values['steps'])
-            if begin is None and steps > 200 and (not camera or drawn[1] > 5):
+            if begin is None and steps > 200 and (not camera or drawn[1]):
                 begin, drawn[0] = (now, steps), drawn[1]
             elif begin is not None and now - begin[0] >= seconds:
                 took = now - begin[0]

@@ -42,7 +42,8 @@ class Chain:
                      rotation @ k @ k))
             offset, rotation = np.zeros(3), np.eye(3)
         self._tip_offset, self._tip_rotation = offset, rotation
-        self._tip = tuple(offset.tolist())
+        x, y, z = offset.tolist()
+        self._tip: tuple[float, float, float] = (x, y, z)
         self._inward = [
             (index, sliding, (*offset.tolist(), *a.ravel().tolist(), *b.ravel().tolist(),
                               *([] if sliding else c.ravel().tolist())))

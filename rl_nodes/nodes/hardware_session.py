@@ -22,7 +22,6 @@ from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import RobotState
 from rl_nodes.safety.homing import FirstCommandGuard, Homing
 
-
 END_S = 2.0  # a robot that is just being reached is let go after this long at the latest
 
 

@@ -120,13 +120,13 @@ def test_plain_ranges_can_be_observed_too(tmp_path: Path) -> None:
 
 
 def test_reward_by_hand(task) -> None:
-    """4 cm nearer, 0.15 m away, an obstacle half way from near to hit, half speed ahead."""
-    outcome = task.evaluate(rover(0.81, step=0), np.array([5.0, 5.0]), rover(0.85, nearest=0.3),
+    """4 cm nearer, 0.25 m away, an obstacle half way from near to hit, half speed ahead."""
+    outcome = task.evaluate(rover(0.71, step=0), np.array([5.0, 5.0]), rover(0.75, nearest=0.3),
                             goal(1.0, 0.0))
     assert outcome.terms == pytest.approx({
-        'distance': 0.15, 'progress': 0.04, 'closeness': 0.5, 'nearness': 0.5, 'collision': 0.0,
+        'distance': 0.25, 'progress': 0.04, 'closeness': 0.5, 'nearness': 0.5, 'collision': 0.0,
         'action': 0.125})
-    weights = {'progress': 5.0, 'closeness': 0.5, 'nearness': -0.1, 'action': -0.02}
+    weights = {'progress': 5.0, 'closeness': 1.0, 'nearness': -0.1, 'action': -0.02}
     assert outcome.total == pytest.approx(sum(
         weight * outcome.terms[name] for name, weight in weights.items()))
 
@@ -140,7 +140,7 @@ def test_a_collision_is_read_from_the_ranges(task, nearest: float, terminated: b
     assert outcome.terms['collision'] == terminated
 
 
-@pytest.mark.parametrize(('x', 'success'), [(0.8501, True), (0.8499, False)])
+@pytest.mark.parametrize(('x', 'success'), [(0.7501, True), (0.7499, False)])
 def test_success_is_within_the_tolerance(task, x: float, success: bool) -> None:
     outcome = task.evaluate(rover(step=0), np.zeros(2), rover(x), goal(1.0, 0.0))
     assert outcome.success is success

@@ -23,9 +23,9 @@ MEANING = {
     'joint_position_home': 'Position target relative to home: 1 is `scale` of the distance from '
                            'home to the nearer position limit.',
     'joint_velocity': 'Velocity target: 1 is `scale` of the speed limit.',
-    'planar_velocity': 'Speeds of two driven wheels: `forward` 1 is straight ahead, `turn` 1 turns '
-                       'to the left on the spot, each at `scale` of the speed limit; both are '
-                       'reduced alike where they are too much together.',
+    'planar_velocity': 'Speeds of two driven wheels: `forward` 1 is straight ahead, `turn` 1 a '
+                       'turn to the left on the spot, each at `scale` of the speed limit; both '
+                       'are reduced alike where they are too much together.',
     'joint_effort': 'Effort: 1 is `scale` of the effort limit.'}
 
 
