@@ -27,10 +27,11 @@ BELOW = {
     'inference.export': ('networks', 'inference'),
     'algorithms': ('networks', 'data'),
     'tasks': ('rewards',),
+    'realtime': ('tasks',),
     'envs': ('backends', 'tasks', 'safety'),
     'envs.ros_env': ('envs',),
     'training': ('algorithms', 'data', 'envs', 'inference.export'),
-    'nodes': ('training', 'inference', 'safety', 'tasks', 'backends', 'data'),
+    'nodes': ('training', 'inference', 'realtime', 'safety', 'tasks', 'backends', 'data'),
     # The way in: which nodes run, with which arguments.
     'graph_arguments': ('core', 'backends'),
     'graph': ('graph_arguments', 'tasks', 'inference'),
@@ -57,10 +58,12 @@ PLACES = {
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
     'gymnasium': {'envs': False, 'training': False},
-    'pybullet': {'backends.pybullet_robot': False, 'backends.pybullet_objects': False,
-                 'backends.pybullet_physics': False},
-    'mujoco': {'backends.mujoco_robot': False, 'backends.mujoco_objects': False,
-               'backends.mujoco_physics': False},
+    'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
+                 'backends.pybullet_rays': False, 'backends.pybullet_robot': False,
+                 'backends.pybullet_view': False},
+    'mujoco': {'backends.mujoco_objects': False, 'backends.mujoco_physics': False,
+               'backends.mujoco_rays': False, 'backends.mujoco_robot': False,
+               'backends.mujoco_urdf': False},
 }
 MESSAGES = ('_msgs', '_srvs', 'builtin_interfaces', 'rcl_interfaces')
 

@@ -15,7 +15,7 @@ def batch(count: int, version: int) -> TransitionBatch:
 
 
 def test_batches_come_out_whole_and_in_order() -> None:
-    source = GraphSource(lambda bundle: None)
+    source = GraphSource(lambda bundle: None, lambda difficulty: None)
     assert source.collect() is None
     source.add(batch(3, 1))
     source.add(batch(2, 1))
@@ -25,7 +25,7 @@ def test_batches_come_out_whole_and_in_order() -> None:
 
 def test_updates_in_use_follow_the_newest_version_seen_acting() -> None:
     published = []
-    source = GraphSource(published.append)
+    source = GraphSource(published.append, lambda difficulty: None)
     source.publish('a', 1, 100)
     assert source.policy_updates_in_use() == 100, 'nothing has acted, nothing is stale'
     source.publish('b', 2, 300)
