@@ -81,11 +81,11 @@ class QuadrupedWalk(LeggedTask):
         *LeggedTask.start_ranges, 'forward_m_s', 'sideways_m_s', 'yaw_rad_s')
 
     def __init__(self, name: str, config: QuadrupedWalkConfig, robot: RobotModel) -> None:
-        super().__init__(name, config, robot)
-        self._config = config
         if robot.gait is None:
             raise ConfigError(f'task {name} needs a robot with a gait; {robot.name} has none '
                               '(gait: {cycle_s: ..., feet: ...})')
+        super().__init__(name, config, robot)
+        self._config = config
         self._gait = robot.gait
 
     def start(self, rng: np.random.Generator) -> Start:

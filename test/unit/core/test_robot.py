@@ -37,6 +37,8 @@ def variant(tmp_path: Path, *changes: tuple[str, str]) -> str:
     (('rate_hz: 50', 'rate_hz: 60'), 'whole multiple'),
     (('command_timeout_s: 0.15', 'command_timeout_s: 0.01'), 'must not be below'),
     (('control_mode: position', 'control_mode: magic'), "control_mode = 'magic'"),
+    (('rate_hz: 50', 'rate_hz: 50\ngait: {cycle_s: 0.4, feet: {tool: 0.0, forearm: 0.5}}'),
+     'gait: a robot that walks has a floating base'),
 ])
 def test_wrong_configuration_is_refused(tmp_path: Path, change: tuple[str, str],
                                         message: str) -> None:

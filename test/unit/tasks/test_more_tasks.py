@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.resources import find_config
 from rl_nodes.core.rotations import quaternion_from_rpy
 from rl_nodes.core.types import BaseState, Goal, RobotState
 from rl_nodes.tasks import load_task
@@ -109,18 +110,18 @@ def test_walk_reward_by_hand(walk) -> None:
     Off by one width in each: exp(-1) twice; 12 joints of 2 N·m at 3 rad/s are 72 W.
 
     A tenth of the cycle in, a standing robot has two feet where they belong; the other two
-    should be sin(0.2 pi) 3.5 cm up.
+    should be sin(0.2 pi) 3 cm up.
     """
     goal = Goal(0, np.array([0.5, 0.0, 0.1]), UPRIGHT)
     after = dog(walk, (0.75, 0, 0.2), (0.3, 0.4, 0.6), step=1, velocity=3.0, effort=-2.0)
     outcome = walk.evaluate(dog(walk, step=0), walk.robot.home, after, goal)
     decay = np.exp(-1)
-    gait = 0.5 + 0.5 * np.exp(-(0.035 * np.sin(0.2 * np.pi) / 0.02) ** 2)
+    gait = 0.5 + 0.5 * np.exp(-(0.03 * np.sin(0.2 * np.pi) / 0.025) ** 2)
     assert outcome.terms == pytest.approx({
         'velocity': decay, 'turning': decay, 'gait': gait, 'tilt': 0.0, 'bounce': 0.04,
         'sway': 0.25, 'energy': 72.0, 'shake': (3 / 8) ** 2, 'action': 0.0})
     assert outcome.total == pytest.approx(
-        1.5 * decay + 0.6 * gait - 0.5 * 0.04 - 0.03 * 0.25 - 0.0005 * 72 - 0.3 * (3 / 8) ** 2)
+        1.5 * decay + 1.2 * gait - 0.5 * 0.04 - 0.03 * 0.25 - 0.0005 * 72 - 0.3 * (3 / 8) ** 2)
 
 
 def test_feet_are_as_high_as_they_are_lifted(walk) -> None:
@@ -195,7 +196,7 @@ def test_stand_draws_and_observes_a_posture(stand) -> None:
 def test_actions_of_legs_are_relative_to_home_and_back(walk) -> None:
     state = replace(dog(walk), position=walk.robot.home + 0.1)
     command = walk.command(state, np.ones(12, np.float32))
-    np.testing.assert_allclose(command[:3] - walk.robot.home[:3], [0.154, 0.297, 0.22])
+    np.testing.assert_allclose(command[:3] - walk.robot.home[:3], [0.175, 0.3375, 0.25])
     np.testing.assert_allclose(walk.to_action(state, command), np.ones(12), atol=1e-6)
     np.testing.assert_array_equal(walk.hold_command(state), state.position)
 
@@ -205,3 +206,19 @@ def test_robots_that_do_not_fit_are_refused() -> None:
         load_task('arm', 'quadruped_stand')
     with pytest.raises(ConfigError, match="joint 'slider'"):
         load_task('quadruped', 'cartpole_swingup')
+    with pytest.raises(ConfigError, match='needs a robot with a gait; arm has none'):
+        load_task('arm', 'quadruped_walk')
+
+
+@pytest.mark.parametrize(('task_name', 'old', 'new', 'message'), [
+    ('quadruped_walk', 'forward_m_s: [0.2, 0.5]', 'forward_m_s: [0.5, 0.2]', '0.5 is above 0.2'),
+    ('quadruped_walk', 'yaw_rad_s: [-0.3, 0.3]', 'yaw_rad_s: [-0.5, 0.3]', 'to 5 rad; expected'),
+    ('quadruped_stand', 'pitch_rad: [-0.2, 0.2]', 'pitch_rad: [0.2, -0.2]', 'is above'),
+    ('reach', 'joint_velocity', 'phase', 'phase needs a robot with a gait; arm has none')])
+def test_wrong_commands_are_refused(tmp_path, task_name, old, new, message) -> None:
+    text = find_config('tasks', task_name).read_text()
+    assert old in text
+    path = tmp_path / 'task.yaml'
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        load_task('arm' if task_name == 'reach' else 'quadruped', str(path))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rl_nodes.core.config import convert, parse_yaml
+from rl_nodes.core.config import convert, parse_yaml, read_yaml
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.robot import load_robot
@@ -165,7 +165,7 @@ def test_a_curriculum_widens_the_start_with_difficulty(tmp_path: Path) -> None:
     def speeds(difficulty: float) -> np.ndarray:
         rng = np.random.default_rng(0)
         return np.array([task.episode(rng, difficulty).goal for _ in range(300)])
-    low, high = 0.2, 0.6
+    low, high = read_yaml(find_config('tasks', 'quadruped_walk'))['forward_m_s']
     easy, half, full = (speeds(d) for d in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(easy[:, 0], 0.3)
     assert half[:, 0].min() >= (low + 0.3) / 2 and half[:, 0].max() <= (high + 0.3) / 2
