@@ -32,7 +32,7 @@ from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.tasks import load_task
 
-from benchmarks.bare_graph import Waiter
+from benchmarks._bare_graph import Waiter
 from benchmarks.lockstep import UntrainedNet
 from benchmarks.report import Metric, publish, table
 

@@ -39,18 +39,23 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.tasks import load_task
 import torch
 
-from benchmarks.bare_graph import bare_rate, ROLES, START_S, Waiter
+from benchmarks._bare_graph import bare_rate, ROLES, START_S, Waiter
 from benchmarks.report import Metric, publish, table
 
 DOMAIN = '96'
 
 
-def graph_rate(node: Node, seconds: float, folder: Path) -> float:
-    """Return the steps per second of a lockstep deployment with an untrained policy."""
+def untrained(folder: Path) -> Path:
+    """Save a policy of the usual size for the arm that reaches; return its file."""
     contract = load_task('arm', 'reach').contract
     net = UntrainedNet(contract)
-    path = PolicyExporter(net, contract, 'benchmark', 'none', 'squashed_gaussian').export(
+    return PolicyExporter(net, contract, 'benchmark', 'none', 'squashed_gaussian').export(
         net, 0, 0).save(folder / 'policy.onnx')
+
+
+def graph_rate(node: Node, seconds: float, folder: Path) -> float:
+    """Return the steps per second of a lockstep deployment with an untrained policy."""
+    path = untrained(folder)
     waiter = Waiter(node)
     waiter.add('robot/status', DiagnosticArray, qos.LATCHED, raw=False)
     graph = subprocess.Popen(

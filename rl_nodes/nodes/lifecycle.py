@@ -320,10 +320,10 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # an impatient second Ctrl-C waits
             signal.signal(number, signal.SIG_IGN)
+        if spinner is not None:
+            spinner.shutdown()
         if node is not None:
             code = _end(node) or code
-            if spinner is not None:
-                spinner.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()
         if lock is not None:

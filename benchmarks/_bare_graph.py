@@ -108,7 +108,7 @@ def play(node: Node, role: Role, until: Callable[[int], bool] = lambda _: False)
 
 def bare_rate(names: Sequence[str], seconds: float) -> float:
     """Return the steps per second of bare messages between the bridge and some other roles."""
-    others = [subprocess.Popen([sys.executable, '-m', 'benchmarks.bare_graph', name])
+    others = [subprocess.Popen([sys.executable, '-m', 'benchmarks._bare_graph', name])
               for name in names]
     outputs = {ROLES[name].output for name in names}
     bridge = BRIDGE._replace(inputs=tuple(t for t in BRIDGE.inputs if t in outputs))
