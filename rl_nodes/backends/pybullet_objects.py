@@ -33,8 +33,6 @@ class PybulletObjects:
 
     def place(self, poses: np.ndarray | None) -> None:
         """Put the objects, at rest, to poses (N, 7), in a restored world; None: aside."""
-        if self._bodies:  # where nothing touches, PyBullet forgets contacts of before the restore
-            pybullet.performCollisionDetection(physicsClientId=self._client)
         rows = (self._aside if poses is None else poses).tolist()
         for body, row in zip(self._bodies, rows, strict=True):
             pybullet.resetBasePositionAndOrientation(body, row[:3], row[3:],

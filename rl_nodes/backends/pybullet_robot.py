@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 import contextlib
 import ctypes
+from dataclasses import replace
 import math
 import os
 import sys
@@ -46,6 +47,7 @@ with quiet():
     from rl_nodes.backends.pybullet_physics import GRAVITY, PybulletPhysics
     from rl_nodes.backends.pybullet_rays import PybulletRays
 
+ALOFT = np.array([0.0, 0.0, 50.0])  # where a robot on the ground touches nothing
 _MODE = {'position': pybullet.POSITION_CONTROL, 'velocity': pybullet.VELOCITY_CONTROL,
          'effort': pybullet.TORQUE_CONTROL}
 
@@ -55,7 +57,8 @@ class PybulletRobot:
     One robot in its own physics client.
 
     Two robots given the same resets and commands produce the same bits: a reset restores a saved
-    state (setting joints back would leave contact caches behind), and the first restore is made
+    state (setting joints back would leave contact caches behind) in which nothing loose touches
+    anything, as that would keep contacts of an earlier episode, and the first restore is made
     before the first episode because only from the second one on are they identical.
 
     :param model: the robot; ``model.config.simulation`` has the settings.
@@ -136,6 +139,8 @@ class PybulletRobot:
         self._objects = PybulletObjects(client, self._described)
         self._rays = PybulletRays(client, self._body, self._model.range_sensor) \
             if self._model.range_sensor else None
+        if self._home is not None:  # saved touching nothing, like the objects
+            self._place(replace(self._home, position=self._home.position + ALOFT))
         self._saved = pybullet.saveState(physicsClientId=client)
         pybullet.restoreState(self._saved, physicsClientId=client)
         self._goal = np.zeros(3)
@@ -148,6 +153,8 @@ class PybulletRobot:
             self._drive['forces'] = (self._effort_limit * self._physics.strength).tolist()
         self._force = None
         pybullet.restoreState(self._saved, physicsClientId=self._client)
+        if self._home is not None or self._described:  # forget the contacts of before the restore
+            pybullet.performCollisionDetection(physicsClientId=self._client)
         if self._home is not None:
             self._place(start.base or self._home)
         for joint, value in zip(self._joints, start.position.tolist(), strict=True):

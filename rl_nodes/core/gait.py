@@ -46,7 +46,7 @@ class Gait:
     def __init__(self, config: GaitConfig, urdf: Urdf, base_link: str,
                  joint_names: tuple[str, ...], home: np.ndarray, home_height_m: float) -> None:
         self.cycle_s = config.cycle_s
-        self._cycle_ns = round(config.cycle_s * NS)
+        self.cycle_ns = round(config.cycle_s * NS)
         self._begins = tuple(config.feet.values())
         self._chains = [Chain(urdf, base_link, foot, joint_names) for foot in config.feet]
         self._standing = [home_height_m + float(chain.tip_position(home)[2])
@@ -55,7 +55,7 @@ class Gait:
     def phase(self, state: RobotState) -> float:
         """Return the share of the cycle that has passed, in [0, 1)."""
         since = state.stamp_ns - EpisodeId.parse(state.episode).start_ns
-        return since % self._cycle_ns / self._cycle_ns
+        return since % self.cycle_ns / self.cycle_ns
 
     def feet_up(self, state: RobotState) -> list[float]:
         """Return how far each foot is above where it stands at home, on even ground [m]."""

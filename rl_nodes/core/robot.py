@@ -144,6 +144,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param cameras: see :class:`CameraSensorConfig`.
     :param simulation: see :class:`SimulationConfig`.
     :param hardware: see :class:`HardwareConfig`.
+    :param controllers: settings of ``pd`` and ``lqr``, see ``control/controllers.py``.
     :param servo_bus: settings of ``backend:=servo_bus``, read by that backend.
     :param ros2_control: settings of ``backend:=ros2_control``, read by that backend.
     """
@@ -163,6 +164,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     cameras: tuple[CameraSensorConfig, ...] = ()
     simulation: SimulationConfig = SimulationConfig()
     hardware: HardwareConfig = HardwareConfig()
+    controllers: dict[str, dict[str, Any]] = {}
     servo_bus: dict[str, Any] | None = None
     ros2_control: dict[str, Any] | None = None
 

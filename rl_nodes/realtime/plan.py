@@ -15,6 +15,7 @@ from rl_nodes.core.errors import ConfigError
 from rl_nodes.tasks.actions import ActionMap
 from rl_nodes.tasks.base import Task
 from rl_nodes.tasks.planar_action import PlanarActionMap
+from rl_nodes.tasks.signals import NEAREST
 
 
 class Source(IntEnum):
@@ -37,6 +38,8 @@ class Source(IntEnum):
     PLANAR_GOAL = 14
     OBJECT_FROM_TOOL = 15
     OBJECT_FROM_GOAL = 16
+    LOG_RANGE = 17
+    PHASE = 18
 
 
 TOPICS = {'joint_states': 0, 'goal': 1, 'odom': 2, 'scan': 3, 'objects': 4}
@@ -87,9 +90,12 @@ _SIGNALS: dict[str, Callable[[Task], _Elements]] = {
     'base_angular_velocity': _each(Source.BASE_ANGULAR, 3),
     'base_height': lambda task: [(Source.BASE_POSITION, 2)],
     'command': _each(Source.GOAL, 3),
+    'posture': _each(Source.GOAL, 3),
+    'phase': _each(Source.PHASE, 2),
     'planar_goal': _each(Source.PLANAR_GOAL, 3),
     'planar_velocity': lambda task: [(Source.BASE_LINEAR, 0), (Source.BASE_ANGULAR, 2)],
     'ranges': lambda task: [(Source.RANGE, index) for index in range(_rays(task))],
+    'log_ranges': lambda task: [(Source.LOG_RANGE, index) for index in range(_rays(task))],
     'last_action': lambda task: [
         (Source.LAST_ACTION, index) for index in range(len(task.action_map.spec.elements))],
     'object_position': _objects(Source.OBJECT),
@@ -122,7 +128,8 @@ def plan_of(task: Task) -> dict[str, Any]:
         'actions': [index for part in history.actions for index in range(part.start, part.stop)],
         'period_ns': task.period_ns, 'chain': chain, 'tip': tip, 'base': 'base' in parts,
         'ranges': _rays(task) if 'ranges' in parts else 0,
-        'objects': len(task.objects) if 'objects' in parts else 0}
+        'objects': len(task.objects) if 'objects' in parts else 0,
+        'cycle_ns': 1 if robot.gait is None else robot.gait.cycle_ns, 'nearest': NEAREST}
 
 
 def _action(action: ActionMap | PlanarActionMap) -> dict[str, Any]:

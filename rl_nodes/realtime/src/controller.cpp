@@ -436,6 +436,8 @@ void Controller::frame(
   // The third row of the base's rotation, negated: where down is in its axes.
   const double down[] = {
     -(2 * (qx * qz - qw * qy)), -(2 * (qy * qz + qw * qx)), -(1 - 2 * (qx * qx + qy * qy))};
+  const int64_t cycle = plan_.cycle_ns, since = (state.stamp - state.start) % cycle;
+  const double phase = 2 * M_PI * (static_cast<double>((since + cycle) % cycle) / cycle);
   for (size_t i = 0; i < plan_.frame.size(); ++i) {
     const int k = plan_.frame[i].index;
     double value = 0.0;
@@ -461,6 +463,8 @@ void Controller::frame(
       case Source::kObject: value = state.poses[k]; break;
       case Source::kLastAction: value = last[k]; break;
       case Source::kPlanarGoal: break;
+      case Source::kLogRange: value = std::log(std::max(state.scan[k], plan_.nearest)); break;
+      case Source::kPhase: value = k == 0 ? std::sin(phase) : std::cos(phase); break;
       case Source::kObjectFromTool: value = state.poses[k] - tip[k % 7]; break;
       case Source::kObjectFromGoal: value = state.poses[k] - goal.position[k % 7]; break;
     }

@@ -26,7 +26,7 @@ enum class Source : int
 {
   kPosition, kVelocity, kSin, kCos, kTool, kGoal, kGoalOffset, kGravity, kBasePosition,
   kBaseLinear, kBaseAngular, kRange, kObject, kLastAction, kPlanarGoal,
-  kObjectFromTool, kObjectFromGoal,
+  kObjectFromTool, kObjectFromGoal, kLogRange, kPhase,
 };
 
 struct Element
@@ -66,6 +66,8 @@ struct Plan
   bool base = false;
   int ranges = 0;
   int objects = 0;
+  int64_t cycle_ns = 1;  // of the gait
+  double nearest = 0.0;  // range below which a logarithm stays the same
 };
 
 enum class Topic : int {kStates, kGoal, kBase, kRanges, kObjects};

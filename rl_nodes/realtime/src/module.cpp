@@ -36,6 +36,7 @@ Plan plan_of(const py::dict & given)
   plan.relative = get<bool>(given, "relative");
   plan.origin = get<std::vector<double>>(given, "origin");
   plan.size = get<std::vector<double>>(given, "size");
+  plan.turn = get<std::vector<double>>(given, "turn");
   for (const auto & [source, index] : get<std::vector<std::pair<int, int>>>(given, "frame")) {
     plan.frame.push_back({static_cast<Source>(source), index});
   }
@@ -51,6 +52,8 @@ Plan plan_of(const py::dict & given)
   plan.base = get<bool>(given, "base");
   plan.ranges = get<int>(given, "ranges");
   plan.objects = get<int>(given, "objects");
+  plan.cycle_ns = get<int64_t>(given, "cycle_ns");
+  plan.nearest = get<double>(given, "nearest");
   return plan;
 }
 
