@@ -101,13 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     latency.set_defaults(run=_latency)
 
     robot = commands.add_parser('robot', help='make or check the configuration of a robot')
-    robot.add_argument('what', choices=('init', 'check'),
+    robot.add_argument('what', choices=('init', 'check', 'lqr'),
                        help='init: write a .yaml file to edit for a .urdf; check: print the robot '
-                            'as everything sees it and what is wrong')
-    robot.add_argument('robot', help='init: a .urdf file or pybullet_data:path; check: a name in '
-                                     'config/robots, a .yaml or a .urdf file')
-    robot.add_argument('arguments', nargs='*', metavar='output:=file.yaml',
-                       help='for init; beside the URDF where left out')
+                            'as everything sees it and what is wrong; lqr: compute the gain of '
+                            'its section controllers.lqr')
+    robot.add_argument('robot', help='init: a .urdf file or pybullet_data:path; check and lqr: a '
+                                     'name in config/robots, a .yaml or a .urdf file')
+    robot.add_argument('arguments', nargs='*', metavar='name:=value',
+                       help='init: output:=file.yaml, beside the URDF where left out; lqr: '
+                            'backend:=mujoco, or the simulator that is installed')
     robot.set_defaults(run=_robot)
 
     doctor = commands.add_parser('doctor', help='check whether this machine is ready')
@@ -213,13 +215,20 @@ def _latency(options: argparse.Namespace) -> int:
 
 
 def _robot(options: argparse.Namespace) -> int:
+    from rl_nodes.backends import installed_backends
     from rl_nodes.robot_setup.check import check, init
 
     given = parse_assignments(options.arguments)
-    output = given.pop('output', '')
-    if given or (output and options.what == 'check'):
-        raise ConfigError(f'robot {options.what} takes no {", ".join(given) or "output"}:=...; '
-                          'only init takes output:=file.yaml')
+    takes = {'init': 'output', 'lqr': 'backend'}.get(options.what)
+    for name in given:
+        if name != takes:
+            raise ConfigError(f'robot {options.what} takes no {name}:=...; only init takes '
+                              'output:=file.yaml and lqr backend:=...')
+    if options.what == 'lqr':
+        from rl_nodes.robot_setup.lqr import lqr
+        print(lqr(options.robot, given.get('backend', (*installed_backends(), 'mujoco')[0])))
+        return 0
+    output = given.get('output', '')
     report, usable = init(options.robot, output) if options.what == 'init' else check(
         options.robot)
     print(report)

@@ -246,7 +246,7 @@ def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, rec
         own = values | {'seed': int(values['seed']) + SEED_STRIDE * index}
         nodes += [
             replace(spec, namespace=namespace) for spec in (
-                *_watched_robot(own),
+                *_watched_robot(own, recorded=True),
                 _node(own, 'reward_computer', {}, 'continue', 'continue'),
                 _recorder(own, run, record_every, publish_experience, namespace),
                 *_cameras(own))]
@@ -263,16 +263,17 @@ def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]
     _require_unused(run)
     values |= {'robot': robot, 'task': task, 'channel': _channel(values)}
     # No step ends without its reward, so this graph does not go on without the reward computer.
-    nodes = [*_watched_robot(values), _node(values, 'reward_computer', {}, 'fail', 'shutdown')]
+    nodes = [*_watched_robot(values, bool(values['record'])),
+             _node(values, 'reward_computer', {}, 'fail', 'shutdown')]
     if values['record']:
         nodes.append(_recorder(values, run, record_every=1, publish_experience=False))
     return run, [*nodes, *_cameras(values)]
 
 
-def _watched_robot(values: dict[str, Value]) -> list[NodeSpec]:
+def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
     return [
         _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed'],
-                                       'channel': values['channel']},
+                                       'channel': values['channel'], 'recorded': recorded},
               'fail', 'shutdown'),
         _node(values, 'safety_monitor', {
             'arm_on_start': values['arm_on_start'], 'backend': values['backend']},

@@ -98,8 +98,11 @@ class Reach:
         """Return the nearest command (A,) that asks for no more than the limits."""
         if self._relative:
             present = state.position[self._commanded]
-            return np.minimum(np.maximum(command, present - self._most), present + self._most)
-        return np.minimum(np.maximum(command, -self._most), self._most)
+            low, high = present - self._most, present + self._most
+        else:
+            low, high = -self._most, self._most
+        allowed: np.ndarray = np.minimum(np.maximum(command, low), high)
+        return allowed
 
 
 class Hold:

@@ -28,6 +28,7 @@ BALANCING_ROUNDS = 4  # each a Newton step to the command that keeps the robot a
 DRIFT = 1e-3          # greatest drift per period at home [rad, m or per second]
 _RICCATI_ROUNDS = 20_000
 _CONVERGED = 1e-12
+_HOPELESS = 1e12  # cost of a state beyond that weighed by Q at which nothing stabilises
 
 
 class Plant(Protocol):
@@ -145,7 +146,7 @@ def gain_of(model: LinearModel, state_weight: np.ndarray,
         gain = np.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)
         after = q + a.T @ p @ (a - b @ gain)
         after = (after + after.T) / 2
-        if not np.isfinite(after).all():
+        if not np.abs(after).max() < _HOPELESS * np.abs(q).max():
             break
         if np.abs(after - p).max() <= _CONVERGED * np.abs(after).max():
             return gain

@@ -19,7 +19,25 @@ class ConfigError(RlNodesError):
 
 
 class SpecError(RlNodesError):
-    """An array does not have the names, shape, type or finite values that were promised."""
+    """
+    An array does not have the names, shape, type or finite values that were promised.
+
+    :cvar reason: what a message is counted as that was dropped for it.
+    """
+
+    reason = 'malformed'
+
+
+class NotFiniteError(SpecError):
+    """Values are NaN or infinite."""
+
+    reason = 'not_finite'
+
+
+class OrderError(SpecError):
+    """Something came after what it should have preceded."""
+
+    reason = 'out_of_order'
 
 
 class ContractError(RlNodesError):

@@ -4,7 +4,7 @@
 
 import msgspec
 import numpy as np
-from rl_nodes.core.errors import SpecError
+from rl_nodes.core.errors import NotFiniteError, SpecError
 
 
 class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,5 +56,5 @@ class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         finite = np.isfinite(array)
         if not finite.all():
             bad = [f'{self.elements[i]} = {array[i]}' for i in np.flatnonzero(~finite)[:4]]
-            raise SpecError(f'{self.name}: not finite: {", ".join(bad)}')
+            raise NotFiniteError(f'{self.name}: not finite: {", ".join(bad)}')
         return array

@@ -12,6 +12,7 @@ neither torch nor ONNX Runtime is imported here.
 from dataclasses import dataclass
 from datetime import datetime
 import hashlib
+import math
 import os
 from pathlib import Path
 import re
@@ -22,10 +23,12 @@ import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.inference import graph_check
+from rl_nodes.inference.chunking import ChunkLayout
 
 FORMAT_VERSION = 1
 MAX_ONNX_BYTES = graph_check.MAX_ONNX_BYTES
 MAX_MANIFEST_BYTES = 4 * 1024**2
+MAX_GOLDEN = 256
 MANIFEST_SUFFIX = '.manifest.json'
 
 Sampling = Literal['deterministic', 'squashed_gaussian']
@@ -39,11 +42,27 @@ class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     What the policy answered to one observation when it was exported.
 
     :param observation: shape (O,); float32 values, exact in JSON.
-    :param action: shape (A,), ditto.
+    :param action: shape (A,), ditto; of a chunk all rows, one after the other.
     """
 
     observation: tuple[float, ...]
     action: tuple[float, ...]
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Where the network of an imported policy comes from.
+
+    :param file: name of the file that was imported.
+    :param sha256: of that file, 64 hexadecimal digits.
+    :param trainer: what made it, in the words of whoever imported it; may be empty.
+    :param changes: what was put around the network, in words.
+    """
+
+    file: str
+    sha256: str
+    trainer: str
+    changes: tuple[str, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +86,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     :param created: when it was exported, UTC, ISO 8601.
     :param digest: SHA-256 of this manifest with an empty digest: damage is noticed (a signature is
         what would make forgery noticed).
+    :param origin: of an imported policy; left out of the JSON of any other.
+    :param chunk_layout: of a policy that answers with the actions of several periods, ditto. To
+        be read as :attr:`chunk`.
     """
 
     format_version: int = FORMAT_VERSION
@@ -85,6 +107,21 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     golden: tuple[GoldenVector, ...]
     created: str
     digest: str = ''
+    origin: Origin | msgspec.UnsetType = msgspec.UNSET
+    chunk_layout: ChunkLayout | msgspec.UnsetType = msgspec.field(
+        name='chunk', default=msgspec.UNSET)
+
+    @property
+    def chunk(self) -> ChunkLayout | None:
+        """Return what an answer means in time; None where it is the action of one period."""
+        layout = self.chunk_layout
+        return None if isinstance(layout, msgspec.UnsetType) else layout
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Return the shape of an answer: (A,), or (H, A) of a chunk."""
+        rows = () if self.chunk is None else (self.chunk.horizon,)
+        return (*rows, *self.contract.action.shape)
 
     def sealed(self) -> 'Manifest':
         """Return the same manifest with its digest filled in."""
@@ -97,7 +134,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def metadata(self) -> dict[str, str]:
         """Return what the ONNX file itself must say in its ``metadata_props``."""
-        return {
+        chunk = {} if self.chunk is None else {
+            'horizon': str(self.chunk.horizon), 'spacing': str(self.chunk.spacing)}
+        return chunk | {
             'name': self.name,
             'version': str(self.version),
             'contract_fingerprint': self.contract.fingerprint(),
@@ -174,11 +213,18 @@ class PolicyBundle:
         :param path: the ONNX file; its manifest lies beside it.
         :raises BundleError: says what is wrong and what to do.
         """
-        path = Path(path)
-        beside = manifest_path(path)
-        onnx_bytes = _read_bounded(path, MAX_ONNX_BYTES, 'the policy')
-        manifest_json = _read_bounded(beside, MAX_MANIFEST_BYTES, 'the manifest of the policy')
-        return _accept(onnx_bytes, manifest_json, str(path))
+        return _accept(*read_parts(path), str(path))
+
+
+def read_parts(path: Path | str) -> tuple[bytes, bytes]:
+    """
+    Return the bytes of an ONNX file and of the manifest beside it; nothing is known of them yet.
+
+    :raises BundleError: one of them cannot be read or is too large.
+    """
+    path = Path(path)
+    return (read_bounded(path, MAX_ONNX_BYTES, 'the policy'),
+            read_bounded(manifest_path(path), MAX_MANIFEST_BYTES, 'the manifest of the policy'))
 
 
 def manifest_path(onnx_path: Path) -> Path:
@@ -196,21 +242,38 @@ def check(bundle: PolicyBundle) -> None:
 
     :raises BundleError: says what is wrong and what to do.
     """
-    _check(bundle, bundle.label)
+    _check_identity(bundle, bundle.label)
+    _check_graph(bundle, bundle.label)
 
 
-def _accept(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
+def identify(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
+    """
+    Return what two parts claim to be, once they belong together; the graph is not looked at yet.
+
+    :param source: where they come from, for error messages.
+    :raises BundleError: too large, hash or size that differ, or a manifest that is not acceptable.
+    """
+    if len(onnx_bytes) > MAX_ONNX_BYTES or len(manifest_json) > MAX_MANIFEST_BYTES:
+        raise BundleError(f'{source}: {len(onnx_bytes)} bytes with a manifest of '
+                          f'{len(manifest_json)}, at most {MAX_ONNX_BYTES} and '
+                          f'{MAX_MANIFEST_BYTES} are accepted; export a smaller network')
     try:
         manifest = msgspec.json.decode(manifest_json, type=Manifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BundleError(f'{source}: its manifest is damaged or of another version of rl_nodes: '
                           f'{error}; {_AGAIN}') from None
     bundle = PolicyBundle(onnx_bytes, manifest)
-    _check(bundle, source)
+    _check_identity(bundle, source)
     return bundle
 
 
-def _check(bundle: PolicyBundle, source: str) -> None:
+def _accept(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
+    bundle = identify(onnx_bytes, manifest_json, source)
+    _check_graph(bundle, source)
+    return bundle
+
+
+def _check_identity(bundle: PolicyBundle, source: str) -> None:
     onnx_bytes, manifest = bundle.onnx, bundle.manifest
     if len(onnx_bytes) != manifest.size:
         raise BundleError(f'{source}: {len(onnx_bytes)} bytes, the manifest says {manifest.size}: '
@@ -223,9 +286,13 @@ def _check(bundle: PolicyBundle, source: str) -> None:
     problem = _manifest_problem(manifest)
     if problem:
         raise BundleError(f'{source}: the manifest {problem}; {_AGAIN}')
+
+
+def _check_graph(bundle: PolicyBundle, source: str) -> None:
+    manifest = bundle.manifest
     try:
-        graph_check.check_graph(onnx_bytes, manifest.contract, manifest.sampling,
-                                manifest.metadata(), manifest.opset)
+        graph_check.check_graph(bundle.onnx, manifest.contract, manifest.sampling,
+                                manifest.metadata(), manifest.opset, manifest.action_shape)
     except BundleError as error:
         raise BundleError(f'{source}: {error}') from None
 
@@ -248,14 +315,17 @@ def _manifest_problem(manifest: Manifest) -> str | None:
         offset = None
     if offset is None or offset.total_seconds() != 0.0:
         return f'was created at {manifest.created!r}, expected a UTC time in ISO 8601'
+    if manifest.sampling != 'deterministic' and manifest.chunk is not None:
+        return f'has chunks with {manifest.sampling} sampling, expected deterministic'
     return _golden_problem(manifest)
 
 
 def _golden_problem(manifest: Manifest) -> str | None:
-    if not manifest.golden:
-        return 'has no golden vectors, expected at least one'
+    if not 0 < len(manifest.golden) <= MAX_GOLDEN:
+        return (f'has {len(manifest.golden) or "no"} golden vectors, expected at least one and at '
+                f'most {MAX_GOLDEN}')
     expected = (len(manifest.contract.observation.elements),
-                len(manifest.contract.action.elements))
+                math.prod(manifest.action_shape))
     for i, vector in enumerate(manifest.golden):
         found = (len(vector.observation), len(vector.action))
         if found != expected:
@@ -266,14 +336,22 @@ def _golden_problem(manifest: Manifest) -> str | None:
     return None
 
 
-def _read_bounded(path: Path, limit: int, what: str) -> bytes:
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """
+    Return a file's content.
+
+    :param limit: greatest size that is accepted [bytes].
+    :param what: the file is, for error messages.
+    :raises BundleError: unreadable or larger.
+    """
     try:
         with path.open('rb') as file:
             content = file.read(limit + 1)
     except OSError as error:
         raise BundleError(
             f'{path}: {what} cannot be read: {error.strerror or error}; a policy is <name>.onnx '
-            f'with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}') from None
+            f'with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}; "rl_nodes import" makes one of '
+            "another trainer's ONNX file") from None
     if len(content) > limit:
         raise BundleError(f'{path}: {what} has more than {limit} bytes, the most that is '
                           'accepted; export a smaller network')

@@ -24,6 +24,8 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, SpecError
 from rl_nodes.inference import graph_edit
 from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
+from rl_nodes.inference.chunking import ChunkLayout
+from rl_nodes.inference.probes import random_observations
 from rl_nodes.inference.runtime import OnnxSession
 import torch
 from torch import nn
@@ -34,7 +36,6 @@ OPSET = 20
 # width 256 stays below a tenth of it; a stale normaliser or weight does not.
 PARITY_RTOL = 1e-4
 PARITY_ATOL = 1e-4
-RANDOM_OBSERVATIONS = 64
 RECORDED_OBSERVATIONS = 256
 GOLDEN_VECTORS = 4
 
@@ -48,8 +49,8 @@ class PolicyExporter:
 
     Not for use while another thread changes the module: give it a copy then.
 
-    :param module: ``forward(observation (B, O))`` returns ``action`` (B, A) or the three of
-        ``(action, action_mean, action_std)``, in the contract's units and float32; normaliser and
+    :param module: ``forward(observation (B, O))`` returns ``action`` (B, A), with chunks
+        (B, H, A), or the three of ``(action, action_mean, action_std)``, in the contract's units and float32; normaliser and
         action scaling included. It is evaluated in ``eval()`` mode.
     :param contract: what the policy relies on.
     :param name: name of the policy.
@@ -57,15 +58,20 @@ class PolicyExporter:
     :param sampling: ``squashed_gaussian`` promises action = tanh(action_mean) scaled to the
         contract's bounds.
     :param training_commit: revision of the training code; empty where unknown.
+    :param chunk: where an answer is the actions of several periods; needs deterministic sampling.
     """
 
     def __init__(self, module: nn.Module, contract: Contract, name: str, algorithm: str,
-                 sampling: Sampling, training_commit: str = '') -> None:
+                 sampling: Sampling, training_commit: str = '',
+                 chunk: ChunkLayout | None = None) -> None:
         self._contract = contract
         self._name = name
         self._algorithm = algorithm
         self._sampling: Sampling = sampling
         self._commit = training_commit
+        self._chunk = chunk
+        rows = () if chunk is None else (chunk.horizon,)
+        self._action_shape = (*rows, *contract.action.shape)
         self._template: onnx.ModelProto | None = None
 
     def export(self, module: nn.Module, version: int, training_updates: int,
@@ -94,6 +100,7 @@ class PolicyExporter:
             contract=self._contract, algorithm=self._algorithm, sampling=self._sampling,
             training_commit=self._commit, training_updates=training_updates,
             evaluation=evaluation, data=data or {}, golden=(),
+            chunk_layout=msgspec.UNSET if self._chunk is None else self._chunk,
             created=datetime.now(UTC).isoformat(timespec='seconds'))
         with _evaluating(module):
             expected = self._torch_answers(module, observations)
@@ -102,7 +109,7 @@ class PolicyExporter:
         best = np.argsort(differences, kind='stable')
         chosen = [*best[best < recorded][:GOLDEN_VECTORS // 2], *best[best >= recorded]]
         manifest = _completed(manifest, onnx_bytes, tuple(
-            GoldenVector(tuple(observations[i].tolist()), tuple(answers['action'][i].tolist()))
+            GoldenVector(tuple(observations[i].tolist()), tuple(answers['action'][i].ravel().tolist()))
             for i in chosen[:GOLDEN_VECTORS]))
         bundle = PolicyBundle(onnx_bytes, manifest)
         check(bundle)
@@ -114,34 +121,30 @@ class PolicyExporter:
         if self._template is not None:
             try:
                 onnx_bytes = _refreshed(self._template, module, metadata)
-                answers = _session_answers(onnx_bytes, self._contract, observations)
+                answers = _session_answers(onnx_bytes, self._contract, self._action_shape,
+                                           observations)
                 return onnx_bytes, answers, self._parity(expected, answers)
             except BundleError as error:
                 _log.warning('%s: exporting anew, the template no longer serves: %s',
                              self._name, error)
         self._template = _template(module, tuple(expected), observations.shape[1])
         onnx_bytes = _refreshed(self._template, module, metadata)
-        answers = _session_answers(onnx_bytes, self._contract, observations)
+        answers = _session_answers(onnx_bytes, self._contract, self._action_shape,
+                                   observations)
         return onnx_bytes, answers, self._parity(expected, answers)
 
     def _observations(self, recorded: np.ndarray | None) -> tuple[np.ndarray, int]:
         """Return (observations (N, O), how many of them, the first ones, are recorded)."""
         spec = self._contract.observation
-        rng = np.random.default_rng(0)
-        low, high = spec.bounds()
-        random = rng.standard_normal((RANDOM_OBSERVATIONS, *spec.shape))
-        bounded = np.isfinite(low) & np.isfinite(high)
-        half = RANDOM_OBSERVATIONS // 2
-        random[half:, bounded] = rng.uniform(low[bounded], high[bounded],
-                                             (half, int(bounded.sum())))
+        random = random_observations(spec)
         if recorded is None or len(recorded) == 0:
-            return random.astype(np.float32), 0
+            return random, 0
         rows = np.asarray(recorded)
         if rows.ndim != 2 or rows.shape[1:] != spec.shape or not np.isfinite(rows).all():
             raise SpecError(f'recorded observations are {rows.dtype}{list(rows.shape)}, expected '
                             f'finite values of shape [N, {spec.shape[0]}]; pass one row per step')
         picked = np.linspace(0, len(rows) - 1, min(len(rows), RECORDED_OBSERVATIONS)).astype(int)
-        return np.concatenate([rows[picked], random]).astype(np.float32), len(picked)
+        return np.concatenate([rows[picked].astype(np.float32), random]), len(picked)
 
     def _torch_answers(self, module: nn.Module, observations: np.ndarray) -> dict[str, np.ndarray]:
         with torch.no_grad():
@@ -153,7 +156,7 @@ class PolicyExporter:
                               f'{" or ".join(map(str, needed))} tensors for {self._sampling} '
                               'sampling: action, or (action, action_mean, action_std)')
         answers = {name: output.cpu().numpy() for name, output in zip(_OUTPUTS, outputs)}
-        shape = (len(observations), *self._contract.action.shape)
+        shape = (len(observations), *self._action_shape)
         for name, output in answers.items():
             if output.shape != shape or output.dtype != np.float32:
                 raise BundleError(f'{self._name}: {name} is {output.dtype}{list(output.shape)}, '
@@ -181,8 +184,8 @@ class PolicyExporter:
             if not (np.abs(squashed - expected['action']) <= PARITY_ATOL * scale * 10).all():
                 raise BundleError(f"{self._name}: action is not tanh(action_mean) scaled to the "
                                   "contract's bounds, so sampling would not match; scale it so")
-        difference: np.ndarray = (np.abs(answers['action'] - expected['action']) / scale).max(1)
-        return difference
+        difference: np.ndarray = np.abs(answers['action'] - expected['action']) / scale
+        return difference.reshape(len(difference), -1).max(1)
 
 
 def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.ModelProto:
@@ -227,11 +230,11 @@ def _state(module: nn.Module) -> dict[str, np.ndarray]:
         *module.named_buffers(remove_duplicate=False)]}
 
 
-def _session_answers(onnx_bytes: bytes, contract: Contract,
+def _session_answers(onnx_bytes: bytes, contract: Contract, action_shape: tuple[int, ...],
                      observations: np.ndarray) -> dict[str, Any]:
-    """Return output name -> answers (N, A) of ONNX Runtime."""
-    session = OnnxSession(onnx_bytes, contract)
-    answers = {name: np.empty((len(observations), len(output)), np.float32)
+    """Return output name -> answers (N, A) or (N, H, A) of ONNX Runtime."""
+    session = OnnxSession(onnx_bytes, contract, action_shape=action_shape)
+    answers = {name: np.empty((len(observations), *output.shape), np.float32)
                for name, output in session.outputs.items()}
     for i, observation in enumerate(observations):
         session.observation[:] = observation

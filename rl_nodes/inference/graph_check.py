@@ -36,7 +36,7 @@ OPERATORS = frozenset("""
 
 
 def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
-                metadata: dict[str, str], opset: int) -> None:
+                metadata: dict[str, str], opset: int, action_shape: tuple[int, ...]) -> None:
     """
     Refuse an ONNX file that is not an acceptable policy for ``contract``.
 
@@ -44,6 +44,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     :param sampling: ``squashed_gaussian`` asks for ``action_mean`` and ``action_std`` too.
     :param metadata: what its ``metadata_props`` must say; further keys are allowed.
     :param opset: operator set that the manifest names.
+    :param action_shape: of an answer, (A,) or (H, A).
     :raises BundleError: says what is wrong and what to do.
     """
     if len(onnx_bytes) > MAX_ONNX_BYTES:
@@ -52,7 +53,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     model = _parse(onnx_bytes)
     _check_opset(model, opset)
     _check_metadata(model, metadata)
-    _check_interface(model.graph, contract, sampling)
+    _check_interface(model.graph, contract, sampling, action_shape)
     _check_nodes(model)
     _check_tensors(model.graph, len(onnx_bytes))
     _check_sizes(model)
@@ -94,7 +95,8 @@ def _check_metadata(model: Any, expected: dict[str, str]) -> None:
                               f'{value!r}: the two do not belong together; export it again')
 
 
-def _check_interface(graph: Any, contract: Contract, sampling: str) -> None:
+def _check_interface(graph: Any, contract: Contract, sampling: str,
+                     action_shape: tuple[int, ...]) -> None:
     gaussian = sampling == 'squashed_gaussian'
     inputs = [value.name for value in graph.input]
     outputs = [value.name for value in graph.output]
@@ -105,15 +107,17 @@ def _check_interface(graph: Any, contract: Contract, sampling: str) -> None:
         raise BundleError(f'has inputs {inputs} and outputs {outputs}, expected observation -> '
                           f'{sorted(needed)} for {sampling} sampling; export it with these names')
     for value in [*graph.input, *graph.output]:
-        spec = contract.observation if value.name == 'observation' else contract.action
-        _check_value(value, spec)
+        if value.name == 'observation':
+            _check_value(value, contract.observation, contract.observation.shape)
+        else:
+            _check_value(value, contract.action, action_shape)
     low, high = contract.action.bounds()
     if gaussian and not np.isfinite([low, high]).all():
         raise BundleError('samples a squashed Gaussian, which needs bounds, but the contract has '
                           'actions without bounds; set low and high of every action')
 
 
-def _check_value(value: Any, spec: ArraySpec) -> None:
+def _check_value(value: Any, spec: ArraySpec, expected: tuple[int, ...]) -> None:
     from onnx import helper
     tensor = value.type.tensor_type
     shape = [dim.dim_value if dim.HasField('dim_value') else dim.dim_param or '?'
@@ -122,9 +126,9 @@ def _check_value(value: Any, spec: ArraySpec) -> None:
         dtype = str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except KeyError:
         dtype = f'type {tensor.elem_type}'
-    if shape != [1, *spec.shape] or dtype != spec.dtype:
+    if shape != [1, *expected] or dtype != spec.dtype:
         raise BundleError(f'{value.name} is {dtype}{shape}, the contract says '
-                          f'{spec.dtype}{[1, *spec.shape]}: the policy was made for another robot '
+                          f'{spec.dtype}{[1, *expected]}: the policy was made for another robot '
                           'or task; use one that fits')
 
 

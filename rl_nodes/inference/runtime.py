@@ -7,21 +7,30 @@ One call copies the observation into a buffer that the session is bound to, runs
 buffer that the session wrote into. Neither memory nor threads are created on the way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+import math
+import threading
 
 import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
+from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import BundleError, SpecError
+from rl_nodes.core.errors import BundleError, ConfigError, SpecError
+from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.probes import random_observations
 
 GOLDEN_ATOL = 1e-5
 GOLDEN_RTOL = 1e-5
-PROVIDERS = ['CPUExecutionProvider']
+# ONNX Runtime's names by ours. Rounding inputs to TF32 would miss the golden answers.
+PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    'cpu': ('CPUExecutionProvider', {}),
+    'cuda': ('CUDAExecutionProvider', {'use_tf32': '0'}),
+    'tensorrt': ('TensorrtExecutionProvider', {})}
 
-_WARM_UP_RUNS = 20
+_TIMED_RUNS = 3
 # Where each vector may start [float32]: cache lines of 64 bytes.
 _ALIGNMENT = 16
 _FLOAT32 = np.dtype('float32')
@@ -32,20 +41,47 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, *(
     if isinstance(kind, type) and issubclass(kind, Exception)))
 
 
+def check_providers(text: str) -> tuple[str, ...]:
+    """
+    Return the providers in a text as ``cuda,cpu``, keys of ``PROVIDERS``.
+
+    :raises ConfigError: no such provider, or the installed ONNX Runtime does not have it.
+    """
+    names = tuple(name.strip() for name in text.split(','))
+    there = [name for name, (known, _) in PROVIDERS.items()
+             if known in onnxruntime.get_available_providers()]
+    for name in names:
+        if name not in PROVIDERS:
+            raise ConfigError(f'providers = {text}: {name!r} is none'
+                              f'{suggestion(name, PROVIDERS)}; allowed: {", ".join(PROVIDERS)}, '
+                              'the first that can compute comes first, as in cuda,cpu')
+        if name not in there:
+            raise ConfigError(f'providers = {text}: the installed ONNX Runtime '
+                              f'{onnxruntime.__version__} does not have {name}; it has '
+                              f'{", ".join(there)}. The package onnxruntime-gpu has cuda and '
+                              'tensorrt, in place of onnxruntime')
+    return names
+
+
 class OnnxSession:
     """
     A model on the CPU with its input and outputs bound to fixed buffers.
 
-    ``run()`` computes ``outputs``, name -> (A,), from ``observation``, (O,), in place. All of them
-    are parts of ``memory``, which one look can therefore find to be finite.
+    ``run()`` computes ``outputs``, name -> (A,), from ``observation``, (O,), in place; of a policy
+    with chunks, (H, A). All of them are parts of ``memory``, which one look can therefore find to be finite.
 
     :param onnx_bytes: the model; input ``observation`` (1, O), outputs (1, A), float32.
     :param contract: gives O and A.
     :param threads: threads inside one operator.
+    :param providers: what computes, keys of ``PROVIDERS``, the first that can; see
+        :func:`check_providers`.
+    :param action_shape: of each output; None for (A,).
     :raises BundleError: ONNX Runtime does not take the model.
     """
 
-    def __init__(self, onnx_bytes: bytes, contract: Contract, threads: int = 1) -> None:
+    def __init__(self, onnx_bytes: bytes, contract: Contract, threads: int = 1,
+                 providers: Sequence[str] = ('cpu',),
+                 action_shape: tuple[int, ...] | None = None) -> None:
         if threads < 1:
             raise BundleError(f'threads = {threads}, expected 1 or more')
         options = onnxruntime.SessionOptions()
@@ -57,24 +93,30 @@ class OnnxSession:
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.add_session_config_entry('session.inter_op.allow_spinning', '0')
         options.log_severity_level = 4  # errors arrive as exceptions
+        wanted = [PROVIDERS[name] for name in providers]
         try:
-            self._session = onnxruntime.InferenceSession(onnx_bytes, options, providers=PROVIDERS)
+            self._session = onnxruntime.InferenceSession(onnx_bytes, options, providers=wanted)
         except _RUNTIME_ERRORS as error:
             raise BundleError(f'ONNX Runtime refuses the model: {error}; export the policy '
                               'again') from error
-        if self._session.get_providers() != PROVIDERS:
-            raise BundleError(f'ONNX Runtime would run on {self._session.get_providers()}, '
-                              f'expected {PROVIDERS}; install the CPU build of onnxruntime')
+        # It falls back to the processor without a word where a device or a library is missing.
+        found, missing = self._session.get_providers(), [
+            name for name in providers if PROVIDERS[name][0] not in self._session.get_providers()]
+        if missing or found[0] != wanted[0][0]:
+            raise BundleError(f'ONNX Runtime would run on {", ".join(found)}, not on '
+                              f'{", ".join(providers)} as asked; is the device there, and are the '
+                              'libraries that its build of onnxruntime needs?')
         names = [output.name for output in self._session.get_outputs()]
-        sizes = [*contract.observation.shape, *contract.action.shape * len(names)]
+        shape = contract.action.shape if action_shape is None else action_shape
+        sizes = [*contract.observation.shape, *[math.prod(shape)] * len(names)]
         starts = np.cumsum([0, *(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)])
         self.memory = np.zeros(starts[-1], np.float32)
         self.observation, *rest = (self.memory[start:start + size]
                                    for start, size in zip(starts, sizes))
-        self.outputs = dict(zip(names, rest))
+        self.outputs = {name: row.reshape(shape) for name, row in zip(names, rest)}
         self._binding = self._session.io_binding()
         self._values = [onnxruntime.OrtValue.ortvalue_from_numpy(row[np.newaxis])
-                        for row in (self.observation, *rest)]
+                        for row in (self.observation, *self.outputs.values())]
         try:
             self._binding.bind_ortvalue_input('observation', self._values[0])
             for name, value in zip(names, self._values[1:]):
@@ -99,18 +141,23 @@ class PolicyRuntime:
     """
     A policy that answers observations.
 
-    Not for use by two threads at once: the buffers are shared by all calls.
+    Not for use by two threads at once, but for :meth:`answer`: all calls share the buffers.
 
     :param bundle: an accepted bundle, see :func:`rl_nodes.inference.bundle.check`.
     :param threads: threads inside one operator; 1 is fastest for networks of this size.
-    :raises BundleError: the model does not run, or does not give its golden answers.
+    :param providers: as of :class:`OnnxSession`.
+    :raises BundleError: the model does not run, takes longer than a control period, does not give
+        its golden answers or has none to a finite observation.
     """
 
-    def __init__(self, bundle: PolicyBundle, threads: int = 1) -> None:
+    def __init__(self, bundle: PolicyBundle, threads: int = 1,
+                 providers: Sequence[str] = ('cpu',)) -> None:
         self.bundle = bundle
         self.contract = bundle.manifest.contract
+        self._turn = threading.Lock()
         self._observation_spec = self.contract.observation
-        self._session = OnnxSession(bundle.onnx, self.contract, threads)
+        self._session = OnnxSession(bundle.onnx, self.contract, threads, providers,
+                                    bundle.manifest.action_shape)
         self._run = self._session.run
         self._shape = self._observation_spec.shape
         self._input = self._session.observation
@@ -130,16 +177,17 @@ class PolicyRuntime:
         self._memory = self._session.memory
         self._finite = np.ones(self._memory.shape, np.bool_)
         self._all_finite = self._finite.tobytes()
+        self._check_speed()
         self._check_golden()
-        for _ in range(_WARM_UP_RUNS):
-            self._run()
+        self._check_probes()
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """
         Return the deterministic action.
 
         :param observation: shape (O,), float32, finite.
-        :return: shape (A,), float32, read-only; the next call overwrites it, copy it to keep it.
+        :return: shape (A,), of a chunk (H, A), float32, read-only; the next call overwrites it,
+            copy it to keep it.
         :raises SpecError: wrong shape or type, or values in or out that are not finite.
         :raises BundleError: the model failed while running.
         """
@@ -156,6 +204,11 @@ class PolicyRuntime:
         if _isfinite(self._memory, self._finite).tobytes() != self._all_finite:
             self._explain_not_finite()
         return self._action
+
+    def answer(self, observation: np.ndarray) -> np.ndarray:
+        """Return a copy of what :meth:`act` returns; for several threads at once."""
+        with self._turn:
+            return self.act(observation).copy()
 
     def sample(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """
@@ -183,11 +236,34 @@ class PolicyRuntime:
 
     def _explain_not_finite(self) -> None:
         self._observation_spec.validate(self._input)
-        self.contract.action.validate(self._action)
+        for row in np.atleast_2d(self._action):
+            self.contract.action.validate(row)
         bad = [name for name, output in self._session.outputs.items()
                if not np.isfinite(output).all()]
         raise SpecError(f'{", ".join(bad)}: not finite for a finite observation; use another '
                         'policy, this one is broken')
+
+    def _check_speed(self) -> None:
+        """Refuse a model whose fastest of a few runs is slower than what it answers for."""
+        rate_hz, chunk = self.contract.rate_hz, self.bundle.manifest.chunk
+        best_ns = period = int(NS / rate_hz * (chunk.last if chunk else 1)) if rate_hz else 0
+        for _ in range(_TIMED_RUNS if rate_hz else 0):
+            begun = steady_ns()
+            self._run()
+            best_ns = min(best_ns, steady_ns() - begun)
+        if rate_hz and best_ns >= period:
+            raise BundleError(f'{self.bundle.label}: one run takes longer than the '
+                              f'{"chunk" if chunk else "control period"} of {period / 1e6:g} ms '
+                              f'({rate_hz:g} Hz) on this machine; use a smaller network')
+
+    def _check_probes(self) -> None:
+        """Refuse a model that is not finite all over; this warms it up besides."""
+        for observation in random_observations(self._observation_spec):
+            try:
+                self.act(observation)
+            except SpecError as error:
+                raise BundleError(f'{self.bundle.label}: asked a random observation: {error}'
+                                  ) from None
 
     def _check_golden(self) -> None:
         """Refuse a model that answers otherwise than when it was exported."""
@@ -197,9 +273,8 @@ class PolicyRuntime:
             except SpecError as error:
                 raise BundleError(f'{self.bundle.label}: golden vector {i}: {error}; export the '
                                   'policy again') from None
-            expected = np.array(vector.action, np.float32)
-            if action.shape != expected.shape or \
-                    not np.allclose(action, expected, rtol=GOLDEN_RTOL, atol=GOLDEN_ATOL):
+            expected = np.array(vector.action, np.float32).reshape(action.shape)
+            if not np.allclose(action, expected, rtol=GOLDEN_RTOL, atol=GOLDEN_ATOL):
                 raise BundleError(
                     f'{self.bundle.label}: to golden vector {i} the model answers '
                     f'{np.array2string(action, precision=6)}, the manifest says '

@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Pose, PoseArray, PoseStamped
 from nav_msgs.msg import Odometry
 import numpy as np
-from rl_nodes.core.errors import SpecError
+from rl_nodes.core.errors import NotFiniteError, SpecError
 from rl_nodes.core.range_sensor import RangeSensorConfig
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import (
@@ -24,7 +24,7 @@ from rl_nodes.core.types import (
     TransitionBatch,
 )
 from rl_nodes.data import experience
-from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.bundle import identify, PolicyBundle
 from rl_nodes.nodes import joint_state
 from sensor_msgs.msg import JointState, LaserScan
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
@@ -78,7 +78,7 @@ def msg_to_state(msg: JointState, names: tuple[str, ...]) -> RobotState:
         position, velocity = position[order], velocity[order]
         effort = effort[order] if len(effort) == count else np.empty(0)
     if not (np.isfinite(position).all() and np.isfinite(velocity).all()):
-        raise SpecError('joint_states is not finite')
+        raise NotFiniteError('joint_states is not finite')
     try:
         EpisodeId.parse(msg.header.frame_id)
     except ValueError as error:
@@ -120,7 +120,7 @@ def odom_to_base(msg: Odometry) -> tuple[int, BaseState]:
     values = np.concatenate([base.position, base.orientation, base.linear_velocity,
                              base.angular_velocity])
     if not np.isfinite(values).all():
-        raise SpecError(f'odom is not finite: {values.tolist()}')
+        raise NotFiniteError(f'odom is not finite: {values.tolist()}')
     _require_unit('odom', base.orientation)
     return stamp_to_ns(msg.header.stamp), base
 
@@ -151,7 +151,7 @@ def msg_to_objects(msg: PoseArray, count: int, frame: str) -> tuple[int, np.ndar
     poses = np.array([[p.position.x, p.position.y, p.position.z, p.orientation.x,
                        p.orientation.y, p.orientation.z, p.orientation.w] for p in msg.poses])
     if not np.isfinite(poses).all():
-        raise SpecError(f'objects is not finite: {poses.tolist()}')
+        raise NotFiniteError(f'objects is not finite: {poses.tolist()}')
     for pose in poses:
         _require_unit('objects', pose[3:])
     return stamp_to_ns(msg.header.stamp), poses
@@ -173,7 +173,7 @@ def scan_to_ranges(msg: LaserScan, sensor: RangeSensorConfig) -> tuple[int, np.n
     """Return (stamp [ns], distances [m]); SpecError for another number or not finite."""
     ranges = vector('scan.ranges', msg.ranges, sensor.rays)
     if not np.isfinite(ranges).all():
-        raise SpecError(f'scan is not finite: {ranges.tolist()}')
+        raise NotFiniteError(f'scan is not finite: {ranges.tolist()}')
     return stamp_to_ns(msg.header.stamp), ranges
 
 
@@ -214,7 +214,7 @@ def msg_to_goal(msg: PoseStamped, frame: str) -> Goal:
     if msg.header.frame_id != frame:
         raise SpecError(f'goal is in frame {msg.header.frame_id!r}, expected {frame!r}')
     if not (np.isfinite(position).all() and np.isfinite(orientation).all()):
-        raise SpecError('goal is not finite')
+        raise NotFiniteError('goal is not finite')
     return Goal(stamp_to_ns(msg.header.stamp), position, orientation)
 
 
@@ -284,6 +284,11 @@ def void_of_status(msg: DiagnosticArray) -> tuple[str, str] | None:
     return (episode, why) if found else None
 
 
+def hears_all(msg: DiagnosticArray) -> bool:
+    """Return whether a ``recorder/status`` says that every topic has been heard."""
+    return status_values(msg).get('hears_all') == 'True'
+
+
 def reset_answer(number: int) -> str:
     """Return what ``robot_bridge/reset`` answers: which episode comes next."""
     return f'episode {number} starts'
@@ -328,9 +333,9 @@ def bundle_to_msg(bundle: PolicyBundle) -> UInt8MultiArray:
 
 
 def msg_to_bundle(msg: UInt8MultiArray) -> PolicyBundle:
-    """Return the verified bundle in a message; BundleError where anything is wrong."""
+    """Return the bundle in a message, whose graph is not checked yet; see ``identify``."""
     manifest = msg.layout.dim[0].label if msg.layout.dim else ''
-    return PolicyBundle.from_parts(bytes(msg.data), manifest)
+    return identify(bytes(msg.data), manifest, 'the received policy')
 
 
 def status(name: str, level: int, message: str, values: dict[str, Any]) -> DiagnosticStatus:

@@ -61,6 +61,8 @@ class _Robot:
     What is known of one robot.
 
     :param namespace: relative to the evaluator's.
+    :param left: how many more of its episodes are scored; negative for all. Each robot has its
+        share: whoever failed sooner would otherwise count more often.
     :param episode: the one that runs; empty before the first.
     :param earned: its return so far.
     :param discard: it will not be scored.
@@ -68,6 +70,7 @@ class _Robot:
     """
 
     namespace: str
+    left: int
     episode: str = ''
     earned: float = 0.0
     discard: bool = True
@@ -88,7 +91,10 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             except OSError as error:
                 raise ConfigError(f'report {self.parameters.report}: {error}') from None
         self._episodes: list[dict[str, Any]] = []
-        self._robots = [_Robot(name) for name in robot_namespaces(self.parameters.robots)]
+        wanted, robots = self.parameters.episodes, self.parameters.robots
+        self._robots = [
+            _Robot(name, wanted // robots + (index < wanted % robots) if wanted else -1)
+            for index, name in enumerate(robot_namespaces(robots))]
         self._policy: dict[str, str] = {}
         self._heard_at = steady_ns()
         self._done = False
@@ -119,7 +125,7 @@ class Evaluator(TaskNode[EvaluatorParameters]):
         except SpecError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return
-        if self._done:
+        if self._done or not robot.left:
             return
         self._heard_at = steady_ns()
         if episode != robot.episode:
@@ -143,6 +149,7 @@ class Evaluator(TaskNode[EvaluatorParameters]):
             f'return {robot.earned:.2f}, {row["seconds"]:.2f} s, final {name} '
             f'{row["final"][name]:.4f}')
         robot.discard = True
+        robot.left -= 1
         if len(self._episodes) == self.parameters.episodes:
             self._conclude()
             self.exit(0)

@@ -127,6 +127,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             discount=parameters.discount, clock=time.time_ns,
             linger=linger) if parameters.directory else None
         self._sent, self._refused = 0, 0
+        self._unheard = {JOINTS, 'goal', 'policy/joint_command', 'joint_command', 'reward'}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
         for topic, kind in self._reader.topics.items():
@@ -168,6 +169,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 self._log.note_stalled(stalled)
         if state is None:  # a part of it is on its way
             return
+        self._hear(JOINTS)
         if EpisodeId.parse(state.episode).intermission:
             state = replace(state, episode='')  # in no episode: nothing to learn from
         self._assembler.add_state(state)
@@ -183,6 +185,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             return
         self._keep('goal', goal.stamp_ns, data)
         self._assembler.add_goal(goal)
+        self._hear('goal')
 
     def _on_variation(self, data: bytes) -> None:
         try:
@@ -213,6 +216,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.note_policy(command.stamp_ns, command.source)
         self._assembler.add_wanted(command)
+        self._hear('policy/joint_command')
 
     def _on_executed(self, data: bytes) -> None:
         command = self._command(data)
@@ -220,6 +224,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             return
         self._keep('joint_command', command.stamp_ns, data)
         self._assembler.add_executed(command)
+        self._hear('joint_command')
 
     def _command(self, data: bytes) -> conversions.JointCommand | None:
         try:
@@ -239,6 +244,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.note_reward(episode, stamp, outcome)
         self._assembler.add_reward(stamp, episode, outcome)
+        self._hear('reward')
 
     def _on_robot(self, msg: DiagnosticArray) -> None:
         void = conversions.void_of_status(msg)
@@ -248,6 +254,13 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def _on_safety(self, data: bytes) -> None:
         if self._log is not None:
             self._log.add_now('safety/state', data)
+
+    def _hear(self, topic: str) -> None:
+        """Take note that a topic's publisher is connected; tell as soon as all of them are."""
+        if topic in self._unheard:
+            self._unheard.remove(topic)
+            if not self._unheard:
+                self.publish_health()
 
     def _keep(self, topic: str, stamp_ns: int, data: bytes) -> None:
         if self._log is not None:
@@ -269,6 +282,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return transitions, files and everything that was lost, by reason."""
         values = {'transitions': self._sent, 'refused': self._refused,
+                  'hears_all': not self._unheard,
                   **asdict(self._assembler.counters)}
         complaint = self._cameras.complaint
         if self._log is not None:

@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One robot that the policy server serves: what it asks and what it is answered."""
 
+from collections import Counter
 from functools import partial
+import time
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from rl_nodes.core.errors import SpecError
+from rl_nodes.control.controllers import Controller
+from rl_nodes.core.errors import BundleError, NotFiniteError, SpecError
 from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.inference.actors import Cast, ChunkActor, SingleActor
+from rl_nodes.inference.chunking import Blend
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import TaskNode
@@ -26,20 +31,29 @@ class PolicyClient:
     :param node: makes the entities; its task is done by the robot.
     :param namespace: of the robot, relative to the node's.
     :param rng: of the exploration noise; None where the policy acts without.
-    :ivar dropped: how many messages were.
+    :param blend: of policies that answer with chunks of actions.
+    :param fallback: answers where no policy does; None for silence.
+    :cvar kinds: of durations that are measured: since the stamp of a state when it is here
+        (``age``; not in lockstep), until its turn comes, of observing, inferring and encoding, of
+        handing the command to the middleware, and all but the age together.
     """
 
-    def __init__(self, node: TaskNode, namespace: str, rng: np.random.Generator | None) -> None:
+    kinds = ('age', 'queue', 'inference', 'publish', 'total')
+
+    def __init__(self, node: TaskNode, namespace: str, rng: np.random.Generator | None,
+                 blend: Blend, fallback: Controller | None) -> None:
         self._node = node
         self._task, self._model = node.task, node.task.robot
-        self._policy: PolicyRuntime | None = None
-        self._rng = rng
-        self._windows = {'inference': LatencyWindow(), 'total': LatencyWindow()}
+        self._cast = Cast()
+        self._rng, self._blend, self._fallback = rng, blend, fallback
+        self._unanswered, self._stood_in, self.silence = 0, 0, ''
+        self._windows = {kind: LatencyWindow() for kind in self.kinds}
         self._goals = GoalBook()
         self._observer = node.task.observer()
         self._waiting: RobotState | None = None
         self._answer: tuple[int, JointState] | None = None
-        self.dropped = 0
+        self._drops: Counter[str] = Counter()
+        self._last_drop = ''
         self._commands = node.publish_on(
             JointState, topic_in(namespace, 'policy/joint_command'), qos.STREAM)
         node.subscribe(PoseStamped, topic_in(namespace, 'goal'), self._on_goal, qos.EPISODE)
@@ -50,7 +64,10 @@ class PolicyClient:
 
     def use(self, policy: PolicyRuntime) -> None:
         """Let a verified policy take over between two states; from any thread."""
-        self._policy = policy
+        self._cast.use(
+            SingleActor(policy, self._rng) if policy.bundle.manifest.chunk is None
+            else ChunkActor(policy, self._task.period_ns, self._blend,
+                            overlap=not self._node.lockstep))
 
     def start(self) -> None:
         """Nothing to begin: the node's executor brings the states."""
@@ -59,21 +76,31 @@ class PolicyClient:
         """Nothing to end: the node's executor brings no more states."""
 
     def close(self) -> None:
-        """Nothing to let go of: the node destroys its topics."""
+        """Let the policies go; the node destroys the topics."""
+        self._cast.close()
 
     def latencies(self, kind: str) -> np.ndarray:
-        """Return the newest durations [s]; kind: ``inference`` or ``total``."""
+        """Return the newest durations [s] of one of the ``kinds``."""
         return self._windows[kind].values()
 
+    @property
+    def dropped(self) -> int:
+        """Return how many messages and states were not answered for a reason."""
+        return self._drops.total()
+
     def details(self) -> dict[str, Any]:
-        """Return how many states were answered."""
-        return {'answered': self._windows['total'].count}
+        """Return how many states were answered, how many dropped by reason, and the last one."""
+        return {'answered': self._windows['total'].count, **{
+            f'dropped_{reason}': count for reason, count in sorted(self._drops.items())},
+            'last_drop': self._last_drop, 'unanswered': self._unanswered,
+            'fallback_answers': self._stood_in, 'silence': self.silence,
+            **(self._cast.acting.details() if self._cast.acting else {})}
 
     def _on_goal(self, msg: PoseStamped) -> None:
         try:
             self._goals.add(conversions.msg_to_goal(msg, self._task.goal_frame))
         except SpecError as error:
-            self._refuse(error)
+            self._refuse(error, error.reason)
             return
         if self._waiting is not None:
             self._tick(self._waiting, steady_ns())
@@ -83,7 +110,7 @@ class PolicyClient:
         try:
             state = self._reader.read(topic, msg)
         except SpecError as error:
-            self._refuse(error)
+            self._refuse(error, error.reason)
             return
         if state is None:  # a part of it is on its way
             return
@@ -94,32 +121,59 @@ class PolicyClient:
 
     def _tick(self, state: RobotState, arrived_ns: int) -> None:
         """Answer a complete state: observe, infer, command."""
-        policy = self._policy  # a newer one takes over here, between two states
         self._waiting = None
         goal = self._goals.of(state)
         if goal is None:  # the goal of a new episode is still on its way
             self._waiting = state
             return
+        begun = steady_ns()
         try:
             observation = self._observer.observe(state, goal)
-            if policy is None:
-                return
-            begun = steady_ns()
-            action = (policy.act(observation) if self._rng is None
-                      else policy.sample(observation, self._rng))
-            self._windows['inference'].add((steady_ns() - begun) / NS)
         except SpecError as error:
-            self._refuse(error)
+            self._refuse(error, error.reason)
             return
-        command = JointCommand(state.stamp_ns, policy.bundle.label,
-                               self._task.command(state, action))
+        command = self._wanted(state, observation)
+        if command is None:
+            return
         self._observer.acted(state, command.value)
         msg = conversions.command_to_msg(command, self._model.command_names,
                                          self._model.config.control_mode)
+        computed = steady_ns()
         self._commands.publish(msg)
+        published = steady_ns()
         self._answer = (state.stamp_ns, msg)
-        self._windows['total'].add((steady_ns() - arrived_ns) / NS)
+        for kind, ns in (('queue', begun - arrived_ns), ('inference', computed - begun),
+                         ('publish', published - computed), ('total', published - arrived_ns)):
+            self._windows[kind].add(ns / NS)
+        if not self._node.lockstep:
+            age_ns = time.time_ns() - state.stamp_ns - (published - arrived_ns)
+            self._windows['age'].add(age_ns / NS)
 
-    def _refuse(self, error: SpecError) -> None:
-        self.dropped += 1
+    def _wanted(self, state: RobotState, observation: np.ndarray) -> JointCommand | None:
+        """Return the command of the policy in force, or of what stands in for it."""
+        action, why = None, ''
+        try:
+            action = self._cast.act(observation, state)  # a newer policy takes over in here
+        except (SpecError, BundleError) as error:
+            finite = np.isfinite(observation).all()
+            self._refuse(error, 'policy' if finite else NotFiniteError.reason)
+            why = str(error)
+        acting = self._cast.acting
+        if action is not None and acting is not None:
+            self.silence = ''
+            return JointCommand(state.stamp_ns, acting.label, self._task.command(state, action))
+        if acting is not None:
+            self.silence = why or acting.silence()
+            self._node.get_logger().warning(f'no action: {self.silence}',
+                                            throttle_duration_sec=1.0)
+        if self._fallback is None:
+            self._unanswered += acting is not None
+            return None
+        self._stood_in += 1
+        return JointCommand(state.stamp_ns, f'controller:{self._fallback.label}',
+                            self._fallback.command(state))
+
+    def _refuse(self, error: SpecError | BundleError, reason: str) -> None:
+        self._drops[reason] += 1
+        self._last_drop = str(error)
         self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)

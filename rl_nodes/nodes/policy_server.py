@@ -8,21 +8,30 @@ where that cannot be: while exploring, in lockstep, and where the extension was 
 follow the same rules.
 
 A policy comes from a file (``policy``) or from the trainer's topic; it is verified away from the
-control path and swapped in between two states. A policy that is refused changes nothing.
+control path, in a process of its own where its structure is new (``inference/trial.py``), and
+swapped in between two states. A policy that is refused changes nothing.
 
-Parameters: those of every node, policy, sampling, seed, robots, control_path, fixed_rate,
-busy_poll, priority, cpus, lock_memory (see below).
+A policy that does worse than the one before it is taken back (``inference/probation.py``).
+
+Parameters: those of every node, policy, sampling, seed, robots, shadow, rollback_states,
+rollback_margin, providers, threads, control_path, fixed_rate, busy_poll, priority, cpus,
+lock_memory (see below).
 Subscribes (states and goals once per robot):
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base;
-  policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle.
+  safety/state (diagnostic_msgs/DiagnosticArray, LATCHED), where policies are watched;
+  policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle;
+  policy/shadow_update (as policy/update), where there is a shadow: another candidate.
 Publishes:
   policy/joint_command (sensor_msgs/JointState, STREAM): stamp = stamp of the state that caused
   it, frame_id = <policy name>@<version>;
+  policy/shadow_command (sensor_msgs/JointState, STREAM), where there is a shadow: what the
+  candidate would do, stamped and named as policy/joint_command;
   policy/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import re
 import threading
@@ -30,20 +39,31 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 import numpy as np
-from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
+from rl_nodes.control.controllers import make_controller
+from rl_nodes.core.errors import BundleError, ConfigError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.timing import summary_ms
-from rl_nodes.inference.bundle import PolicyBundle
-from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.inference.bundle import identify, PolicyBundle, read_parts
+from rl_nodes.inference.chunking import Blend
+from rl_nodes.inference.runtime import check_providers, PolicyRuntime
+from rl_nodes.inference.succession import Succession
+from rl_nodes.inference.trial import PolicyTrial
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.native_client import LoopOptions, NativeClient
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.policy_client import PolicyClient
+from rl_nodes.nodes.policy_loader import PolicyLoader
+from rl_nodes.nodes.policy_watch import PolicyWatch
+from rl_nodes.nodes.shadow import Shadow
 from rl_nodes.realtime import load
 from rl_nodes.realtime.plan import plan_of
+from rl_nodes.tasks.residual import ResidualActionMap
 from std_msgs.msg import UInt8MultiArray
+from std_srvs.srv import Trigger
+
+NATIVE_KINDS: tuple[str, ...] = ('inference', 'total')
 
 
 class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +74,21 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     :param sampling: deterministic (deployment) or stochastic (exploration while training)
     :param seed: of the exploration noise
     :param robots: how many are served; beyond one each has its namespace robot_<number>
+    :param shadow: path of a candidate's .onnx file, which is asked what it would do and never does
+        it; empty for none
+    :param fallback: controller that answers while there is no policy, or where the one in force
+        fails or has no action: hold, pd or lqr, see docs/deployment.md; none for silence
+    :param chunk_blend: of policies that answer with several actions: ensemble or crossfade
+    :param chunk_decay: of the ensemble, per control period; 0 for the mean of all chunks
+    :param chunk_fade_steps: of the crossfade, control periods until a new chunk has taken over
+    :param rollback_states: commands over which what the safety monitor makes of a new policy is
+        compared with what it made of the one before, which acts again if it has become worse; 0
+        for never, as always while exploring
+    :param rollback_margin: share of these commands by which limited and held ones may rise
+    :param providers: of ONNX Runtime, cpu, cuda or tensorrt, the first that can as in cuda,cpu;
+        others than cpu compute in Python
+    :param threads: inside one operator; more than 1 compute in Python, and help large networks
+        only
     :param control_path: cpp or python; auto takes cpp where it can be had, and says so
     :param fixed_rate: cpp only; answer the newest state at the robot's rate, by absolute deadlines
     :param busy_poll: cpp only; look for states without pause, which takes a whole core
@@ -66,6 +101,15 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     sampling: Literal['deterministic', 'stochastic'] = 'deterministic'
     seed: Annotated[int, Meta(ge=0)] = 0
     robots: Annotated[int, Meta(ge=1)] = 1
+    shadow: str = ''
+    fallback: Literal['none', 'hold', 'pd', 'lqr'] = 'none'
+    chunk_blend: Literal['ensemble', 'crossfade'] = 'ensemble'
+    chunk_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
+    chunk_fade_steps: Annotated[int, Meta(ge=0, le=1000)] = 4
+    rollback_states: Annotated[int, Meta(ge=0, le=10**6)] = 200
+    rollback_margin: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    providers: str = 'cpu'
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
     control_path: Literal['auto', 'cpp', 'python'] = 'auto'
     fixed_rate: bool = False
     busy_poll: bool = False
@@ -92,18 +136,44 @@ class PolicyServer(TaskNode[PolicyParameters]):
         super().configure()
         self._model = self.task.robot
         self._stochastic = self.parameters.sampling == 'stochastic'
-        self._policy: PolicyRuntime | None = None
+        parameters = self.parameters
+        if parameters.shadow and self._stochastic:
+            raise ConfigError('shadow with sampling = stochastic: what explores is no standard to '
+                              'compare with; use sampling:=deterministic')
+        self._succession, self._lock = Succession(), threading.RLock()
         self._rejected, self._swaps, self._rejection = 0, 0, ''
-        self._loader: threading.Thread | None = None
-        self._path, make = self._control_path()
+        self._rollbacks, self._last_rollback = 0, ''
+        self._trial = PolicyTrial(make=partial(
+            PolicyRuntime, threads=parameters.threads,
+            providers=check_providers(parameters.providers)))
+        bundle = _load(parameters.policy) if parameters.policy else None
+        self._fallback = None if parameters.fallback == 'none' else make_controller(
+            parameters.fallback, self._model)
+        self._path, make = self._control_path(bundle)
         self.get_logger().info(f'control path: {self._path}')
-        self._served = [make(namespace, index) for index, namespace in enumerate(
-            robot_namespaces(self.parameters.robots))]
-        if self.parameters.policy:
-            self._take_over(PolicyBundle.load(Path(self.parameters.policy)))
-        self.subscribe(UInt8MultiArray, 'policy/update', self._on_update, qos.LATCHED)
+        namespaces = robot_namespaces(parameters.robots)
+        self._served = [make(namespace, index) for index, namespace in enumerate(namespaces)]
+        # Exploration is meant to meet the limits.
+        self._watch = PolicyWatch(
+            self, dict(zip(namespaces, self._served)),
+            0 if self._stochastic else parameters.rollback_states, parameters.rollback_margin,
+            self._lock, self._withdraw, self._succession.prove)
+        if bundle is not None:
+            self._take_over(bundle)
+        self._loader = PolicyLoader(
+            lambda msg: self._take_over(conversions.msg_to_bundle(msg)), self._refuse)
+        self.subscribe(UInt8MultiArray, 'policy/update', self._loader.submit, qos.LATCHED)
+        self.serve(Trigger, 'rollback', self._on_rollback)
+        self._shadow = self._shadow_loader = None
+        if parameters.shadow:
+            self._shadow = shadow = Shadow(self, namespaces, self._admit(_load(parameters.shadow)))
+            self._shadow_loader = PolicyLoader(
+                lambda msg: shadow.use(self._admit(conversions.msg_to_bundle(msg))), self._refuse)
+            self.subscribe(UInt8MultiArray, 'policy/shadow_update', self._shadow_loader.submit,
+                           qos.LATCHED)
 
-    def _control_path(self) -> tuple[str, Callable[[str, int], NativeClient | PolicyClient]]:
+    def _control_path(self, bundle: PolicyBundle | None
+                      ) -> tuple[str, Callable[[str, int], NativeClient | PolicyClient]]:
         """Return (how states are answered and why, what makes the client of a robot)."""
         parameters = self.parameters
         options = LoopOptions(
@@ -112,11 +182,19 @@ class PolicyServer(TaskNode[PolicyParameters]):
 
         def python(namespace: str, index: int) -> PolicyClient:
             rng = np.random.default_rng(parameters.seed + index) if self._stochastic else None
-            return PolicyClient(self, namespace, rng)
+            return PolicyClient(self, namespace, rng, blend, self._fallback)
 
+        blend = Blend(parameters.chunk_blend, parameters.chunk_decay, parameters.chunk_fade_steps)
         why_not = ('as asked' if parameters.control_path == 'python'
                    else 'exploration noise comes from Python' if self._stochastic
-                   else 'in lockstep nothing is late' if self.lockstep else '')
+                   else 'in lockstep nothing is late' if self.lockstep
+                   else f'providers = {parameters.providers}' if parameters.providers != 'cpu'
+                   else f'threads = {parameters.threads}' if parameters.threads != 1
+                   else f'fallback = {parameters.fallback}' if self._fallback is not None
+                   else 'actions are added to a controller'
+                   if isinstance(self.task.action_map, ResidualActionMap)
+                   else f'{bundle.label} answers with chunks'
+                   if bundle is not None and bundle.manifest.chunk is not None else '')
         try:
             if not why_not:
                 load()
@@ -124,12 +202,14 @@ class PolicyServer(TaskNode[PolicyParameters]):
         except ConfigError as error:
             why_not = str(error)
         if not why_not:
+            self._kinds = NATIVE_KINDS + (('lateness',) if options.fixed_rate else ())
             return 'cpp', lambda namespace, index: NativeClient(self, namespace, options)
         if parameters.control_path == 'cpp':
             raise ConfigError(f'control_path = cpp cannot be had: {why_not}')
         if options != LoopOptions():
             raise ConfigError('fixed_rate, busy_poll, priority, cpus and lock_memory need the C++ '
                               f'control path, which cannot be had: {why_not}')
+        self._kinds = PolicyClient.kinds[self.lockstep:]
         return f'python ({why_not})', python
 
     def activate(self) -> None:
@@ -143,44 +223,60 @@ class PolicyServer(TaskNode[PolicyParameters]):
             client.stop()
 
     def release(self) -> None:
-        """Wait for a policy that is just being verified, then let go of the topics."""
-        loader = getattr(self, '_loader', None)
-        if loader is not None:
-            loader.join(timeout=2.0)
-        for client in getattr(self, '_served', ()):
-            client.close()
+        """Give up a policy that is just being verified, then let go of the topics."""
+        for part in (*(getattr(self, name, None) for name in (
+                '_trial', '_loader', '_shadow_loader', '_shadow')),
+                *getattr(self, '_served', ())):
+            if part is not None:
+                part.close()
 
-    def _on_update(self, msg: UInt8MultiArray) -> None:
-        """Verify a new policy in a thread of its own; the next state finds it ready."""
-        if self._loader is not None and self._loader.is_alive():
-            self._loader.join(timeout=1.0)  # updates come seconds apart, verification takes ms
+    def _refuse(self, reason: str) -> None:
+        self._rejected += 1
+        self._rejection = reason
+        self.get_logger().error(f'policy update refused, the old policy goes on: {reason}')
 
-        def load() -> None:
-            try:
-                self._take_over(conversions.msg_to_bundle(msg))
-            except RlNodesError as error:
-                self._rejected += 1
-                self._rejection = str(error)
-                self.get_logger().error(f'policy update refused, the old policy goes on: {error}')
-        if self._policy is None:
-            load()
-        else:
-            self._loader = threading.Thread(target=load, name='policy loader', daemon=True)
-            self._loader.start()
-
-    def _take_over(self, bundle: PolicyBundle) -> None:
-        """Verify a policy, then let it act; RlNodesError unless it fits this robot and task."""
+    def _admit(self, bundle: PolicyBundle) -> PolicyRuntime:
+        """Verify a policy; RlNodesError unless it fits this robot and task."""
         self.task.contract.require(
             bundle.manifest.contract, f'robot {self._model.name} doing {self.task.name}',
             f'policy {bundle.label}')
         if self._stochastic and bundle.manifest.sampling == 'deterministic':
             raise SpecError(f'policy {bundle.label} has no distribution to sample from; use '
                             'sampling:=deterministic')
-        policy = PolicyRuntime(bundle)
-        for client in self._served:
-            client.use(policy)
-        self._swaps += self._policy is not None
-        self._policy = policy
+        if bundle.manifest.chunk is not None and self._path == 'cpp':
+            raise SpecError(f'policy {bundle.label} answers with chunks, which the C++ control '
+                            'path does not play; start with control_path:=python')
+        return self._trial.admit(bundle)
+
+    def _take_over(self, bundle: PolicyBundle) -> None:
+        """Verify a policy, then let it act; RlNodesError as :meth:`_admit`, or taken back."""
+        policy = self._admit(bundle)
+        with self._lock:
+            self._succession.require_new(bundle)
+            for client in self._served:
+                client.use(policy)
+            first = self._succession.current is None
+            self._swaps += not first
+            self._succession.follow(policy, proven=first or not self._watch.begin())
+
+    def _withdraw(self, why: str) -> str:
+        """Let the previous policy act again and return its label; BundleError without any."""
+        with self._lock:
+            withdrawn, policy = self._succession.back(why)
+            for client in self._served:
+                client.use(policy)
+            self._watch.end()
+        self._swaps += 1
+        self._rollbacks += 1
+        self._last_rollback = f'{withdrawn.bundle.label}: {why}'
+        self.get_logger().error(f'policy {self._last_rollback}; {policy.bundle.label} acts again')
+        return policy.bundle.label
+
+    def _on_rollback(self, _request: Trigger.Request) -> tuple[bool, str]:
+        try:
+            return True, f'{self._withdraw("rollback was called")} acts again'
+        except BundleError as error:
+            return False, str(error)
 
     def _latency(self, kind: str) -> dict[str, float]:
         values = [client.latencies(kind) for client in self._served]
@@ -188,20 +284,39 @@ class PolicyServer(TaskNode[PolicyParameters]):
             int(client.details()['answered']) for client in self._served))
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
-        """Return the policy, swaps, drops with reasons and latencies."""
-        label = self._policy.bundle.label if self._policy else ''
-        values = {'policy': label, 'sampling': self.parameters.sampling,
-                  'control_path': self._path, 'swaps': self._swaps,
-                  'updates_rejected': self._rejected, 'last_rejection': self._rejection,
-                  'dropped': sum(client.dropped for client in self._served)}
+        """Return the policy, swaps, rollbacks, drops with reasons and latencies."""
+        policy = self._succession.current
+        label = policy.bundle.label if policy else ''
+        values: dict[str, Any] = {}
         for client, namespace in zip(self._served, robot_namespaces(self.parameters.robots)):
             values |= {topic_in(namespace, name): value
                        for name, value in client.details().items()}
-        for kind in ('inference', 'total'):
+        values |= {'policy': label, 'sampling': self.parameters.sampling,
+                   'control_path': self._path, 'swaps': self._swaps,
+                   'previous': ', '.join(self._succession.previous),
+                   'on_probation': self._watch.running, 'rollbacks': self._rollbacks,
+                   'last_rollback': self._last_rollback,
+                   'updates_rejected': self._rejected, 'last_rejection': self._rejection,
+                   'dropped': sum(client.dropped for client in self._served)}
+        for kind in self._kinds:
             values |= {f'{kind}_{name}': value for name, value in self._latency(kind).items()}
-        if self._policy is None:
-            return WARN, 'waiting for a policy on policy/update', values
+        if self._shadow is not None:
+            values |= self._shadow.details()
+        silence = '; '.join(client.silence for client in self._served
+                            if isinstance(client, PolicyClient) and client.silence)
+        instead = f'; {self._fallback.label} stands in' if self._fallback is not None else ''
+        if policy is None:
+            return WARN, f'waiting for a policy on policy/update{instead}', values
+        if silence:
+            return WARN, f'{"no action" if instead else "silent"}: {silence}{instead}', values
+        if self._succession.fell_back:
+            return WARN, f'running {label} again after {self._last_rollback}', values
         return OK, f'running {label}', values
+
+
+def _load(path: str) -> PolicyBundle:
+    """Return the policy in a file, of which only the hash has been looked at."""
+    return identify(*read_parts(Path(path)), path)
 
 
 def main() -> None:

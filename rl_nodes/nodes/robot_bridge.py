@@ -12,8 +12,8 @@ it writes the newest command while that is fresh and holds the robot when it is 
 simulated robot may be reached through a channel that delays, loses and duplicates states and
 commands (not goals and rewards); see ``core/channel.py``. Time-outs are always wall time.
 
-Parameters: robot, task, stepping, autostart, real_time_factor, backend, seed, patience_s, channel,
-difficulty (see below).
+Parameters: robot, task, stepping, autostart, real_time_factor, backend, seed, patience_s,
+recorded, channel, difficulty (see below).
 Publishes:
   joint_states (sensor_msgs/JointState, rad or m, control rate, STREAM), frame_id = episode id;
   before each joint_states and stamped like it, where robot and task have them (STREAM):
@@ -29,7 +29,9 @@ Publishes:
   robot/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Subscribes:
   joint_command (sensor_msgs/JointState, COMMAND): the only topic the robot obeys;
-  reward (sensor_msgs/JointState, SENSOR): ends episodes.
+  reward (sensor_msgs/JointState, SENSOR): ends episodes;
+  recorder/status (diagnostic_msgs/DiagnosticArray, LATCHED), where the graph is recorded in
+  lockstep.
 Services: ~/reset (std_srvs/Trigger): end the episode by hand and start another; the answer names
 the new episode's number. The parameter seed may be set before: this reset then starts from it.
 """
@@ -65,6 +67,8 @@ class BridgeParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     :param seed: of the episode starts; the same seed gives the same episodes. Set while the
         node runs, it holds from the next call of ~/reset on
     :param patience_s: lockstep only; after waiting this long the last state is published again
+    :param recorded: lockstep only; the first period waits until the experience recorder hears
+        every topic
     :param channel: name in config/channels or path to a YAML file: what happens to states and
         commands on their way; real time and simulated robots only, ideal for nothing
     :param difficulty: of the task's ranges, 0 (easy) to 1 (as configured). Set while the node
@@ -76,6 +80,7 @@ class BridgeParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     backend: str = 'pybullet'
     seed: Annotated[int, Meta(ge=0)] = 0
     patience_s: Annotated[float, Meta(gt=0)] = 1.0
+    recorded: bool = False
     channel: str = 'ideal'
     difficulty: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
@@ -113,7 +118,8 @@ class RobotBridge(TaskNode[BridgeParameters]):
             require_awake(self.task.period_ns, model.config.safety.watchdog_s, factor)
         robot = make_robot(wanted.backend, model, self.task.objects, self.task.disturbs)
         if self.lockstep:
-            return Lockstep(self, self._outlet, self._episodes, robot, wanted.patience_s, factor)
+            return Lockstep(self, self._outlet, self._episodes, robot, wanted.patience_s, factor,
+                            wanted.recorded)
         return RealTime(self, self._outlet, self._episodes, robot, channel, wanted.seed)
 
     def activate(self) -> None:

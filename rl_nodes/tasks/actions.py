@@ -14,11 +14,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 import numpy as np
+from rl_nodes.control.controllers import ControllerKind, make_controller
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import RobotState
 from rl_nodes.tasks.planar_action import PlanarActionMap
+from rl_nodes.tasks.residual import ResidualActionMap
 
 ActionKind = Literal['joint_position_delta', 'joint_position_home', 'joint_velocity',
                      'planar_velocity', 'joint_effort']
@@ -36,10 +38,13 @@ class ActionConfig(Struct, frozen=True, forbid_unknown_fields=True):
         (forward and turn of a robot on two wheels, see ``planar_action.py``) or ``joint_effort``
         (action · effort limit); must fit the robot's control mode.
     :param scale: share of the joint's limit that an action of 1 means.
+    :param residual_of: the controller that actions are added to, see ``control/controllers.py``;
+        none where actions are all there is.
     """
 
     kind: ActionKind
     scale: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    residual_of: ControllerKind | None = None
 
 
 class ActionMap:
@@ -51,6 +56,7 @@ class ActionMap:
 
     def __init__(self, config: ActionConfig, robot: RobotModel) -> None:
         needed = _MODE[config.kind]
+        self.kind: str = config.kind
         limit = robot.limits('effort' if needed == 'effort' else 'velocity')
         period = 1.0 / robot.config.rate_hz if needed == 'position' else 1.0
         self.size = limit * config.scale * period
@@ -89,11 +95,12 @@ class ActionMap:
         return ((command - origin) / self.size).astype(np.float32)
 
 
-def make_action_map(config: ActionConfig, robot: RobotModel) -> ActionMap | PlanarActionMap:
+def make_action_map(config: ActionConfig,
+                    robot: RobotModel) -> ActionMap | PlanarActionMap | ResidualActionMap:
     """
     Return what turns actions into commands of a robot and back.
 
-    :raises ConfigError: the kind does not fit the robot.
+    :raises ConfigError: the kind does not fit the robot, or its controller cannot be had.
     """
     needed = _MODE[config.kind]
     if robot.config.control_mode != needed:
@@ -102,5 +109,12 @@ def make_action_map(config: ActionConfig, robot: RobotModel) -> ActionMap | Plan
             f'action.kind = {config.kind} needs control mode {needed}; robot {robot.name} is '
             f'in control mode {robot.config.control_mode}, which takes {", ".join(fitting)}')
     if config.kind == 'planar_velocity':
+        if config.residual_of is not None:
+            raise ConfigError(f'action.residual_of = {config.residual_of}: controllers command '
+                              'joint by joint, action.kind = planar_velocity does not; use '
+                              'joint_velocity')
         return PlanarActionMap(config.scale, robot)
-    return ActionMap(config, robot)
+    if config.residual_of is None:
+        return ActionMap(config, robot)
+    return ResidualActionMap(ActionMap(config, robot), make_controller(config.residual_of, robot),
+                             robot)

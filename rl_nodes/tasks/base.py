@@ -112,7 +112,7 @@ class Task(ABC):
         self.episode_steps = max(1, round(config.episode_s * robot.config.rate_hz))
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
-            self.history.spec, self.action_map.spec, config.action.kind,
+            self.history.spec, self.action_map.spec, self.action_map.kind,
             self._geometry(frame.needs_ranges),
             UNSET if self._privileged is None else self._privileged.spec)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 from rl_nodes.core.config import suggestion
-from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.errors import ConfigError, OrderError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.tasks.signals import LAST_ACTION, ObservationLayout, View
@@ -142,7 +142,7 @@ class RememberingObserver(Observer):
         elif since == 0:
             frames[-1] = self._frame(state, goal, self._before)
         else:
-            raise SpecError(f'state {state.stamp_ns} came after {self._stamp}, and what is '
+            raise OrderError(f'state {state.stamp_ns} came after {self._stamp}, and what is '
                             'observed depends on their order')
         return self._history.assemble(frames)
 

@@ -42,6 +42,7 @@ class PlanarActionMap:
                             for name, (y, forward) in sides.items()))
         left = np.array([np.sign(y) for y, _ in sides.values()])
         self.size = robot.limits('velocity') * scale * [way for _, way in sides.values()]
+        self.kind = 'planar_velocity'
         self.turn = -left  # share of a wheel's speed per share of turning
         self.spec = ArraySpec('action', ('forward', 'turn'), ('1', '1'), (-1.0, -1.0), (1.0, 1.0))
 

@@ -31,7 +31,7 @@ def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 @pytest.mark.parametrize(('arguments', 'parts'), [
     (('train', 'task:=raech'), ["'raech'", "did you mean 'reach'", 'cartpole_balance']),
-    (('train', 'robot:=robby'), ["'robby'", 'available: arm']),
+    (('train', 'robot:=robby'), ["'robby'", 'available: a1, arm']),
     (('train', 'algorithm:=scar'), ["'scar'", 'sac']),
     (('train', 'tsk:=reach'), ['tsk', 'task']),
     (('train', 'robot:=cartpole'), ['tool_link']),

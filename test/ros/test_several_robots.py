@@ -26,13 +26,15 @@ def policy(folder: Path) -> Path:
 
 
 def states(run: Path, namespace: str = '') -> np.ndarray:
-    """Return the joint positions of the first recorded episode, shape (T, J)."""
+    """Return the joint positions of the first recorded episode, shape (T, J), by stamp."""
     first = sorted((run / 'episodes' / namespace).glob('*.mcap'))[0]
     names = load_task('arm', 'reach').robot.joint_names
     episode = read_episode(first)
-    return np.array([
-        msg_to_state(deserialize_message(message.data, JointState), names).position
-        for message in episode.messages(['joint_states'])])
+    seen = {}  # the first one is published again until everybody is there
+    for message in episode.messages(['joint_states']):
+        state = msg_to_state(deserialize_message(message.data, JointState), names)
+        seen[state.stamp_ns] = state.position
+    return np.array(list(seen.values()))
 
 
 def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ BELOW = {
     'inference': ('core',),
     'inference.export': ('networks', 'inference'),
     'algorithms': ('networks', 'data'),
-    'tasks': ('rewards',),
+    'control': ('core',),
+    'tasks': ('rewards', 'control'),
     'realtime': ('tasks',),
     'envs': ('backends', 'tasks', 'safety'),
     'envs.ros_env': ('envs',),
@@ -40,7 +41,7 @@ BELOW = {
     'runner': ('graph', 'console', 'orphan_guard'),
     'launch_description': ('runner',),
     'doctor': ('core',),
-    'robot_setup': ('backends',),
+    'robot_setup': ('backends', 'control'),
     'cli': ('runner', 'nodes', 'doctor', 'robot_setup'),
     '__main__': ('cli',),
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated robot that waits for the graph, and then makes time go on."""
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rl_nodes.backends.base import SimulatedRobot
 from rl_nodes.core.errors import BackendError
 from rl_nodes.core.timing import NS, steady_ns
@@ -27,21 +28,27 @@ class Lockstep(Mode):
     :param robot: the simulator.
     :param patience_s: after waiting this long the last state is published again.
     :param factor: simulated seconds per second at most; 0 for as fast as possible.
+    :param recorded: the first period waits until ``recorder/status`` says that the recorder
+        hears every topic, for 10 s at most; discovery may take seconds.
     """
 
-    def __init__(self, node: TaskNode, outlet: Outlet, episodes: Episodes,
-                 robot: SimulatedRobot, patience_s: float, factor: float) -> None:
+    def __init__(self, node: TaskNode, outlet: Outlet, episodes: Episodes, robot: SimulatedRobot,
+                 patience_s: float, factor: float, recorded: bool) -> None:
         super().__init__(node, outlet, episodes)
         self._simulation = Simulation(robot, outlet, episodes)
         self._outcome: Outcome | None = None
         self._clock_topic, self._clock_at = node.publish_on(Clock, '/clock', qos.CLOCK), 0
         self._patience_s = patience_s
+        self._recorder_missing, self._began_at = recorded, 0
         node.every(patience_s / 2, self._nudge)
+        if recorded:
+            node.subscribe(DiagnosticArray, 'recorder/status', self._on_recorder, qos.LATCHED)
         self._pace = (PacedStep(node, round(self._task.period_ns / factor), self._go_on)
                       if factor else None)
 
     def activate(self) -> None:
         """Start the first episode."""
+        self._began_at = steady_ns()
         self._begin_episode()
 
     def hold(self) -> None:
@@ -73,11 +80,17 @@ class Lockstep(Mode):
         return '' if command.stamp_ns == due else (
             f'its stamp {command.stamp_ns} is not that of the last state, {due}')
 
+    def _on_recorder(self, msg: DiagnosticArray) -> None:
+        if self._recorder_missing and conversions.hears_all(msg):
+            self._recorder_missing = False
+            self._advance()
+
     # --- time -----------------------------------------------------------------------------------
 
     @property
     def _complete(self) -> bool:
-        return self._command is not None and self._outcome is not None
+        return (self._command is not None and self._outcome is not None
+                and not self._recorder_missing)
 
     def _advance(self) -> None:
         """Go on once command and reward for the last state are both here."""
@@ -126,13 +139,19 @@ class Lockstep(Mode):
 
     def _nudge(self) -> None:
         """Publish the last state again if nothing came, for late joiners."""
+        if self._recorder_missing and silent(self._began_at, steady_ns(), STANDSTILL_S):
+            self._node.get_logger().warning(
+                f'no recorder has heard every topic within {STANDSTILL_S:g} s: going on')
+            self._recorder_missing = False
+            self._advance()
         state = self._outlet.state
         if state is not None and silent(self._outlet.published_at, steady_ns(),
                                         self._patience_s) and not self._complete:
             missing = [name for name, value in (('joint_command', self._command),
                                                 ('reward', self._outcome)) if value is None]
+            missing += ['the recorder'] if self._recorder_missing else []
             self._node.get_logger().info(
-                f'waiting for {" and ".join(missing)} of state {state.stamp_ns}',
+                f'waiting for {" and ".join(missing)} at state {state.stamp_ns}',
                 throttle_duration_sec=10.0)
             self._forget()
             self._outlet.publish(state)
@@ -140,5 +159,5 @@ class Lockstep(Mode):
 
     def _verdict(self) -> tuple[int, str]:
         if not self._complete and silent(self._outlet.published_at, steady_ns(), STANDSTILL_S):
-            return FAULT, 'lockstep stands still: a command or reward is missing'
+            return FAULT, 'lockstep stands still: a command, reward or recorder is missing'
         return OK, 'running'

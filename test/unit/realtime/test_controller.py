@@ -25,6 +25,7 @@ from rl_nodes.realtime.plan import plan_of, TOPICS
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 from rl_nodes.tasks.object_signals import object_signals
+from rl_nodes.tasks.residual import ResidualActionMap
 from rl_nodes.tasks.signals import LAST_ACTION, SIGNALS
 from sensor_msgs.msg import JointState
 
@@ -109,14 +110,16 @@ class Pair:
 
 
 def tasks() -> list[tuple[str, str]]:
-    """Return (robot, task) of everything that is shipped and fits our own robots."""
+    """Return (robot, task) of all that is shipped, fits our own robots and is computed in C++."""
     robots = ('arm', 'cartpole', 'quadruped', 'rover')
     found = []
     for path in sorted((share_directory() / 'config' / 'tasks').glob('*.yaml')):
         for robot in robots:
             try:
-                load_task(robot, path.stem)
+                task = load_task(robot, path.stem)
             except Exception:
+                continue
+            if isinstance(task.action_map, ResidualActionMap):
                 continue
             found.append((robot, path.stem))
             break

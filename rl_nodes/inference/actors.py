@@ -1,0 +1,164 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who gives a robot's actions: a policy of one period, one with chunks, and who comes next."""
+
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+from rl_nodes.core.errors import SpecError
+from rl_nodes.core.types import RobotState
+from rl_nodes.inference.chunking import Blend, ChunkPlayer, ChunkQueue
+from rl_nodes.inference.runtime import PolicyRuntime
+
+
+class Actor(Protocol):
+    """
+    Gives one robot's actions.
+
+    :ivar label: of the policy behind them, ``<name>@<version>``.
+    """
+
+    label: str
+
+    def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
+        """
+        Return the action for a state, shape (A,), float32; None for none.
+
+        :raises SpecError: there is none because the observation or the policy is not in order.
+        :raises BundleError: the model failed while running.
+        """
+
+    def ready(self, observation: np.ndarray, state: RobotState) -> bool:
+        """Return whether it has an action for a state; it may have to see some states first."""
+
+    def silence(self) -> str:
+        """Return why there is no action."""
+
+    def details(self) -> dict[str, Any]:
+        """Return what the status should say besides."""
+
+    def close(self) -> None:
+        """Act no more."""
+
+
+class SingleActor:
+    """
+    A policy that answers each observation with one action.
+
+    :param policy: may be shared with other robots of this thread.
+    :param rng: of the exploration noise; None to act without.
+    """
+
+    def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None) -> None:
+        self.label = policy.bundle.label
+        self._policy, self._rng = policy, rng
+
+    def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
+        """See the base class."""
+        return (self._policy.act(observation) if self._rng is None
+                else self._policy.sample(observation, self._rng))
+
+    def ready(self, observation: np.ndarray, state: RobotState) -> bool:
+        """See the base class."""
+        return True
+
+    def silence(self) -> str:
+        """See the base class."""
+        return ''
+
+    def details(self) -> dict[str, Any]:
+        """See the base class."""
+        return {}
+
+    def close(self) -> None:
+        """See the base class."""
+
+
+class ChunkActor:
+    """
+    A policy that answers an observation with the actions of several periods.
+
+    :param policy: may be shared with other robots.
+    :param period_ns: control period [ns].
+    :param blend: of its chunks.
+    :param overlap: whether it infers while earlier chunks are executed.
+    :raises SpecError: the policy has no chunks.
+    """
+
+    def __init__(self, policy: PolicyRuntime, period_ns: int, blend: Blend,
+                 overlap: bool) -> None:
+        self.label = policy.bundle.label
+        layout = policy.bundle.manifest.chunk
+        if layout is None:
+            raise SpecError(f'policy {self.label} answers with one action, expected chunks')
+        self._player = ChunkPlayer(policy.answer, ChunkQueue(
+            layout, len(policy.contract.action.elements), period_ns, blend), overlap)
+
+    def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
+        """See the base class."""
+        return self._player.act(observation, state.stamp_ns, state.episode)
+
+    def ready(self, observation: np.ndarray, state: RobotState) -> bool:
+        """See the base class."""
+        return self.act(observation, state) is not None
+
+    def silence(self) -> str:
+        """See the base class."""
+        return f'{self.label}: {self._player.silence()}'
+
+    def details(self) -> dict[str, Any]:
+        """See the base class."""
+        return {'chunks_refused': self._player.refused, **{
+            f'chunk_{name}': value for name, value in self._player.durations.summary().items()}}
+
+    def close(self) -> None:
+        """See the base class."""
+        self._player.close()
+
+
+class Cast:
+    """
+    The actor in force and the one that is to follow it between two states.
+
+    One that needs time for its first action takes over once it has it; until then the one before
+    it goes on.
+    """
+
+    def __init__(self) -> None:
+        self._acting: Actor | None = None
+        self._coming: Actor | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def acting(self) -> Actor | None:
+        """Return the actor in force; None before the first."""
+        return self._acting
+
+    def use(self, actor: Actor) -> None:
+        """Let an actor follow; from any thread."""
+        with self._lock:
+            passed_over, self._coming = self._coming, actor
+        if passed_over is not None:
+            passed_over.close()
+
+    def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
+        """Return the action for a state, shape (A,), as :meth:`Actor.act`; None before any."""
+        coming, before = self._coming, None
+        if coming is not None and (self._acting is None or coming.ready(observation, state)):
+            with self._lock:
+                if self._coming is coming:
+                    self._coming = None
+                    before, self._acting = self._acting, coming
+            if before is not None:
+                before.close()
+        return None if self._acting is None else self._acting.act(observation, state)
+
+    def close(self) -> None:
+        """Let everybody go."""
+        with self._lock:
+            everybody = [self._acting, self._coming]
+            self._acting = self._coming = None
+        for actor in everybody:
+            if actor is not None:
+                actor.close()

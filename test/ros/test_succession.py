@@ -1,0 +1,180 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One policy after another on a running server, back again, and one in the shadow of another."""
+
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import make_bundle, observer
+import numpy as np
+import pytest
+from rl_nodes.core.types import RobotState
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.nodes import conversions, qos
+from sensor_msgs.msg import JointState
+from std_msgs.msg import UInt8MultiArray
+from test_control_path import Asker, bundle_path, PATHS, server, TASK  # noqa: F401 - a fixture
+import torch
+
+SPEC = TASK.contract.observation
+VELOCITY = next(i for i, name in enumerate(SPEC.elements) if 'velocity' in name)
+
+
+class _Brittle(torch.nn.Module):
+    """Answers with NaN where a velocity is exactly zero, as no random observation has it."""
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        velocity = observation[:, VELOCITY:VELOCITY + 1]
+        mean = torch.zeros(1, len(TASK.contract.action.elements)) + 0 * velocity / velocity
+        return torch.tanh(mean), mean, torch.full_like(mean, 0.3)
+
+
+def brittle(version: int) -> PolicyBundle:
+    return PolicyExporter(_Brittle(), TASK.contract, 'untrained', 'none',
+                          'squashed_gaussian').export(_Brittle(), version, 0)
+
+
+def poison(asker: Asker) -> RobotState:
+    state = asker.state()
+    state.velocity[:] = 0.0
+    return state
+
+
+def update(asker: Asker, bundle: PolicyBundle, label: str) -> dict[str, str]:
+    asker.updates.publish(conversions.bundle_to_msg(bundle))
+    return asker.status(lambda values: values['policy'] == label, label)
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_back_by_hand_and_not_forward_again_but_to_a_newer_version(path: str,
+                                                                   bundle_path: Path) -> None:  # noqa: F811
+    with observer() as seen, server(f'policy:={bundle_path}', f'control_path:={path}',
+                                    'rollback_states:=0'):
+        asker = Asker(seen)
+        asker.connect()
+        answer = seen.call('policy_server/rollback')
+        assert (answer.success, answer.message) == (
+            False, 'untrained@1 is running and no policy came before it')
+        second = make_bundle(TASK.contract, seed=2, version=2)
+        status = update(asker, second, 'untrained@2')
+        assert status['previous'] == 'untrained@1'
+        assert asker.ask(asker.state()).header.frame_id == 'untrained@2'
+        answer = seen.call('policy_server/rollback')
+        assert (answer.success, answer.message) == (True, 'untrained@1 acts again')
+        assert asker.ask(asker.state()).header.frame_id == 'untrained@1'
+        asker.updates.publish(conversions.bundle_to_msg(second))
+        status = asker.status(lambda values: values['updates_rejected'] == '1', 'a refusal')
+        assert 'only a version after 2 is accepted' in status['last_rejection']
+        assert status['last_rollback'] == 'untrained@2: rollback was called'
+        update(asker, make_bundle(TASK.contract, seed=2, version=3), 'untrained@3')
+        assert asker.ask(asker.state()).header.frame_id == 'untrained@3'
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_a_policy_without_a_finite_answer_is_taken_back_at_once(path: str,
+                                                                bundle_path: Path) -> None:  # noqa: F811
+    with observer() as seen, server(f'policy:={bundle_path}', f'control_path:={path}') as process:
+        asker = Asker(seen)
+        asker.connect()
+        assert asker.ask(poison(asker)).header.frame_id == 'untrained@1'
+        status = update(asker, brittle(2), 'untrained@2')
+        assert status['on_probation'] == 'True'
+        assert asker.ask(asker.state()).header.frame_id == 'untrained@2'
+        asker.tell(bad := poison(asker))
+        status = asker.status(lambda values: values['rollbacks'] == '1', 'a rollback')
+        assert asker.answer(bad.stamp_ns) is None
+        assert asker.ask(poison(asker)).header.frame_id == 'untrained@1'
+        assert status['policy'] == 'untrained@1'
+        assert status['dropped_policy'] == '1'
+        assert status['last_rollback'] == 'untrained@2: no finite answer to 1 states'
+    assert 'untrained@2: no finite answer to 1 states; untrained@1 acts again' in process.output
+
+
+def test_a_policy_that_the_monitor_limits_more_is_taken_back(bundle_path: Path) -> None:  # noqa: F811
+    with observer() as seen, server(f'policy:={bundle_path}', 'rollback_states:=50',
+                                    'rollback_margin:=0.1'):
+        asker = Asker(seen)
+        monitor = seen.node.create_publisher(DiagnosticArray, 'safety/state', qos.LATCHED)
+        counts = {'pass': 100, 'clamp': 0}
+
+        def go_on(kind: str, values: dict[str, str], key: str, wanted: str) -> bool:
+            """Judge another command, unless the server says what is waited for."""
+            if values.get(key) == wanted:
+                return True
+            counts[kind] += 1
+            array = DiagnosticArray(status=[conversions.status('safety_monitor', 0, 'OK', {
+                **counts, 'clamp/velocity': counts['clamp']})])
+            monitor.publish(array)
+            return False
+
+        asker.connect()
+        status = update(asker, make_bundle(TASK.contract, seed=2, version=2), 'untrained@2')
+        assert status['on_probation'] == 'True'
+        status = asker.status(lambda values: go_on('pass', values, 'on_probation', 'False'),
+                              'the end of the probation')
+        assert status['policy'] == 'untrained@2'
+        update(asker, make_bundle(TASK.contract, seed=3, version=3), 'untrained@3')
+        status = asker.status(lambda values: go_on('clamp', values, 'rollbacks', '1'),
+                              'a rollback')
+        assert status['policy'] == 'untrained@2'
+        assert 'limited or held 6 of 6 commands' in status['last_rollback']
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path: Path,  # noqa: F811
+                                                         tmp_path: Path) -> None:
+    shadow = make_bundle(TASK.contract, seed=2, version=9)
+    with observer() as seen, server(
+            f'policy:={bundle_path}', f'control_path:={path}',
+            f'shadow:={shadow.save(tmp_path / "shadow.onnx")}') as process:
+        asker = Asker(seen)
+        seen.listen(JointState, 'policy/shadow_command', qos.STREAM)
+        candidates = seen.node.create_publisher(UInt8MultiArray, 'policy/shadow_update',
+                                                qos.LATCHED)
+        asker.connect()
+        differences = []
+        for _ in range(20):
+            state = asker.state()
+            sent = asker.ask(state)
+            seen.until(lambda s=state: any(
+                conversions.stamp_to_ns(msg.header.stamp) == s.stamp_ns
+                for _, msg in seen.heard['policy/shadow_command']), 'what the shadow would do')
+            would = seen.heard['policy/shadow_command'][-1][1]
+            assert (sent.header.frame_id, would.header.frame_id) == ('untrained@1', 'untrained@9')
+            assert would.name == sent.name
+            differences.append(np.abs(np.array(would.position) - sent.position))
+        status = asker.status(lambda values: values.get('shadow_count') == '20', 'the shadow')
+        assert float(status['shadow_difference_max']) == pytest.approx(
+            np.max(differences), abs=1e-6)
+        assert float(status['shadow_difference_mean']) == pytest.approx(
+            np.mean(differences), abs=1e-6)
+        candidates.publish(conversions.bundle_to_msg(brittle(10)))
+        asker.status(lambda values: values['shadow'] == 'untrained@10', 'another candidate')
+        assert asker.ask(poison(asker)).header.frame_id == 'untrained@1'
+        status = asker.status(lambda values: values['shadow_dropped'] != '', 'the shadow gone')
+        assert 'not finite' in status['shadow_dropped']
+        assert asker.ask(asker.state()).header.frame_id == 'untrained@1'
+        assert asker.status(lambda values: values['answered'] == '22', 'the status')['dropped'] \
+            == '0'
+    assert 'shadow untrained@10 dropped' in process.output
+
+
+@pytest.mark.parametrize(('parameters', 'message'), [
+    (('providers:=gpu',), 'allowed: cpu, cuda, tensorrt'),
+    (('providers:=cuda',), 'does not have cuda; it has cpu'),
+    (('threads:=2', 'control_path:=cpp'), 'cannot be had: threads = 2'),
+    (('shadow:=/nowhere.onnx',), 'cannot be read'),
+])
+def test_what_cannot_be_had_is_refused(bundle_path: Path, parameters: tuple[str, ...],  # noqa: F811
+                                       message: str) -> None:
+    process = subprocess.run(
+        [sys.executable, '-m', 'rl_nodes.nodes.policy_server', '--ros-args', '-p',
+         f'policy:={bundle_path}', *(word for given in parameters for word in ('-p', given))],
+        capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2, process.stderr
+    assert message in process.stderr
+    assert 'Traceback' not in process.stderr
