@@ -245,13 +245,14 @@ class MujocoRobot:
         shown.mocap_pos[:], shown.mocap_quat[:] = self._data.mocap_pos, self._data.mocap_quat
         mujoco.mj_forward(self._sim, shown)
         camera = mujoco.MjvCamera()
-        camera.lookat[:] = self._settings.camera.target
+        camera.lookat[:] = self._settings.camera.looks_at(
+            None if self._home is None else self._base())
         camera.distance = self._settings.camera.distance_m
         camera.azimuth = 90.0 + self._settings.camera.yaw_deg  # zero looks along y
         camera.elevation = self._settings.camera.pitch_deg
         renderer.update_scene(shown, camera)
         if self._marks:
-            _mark(renderer.scene, self._goal)
+            _mark(renderer.scene, self._goal, self._settings.camera.goal_radius_m)
         return renderer.render()
 
     def close(self) -> None:
@@ -364,8 +365,8 @@ def _neighbours(urdf: Urdf) -> list[tuple[str, str]]:
             for first in members[joint.parent] for second in members[joint.child]]
 
 
-def _mark(scene: Any, goal: np.ndarray) -> None:
+def _mark(scene: Any, goal: np.ndarray, radius_m: float) -> None:
     """Draw a ball at the goal; it exists in the picture only."""
     mujoco.mjv_initGeom(scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_SPHERE,
-                        np.full(3, 0.02), goal, np.eye(3).ravel(), _GOAL_COLOR)
+                        np.full(3, radius_m), goal, np.eye(3).ravel(), _GOAL_COLOR)
     scene.ngeom += 1

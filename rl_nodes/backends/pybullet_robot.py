@@ -238,7 +238,8 @@ class PybulletRobot:
         camera = self._settings.camera
         marker = self._mark_goal()
         view = pybullet.computeViewMatrixFromYawPitchRoll(
-            camera.target, camera.distance_m, camera.yaw_deg, camera.pitch_deg, 0, 2)
+            camera.looks_at(None if self._home is None else self._base()), camera.distance_m,
+            camera.yaw_deg, camera.pitch_deg, 0, 2)
         projection = pybullet.computeProjectionMatrixFOV(45, width / height, 0.05, 10)
         picture = pybullet.getCameraImage(
             width, height, view, projection, shadow=1, lightDirection=(1.0, -1.0, 2.0),
@@ -292,7 +293,8 @@ class PybulletRobot:
         """Make a ball at the goal, without collision or mass, and return its number."""
         if self._model.chain is None and not self._described:
             return None
-        ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE, radius=0.02,
+        ball = pybullet.createVisualShape(pybullet.GEOM_SPHERE,
+                                          radius=self._settings.camera.goal_radius_m,
                                           rgbaColor=(0.1, 0.75, 0.3, 1),
                                           physicsClientId=self._client)
         return pybullet.createMultiBody(baseVisualShapeIndex=ball,

@@ -47,16 +47,29 @@ class CameraConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
     A virtual camera for pictures of a run.
 
-    :param target: point looked at, in ``base_link`` [m].
+    :param target: point looked at, in the world [m].
     :param distance_m: from the target.
     :param yaw_deg: around the vertical.
     :param pitch_deg: negative looks down.
+    :param follow: the target moves with a floating base, at its height.
     """
 
     target: tuple[float, float, float] = (0.0, 0.0, 0.2)
     distance_m: Positive = 1.0
     yaw_deg: float = 50.0
     pitch_deg: float = -30.0
+    follow: bool = False
+
+    def looks_at(self, base: BaseState | None) -> list[float]:
+        """Return the point looked at [m] while the base is there; None where it is fixed."""
+        x, y, z = self.target
+        return [x, y, z] if base is None or not self.follow else [
+            x + float(base.position[0]), y + float(base.position[1]), z]
+
+    @property
+    def goal_radius_m(self) -> float:
+        """Return the radius of a goal that is well visible from there."""
+        return self.distance_m / 40
 
 
 class SimulationConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import signal
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, make_bundle, observer
 import numpy as np
+import pytest
 from rclpy.serialization import deserialize_message
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import qos
@@ -53,10 +54,11 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     assert report['episodes'] == 6
 
 
-def test_a_frozen_robot_delays_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize('path', ['cpp', 'python'])
+def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
     with observer() as seen, graph(
             'deploy', f'policy:={policy(tmp_path)}', f'run_dir:={tmp_path / "run"}', 'robots:=2',
-            'episodes:=0') as run:
+            'episodes:=0', f'control_path:={path}') as run:
         for namespace in ROBOTS:
             seen.listen(DiagnosticArray, f'{namespace}/safety/state', qos.LATCHED)
             seen.listen(JointState, f'{namespace}/joint_command', qos.SENSOR)
