@@ -283,7 +283,8 @@ class PybulletRobot:
 
     def _target(self, values: list[float]) -> None:
         self._values = values
-        self._apply()
+        if not self._effort:  # efforts add up until a physics step, which applies its own
+            self._apply()
 
     def _apply(self) -> None:
         self._drive[self._target_key] = self._values

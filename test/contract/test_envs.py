@@ -77,3 +77,16 @@ def test_an_action_that_is_not_finite_never_reaches_the_simulator(value: float,
     assert np.isfinite(observation).all()
     assert info['limited'] or value == np.inf  # infinity is clipped to a full step
     env.close()
+
+
+def test_an_effort_moves_the_cart_alike_in_both_simulators() -> None:
+    moved = []
+    for backend in ('pybullet', 'mujoco'):
+        env = SimEnv('cartpole', 'cartpole_balance', backend)
+        env.reset(seed=0)
+        before = env._state.velocity
+        for _ in range(3):
+            env.step(np.array([0.5], np.float32))
+        moved.append(env._state.velocity - before)
+        env.close()
+    np.testing.assert_allclose(*moved, rtol=0.01)
