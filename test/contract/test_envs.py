@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rl_nodes.backends import BACKENDS
 from rl_nodes.envs import ENVIRONMENTS
+from rl_nodes.envs.sim_env import SimEnv
 
 IDS = list(ENVIRONMENTS)
 every_environment = pytest.mark.parametrize('env_id', IDS)
