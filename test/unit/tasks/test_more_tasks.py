@@ -172,8 +172,8 @@ def test_walk_succeeds_where_the_command_leads(walk, step, x, yaw, success) -> N
 
 @pytest.mark.parametrize(('step', 'height', 'rpy', 'vx', 'success'), [
     (124, 0.283, (0.1, -0.1, 0), 0.0, False), (125, 0.283, (0.1, -0.1, 0), 0.0, True),
-    (125, 0.297, (0.14, -0.06, 2), 0.09, True), (125, 0.299, (0.1, -0.1, 0), 0.0, False),
-    (125, 0.283, (0.16, -0.1, 0), 0.0, False), (125, 0.283, (0.1, -0.04, 0), 0.0, False),
+    (125, 0.302, (0.17, -0.03, 2), 0.09, True), (125, 0.304, (0.1, -0.1, 0), 0.0, False),
+    (125, 0.283, (0.19, -0.1, 0), 0.0, False), (125, 0.283, (0.1, -0.01, 0), 0.0, False),
     (125, 0.283, (0.1, -0.1, 0), 0.11, False), (125, 0.313, (0, 0, 0), 0.0, False)])
 def test_stand_succeeds_still_in_its_posture(stand, step, height, rpy, vx, success) -> None:
     goal = Goal(0, np.array([0.1, -0.1, 0.283]), UPRIGHT)
