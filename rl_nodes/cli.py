@@ -1,7 +1,7 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-The command ``rl_nodes``: launch a graph, train in one process, render episodes, check a machine.
+The command ``rl_nodes``: launch a graph, train in one process, look after policies and recordings.
 
 Arguments are written ``name:=value`` as for ``ros2 launch``. A wrong argument or configuration is
 one paragraph on standard error and exit status 2; other errors of the user's world give 1.
@@ -92,13 +92,31 @@ def _parser() -> argparse.ArgumentParser:
                              'names the picture, which is beside the first where left out')
     render.set_defaults(run=_render)
 
-    latency = commands.add_parser('latency', help='measure the link of recorded episodes')
-    latency.add_argument('what', choices=('fit', 'show'),
-                         help='fit: write a channel file for channel:=...; show: print a table')
-    latency.add_argument('words', nargs='+', metavar='file',
-                         help='recorded episodes (.mcap) or folders of them; for fit '
-                              'output:=file.yaml, channel.yaml where left out')
+    latency = commands.add_parser(
+        'latency', help='measure the way from a state to its command, recorded or live')
+    latency.add_argument('words', nargs='+', metavar='[show|fit|live] file',
+                         help='show (the default): print a table of recorded episodes (.mcap) or '
+                              'folders of them; fit: write a channel file for channel:=... '
+                              'besides, output:=file.yaml or channel.yaml; live: listen to a '
+                              'running graph, seconds:=10 timeout_s:=5 namespace:=robot_1')
     latency.set_defaults(run=_latency)
+
+    bring = commands.add_parser(
+        'import', add_help=False, help="make a policy of another trainer's ONNX file")
+    bring.add_argument('words', nargs='*', metavar='model.onnx name:=value')
+    bring.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                       help='show the documented arguments')
+    bring.set_defaults(run=_import)
+
+    inspect = commands.add_parser('inspect', help='show what a policy is, and run it')
+    inspect.add_argument('policy', help='a .onnx file with its manifest beside it')
+    inspect.set_defaults(run=_inspect)
+
+    diff = commands.add_parser('diff', help='compare the contracts of two policies')
+    diff.add_argument('words', nargs='+', metavar='policy.onnx',
+                      help='two policies, or one and robot:=... task:=...; exit status 1 where '
+                           'they differ')
+    diff.set_defaults(run=_diff)
 
     robot = commands.add_parser('robot', help='make or check the configuration of a robot')
     robot.add_argument('what', choices=('init', 'check', 'lqr'),
@@ -195,15 +213,20 @@ def _files_and_output(command: str, words: Sequence[str],
 
 
 def _latency(options: argparse.Namespace) -> int:
+    what, words = 'show', list(options.words)
+    if words[0] in ('show', 'fit', 'live'):
+        what = words.pop(0)
+    if what == 'live':
+        return _latency_live(words)
     from rl_nodes.data.latency import describe, measure, to_yaml
 
-    inputs, named = _files_and_output(f'latency {options.what}', options.words, ('.yaml', '.yml'))
-    if named is not None and options.what == 'show':
+    inputs, named = _files_and_output(f'latency {what}', words, ('.yaml', '.yml'))
+    if named is not None and what == 'show':
         raise ConfigError(f'latency show writes nothing; output:={named} belongs to fit')
     output = named or Path('channel.yaml')
     measured = measure(inputs)
     print(describe(measured))
-    if options.what == 'fit':
+    if what == 'fit':
         if output.exists():
             raise ConfigError(f'{output} exists; name another file or move that one aside')
         try:
@@ -212,6 +235,64 @@ def _latency(options: argparse.Namespace) -> int:
             raise ConfigError(f'{output} cannot be written: {error.strerror}') from None
         print(f'use it with: stepping:=realtime channel:={output}')
     return 0
+
+
+def _latency_live(words: Sequence[str]) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.data.latency import describe, ListenOptions
+    from rl_nodes.nodes.latency_listener import listen
+
+    asked = convert(coerce(parse_assignments(words), ListenOptions), ListenOptions,
+                    'rl_nodes latency live')
+    print(describe(listen(asked)))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.policies.importing import import_policy, ImportOptions
+
+    if options.show:
+        print('usage: rl_nodes import model.onnx [name:=value ...]\n')
+        print(_record_help(ImportOptions))
+        return 0
+    files = [word for word in options.words if ':=' not in word]
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    if len(files) != 1:
+        raise ConfigError(f'import which file? got {", ".join(files) or "none"}; write "rl_nodes '
+                          'import model.onnx robot:=arm task:=reach"')
+    print(import_policy(Path(files[0]), convert(
+        coerce(given, ImportOptions), ImportOptions, 'rl_nodes import'))[1])
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rl_nodes.policies.describing import inspect_policy
+
+    report, accepted = inspect_policy(Path(options.policy))
+    print(report)
+    return 0 if accepted else 1
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from rl_nodes.policies.describing import contract_of
+    from rl_nodes.tasks import load_task
+
+    sides = {word: contract_of(Path(word)) for word in options.words if ':=' not in word}
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    if set(given) == {'robot', 'task'}:
+        name = f'robot {given["robot"]} doing {given["task"]}'
+        sides[name] = load_task(given['robot'], given['task']).contract
+    elif given:
+        raise ConfigError(f'diff takes robot:=... and task:=... together, got '
+                          f'{", ".join(given)}; or give two policies')
+    if len(sides) != 2:
+        raise ConfigError(f'diff compares two, got {", ".join(sides) or "none"}; give two '
+                          'policies, or one and robot:=... task:=...')
+    (ours, first), (theirs, second) = sides.items()
+    differences = first.explain(second, ours, theirs)
+    print('\n'.join(differences) or f'{ours} and {theirs} have the same contract')
+    return 1 if differences else 0
 
 
 def _robot(options: argparse.Namespace) -> int:

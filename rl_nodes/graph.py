@@ -203,7 +203,7 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
         _require_unused(run)
     values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
                'channel': _channel(values)}
-    nodes = _common(values, run, policy='', sampling='stochastic', record_every=20,
+    nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
                'time_budget_s': values['time_budget_s'],
@@ -229,16 +229,24 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     if values['run_dir']:
         run = _absolute(str(values['run_dir']))
         _require_unused(run)
-    values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values)}
-    nodes = _common(values, run, policy=str(policy), sampling='deterministic', record_every=1,
-                    publish_experience=False)
+    shadow = str(values['shadow'])
+    if shadow:
+        shadow = str(_absolute(shadow))
+        ours.require(PolicyBundle.load(shadow).manifest.contract,
+                     f'robot {Path(robot).stem} with task {Path(task).stem}', f'shadow {shadow}')
+    values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
+               'shadow': shadow}
+    nodes = _common(values, run, {
+        'policy': str(policy), 'sampling': 'deterministic', 'shadow': shadow,
+        'control_path': values['control_path'], 'fallback': values['fallback'],
+        'chunk_blend': values['chunk_blend']}, record_every=1, publish_experience=False)
     evaluator: dict[str, Value] = {
         'episodes': values['episodes'], 'report': str(run / 'report.json'),
         'robots': values['robots']}
     return run, [*nodes, _node(values, 'evaluator', evaluator, 'shutdown', 'shutdown')]
 
 
-def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, record_every: int,
+def _common(values: dict[str, Value], run: Path, server: dict[str, Value], record_every: int,
             publish_experience: bool) -> list[NodeSpec]:
     """Return the control nodes: drivers first, policy last, so that nothing moves unwatched."""
     nodes = []
@@ -251,8 +259,7 @@ def _common(values: dict[str, Value], run: Path, policy: str, sampling: str, rec
                 _recorder(own, run, record_every, publish_experience, namespace),
                 *_cameras(own))]
     return [*nodes, _node(values, 'policy_server', {
-        'policy': policy, 'sampling': sampling, 'seed': values['seed'],
-        'robots': values['robots']}, 'fail', 'shutdown')]
+        **server, 'seed': values['seed'], 'robots': values['robots']}, 'fail', 'shutdown')]
 
 
 def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
@@ -286,7 +293,8 @@ def _recorder(values: dict[str, Value], run: Path, record_every: int,
     return _node(values, 'experience_recorder', {
         'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
         'publish_experience': publish_experience, 'cameras': values['cameras'],
-        'record_images': values['record_images']}, 'continue', 'continue')
+        'record_images': values['record_images'], 'shadow': bool(values.get('shadow'))},
+        'continue', 'continue')
 
 
 def _cameras(values: dict[str, Value]) -> list[NodeSpec]:

@@ -123,6 +123,15 @@ _TRAIN = (
 
 _DEPLOY = (
     Argument('policy', None, 'policy to run: a .onnx file with its manifest beside it.'),
+    Argument('fallback', 'none', 'controller that answers where the policy fails or has no '
+             'action; none for silence, in which the safety monitor stops the robot. See '
+             'docs/deployment.md.', choices=('none', 'hold', 'pd', 'lqr')),
+    Argument('chunk_blend', 'ensemble', 'how a policy that answers with several actions goes over '
+             'from one answer to the next.', choices=('ensemble', 'crossfade')),
+    Argument('shadow', '', 'another policy, which is asked what it would do in each state, '
+             'compared and recorded, and never moves the robot: a .onnx file.'),
+    Argument('control_path', 'auto', 'what answers the states: cpp is fastest, auto takes it '
+             'where it can be had.', choices=('auto', 'cpp', 'python')),
     Argument('robot', '', "robot; empty for the one in the policy's manifest."),
     Argument('task', '', "task; empty for the one in the policy's manifest."),
     _BOTH['hardware'],

@@ -15,6 +15,7 @@ import msgspec
 from rl_nodes.core.errors import ContractError
 from rl_nodes.core.specs import ArraySpec
 
+_PER_ELEMENT = ('.units', '.low', '.high')  # say nothing new where elements are more or fewer
 ControlMode = Literal['position', 'velocity', 'effort']
 
 
@@ -105,12 +106,22 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         :param theirs: what ``other`` belongs to.
         :raises ContractError: lists every difference.
         """
-        differences = self.differences(other)
-        if differences:
-            raise ContractError(
-                f'{theirs} does not fit {ours}:\n' + '\n'.join(
-                    f'  {key}: {theirs} has {_short(b)}, {ours} has {_short(a)}'
-                    for key, a, b in differences))
+        lines = self.explain(other, ours, theirs)
+        if lines:
+            raise ContractError('\n'.join([f'{theirs} does not fit {ours}:', *lines]))
+
+    def explain(self, other: 'Contract', ours: str, theirs: str) -> list[str]:
+        """Return a line for people for every difference; parameters as of :meth:`require`."""
+        lines = []
+        for key, mine, other_s in self.differences(other):
+            texts = _only(mine, other_s), _only(other_s, mine)
+            if any(texts):
+                lines.append(f'  {key}: ' + ', '.join(
+                    f'only {who} has {_short(only)}' for who, only in zip((ours, theirs), texts)
+                    if only))
+            elif not (_lengths_differ(mine, other_s) and key.endswith(_PER_ELEMENT)):
+                lines.append(f'  {key}: {theirs} has {_short(other_s)}, {ours} has {_short(mine)}')
+        return lines
 
     def differences(self, other: 'Contract') -> list[tuple[str, Any, Any]]:
         """Return (key, own value, other value) for every leaf that differs, in order."""
@@ -128,6 +139,18 @@ def _differences(key: str, a: Any, b: Any) -> list[tuple[str, Any, Any]]:
         return [row for i, (x, y) in enumerate(zip(a, b))
                 for row in _differences(f'{key}[{i}]', x, y)]
     return [] if a == b else [(key, a, b)]
+
+
+def _only(values: Any, others: Any) -> list[str]:
+    """Return the names that only the first of two lists of different lengths has."""
+    if not _lengths_differ(values, others) or not all(isinstance(name, str) for name in values):
+        return []
+    return [name for name in values if name not in others]
+
+
+def _lengths_differ(values: Any, others: Any) -> bool:
+    lists = isinstance(values, (list, tuple)) and isinstance(others, (list, tuple))
+    return lists and len(values) != len(others)
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 """Who gives a robot's actions: a policy of one period, one with chunks, and who comes next."""
 
 import threading
+import time
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,8 @@ from rl_nodes.core.errors import SpecError
 from rl_nodes.core.types import RobotState
 from rl_nodes.inference.chunking import Blend, ChunkPlayer, ChunkQueue
 from rl_nodes.inference.runtime import PolicyRuntime
+
+PATIENCE_S = 1.0
 
 
 class Actor(Protocol):
@@ -40,6 +43,9 @@ class Actor(Protocol):
 
     def close(self) -> None:
         """Act no more."""
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for what is still being computed after :meth:`close`; return whether it ended."""
 
 
 class SingleActor:
@@ -73,6 +79,10 @@ class SingleActor:
 
     def close(self) -> None:
         """See the base class."""
+
+    def join(self, timeout_s: float) -> bool:
+        """See the base class."""
+        return True
 
 
 class ChunkActor:
@@ -116,6 +126,10 @@ class ChunkActor:
         """See the base class."""
         self._player.close()
 
+    def join(self, timeout_s: float) -> bool:
+        """See the base class."""
+        return self._player.join(timeout_s)
+
 
 class Cast:
     """
@@ -128,6 +142,7 @@ class Cast:
     def __init__(self) -> None:
         self._acting: Actor | None = None
         self._coming: Actor | None = None
+        self._gone: list[Actor] = []  # those that are still computing
         self._lock = threading.Lock()
 
     @property
@@ -139,26 +154,30 @@ class Cast:
         """Let an actor follow; from any thread."""
         with self._lock:
             passed_over, self._coming = self._coming, actor
-        if passed_over is not None:
-            passed_over.close()
+            self._let_go(passed_over)
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """Return the action for a state, shape (A,), as :meth:`Actor.act`; None before any."""
-        coming, before = self._coming, None
+        coming = self._coming
         if coming is not None and (self._acting is None or coming.ready(observation, state)):
             with self._lock:
                 if self._coming is coming:
                     self._coming = None
                     before, self._acting = self._acting, coming
-            if before is not None:
-                before.close()
+                    self._let_go(before)
         return None if self._acting is None else self._acting.act(observation, state)
 
     def close(self) -> None:
-        """Let everybody go."""
+        """Let everybody go, and wait a moment for those that are still computing."""
         with self._lock:
-            everybody = [self._acting, self._coming]
+            for actor in (self._acting, self._coming):
+                self._let_go(actor)
             self._acting = self._coming = None
-        for actor in everybody:
-            if actor is not None:
-                actor.close()
+        deadline = time.monotonic() + PATIENCE_S
+        for actor in self._gone:
+            actor.join(max(0.0, deadline - time.monotonic()))
+
+    def _let_go(self, actor: Actor | None) -> None:
+        if actor is not None:
+            actor.close()
+            self._gone = [gone for gone in (*self._gone, actor) if not gone.join(0.0)]

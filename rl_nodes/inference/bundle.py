@@ -35,6 +35,8 @@ Sampling = Literal['deterministic', 'squashed_gaussian']
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')
 _AGAIN = 'export the policy again, or copy both files again from where they were made'
+_PARTS = (f'a policy is <name>.onnx with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}; "rl_nodes '
+          'import" makes one of another trainer\'s ONNX file')
 
 
 class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +163,13 @@ class PolicyBundle:
     onnx: bytes
     manifest: Manifest
 
+    @classmethod
+    def sealed(cls, onnx_bytes: bytes, manifest: Manifest) -> 'PolicyBundle':
+        """Return a new policy: its manifest with hash, size and digest filled in; not checked."""
+        return cls(onnx_bytes, msgspec.structs.replace(
+            manifest, sha256=hashlib.sha256(onnx_bytes).hexdigest(), size=len(onnx_bytes)
+        ).sealed())
+
     @property
     def label(self) -> str:
         """Return ``<name>@<version>``, the policy's name in messages."""
@@ -223,8 +232,9 @@ def read_parts(path: Path | str) -> tuple[bytes, bytes]:
     :raises BundleError: one of them cannot be read or is too large.
     """
     path = Path(path)
-    return (read_bounded(path, MAX_ONNX_BYTES, 'the policy'),
-            read_bounded(manifest_path(path), MAX_MANIFEST_BYTES, 'the manifest of the policy'))
+    return (read_bounded(path, MAX_ONNX_BYTES, 'the policy', _PARTS),
+            read_bounded(manifest_path(path), MAX_MANIFEST_BYTES, 'the manifest of the policy',
+                         _PARTS))
 
 
 def manifest_path(onnx_path: Path) -> Path:
@@ -243,7 +253,7 @@ def check(bundle: PolicyBundle) -> None:
     :raises BundleError: says what is wrong and what to do.
     """
     _check_identity(bundle, bundle.label)
-    _check_graph(bundle, bundle.label)
+    check_graph_of(bundle, bundle.label)
 
 
 def identify(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
@@ -269,7 +279,7 @@ def identify(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> Poli
 
 def _accept(onnx_bytes: bytes, manifest_json: str | bytes, source: str) -> PolicyBundle:
     bundle = identify(onnx_bytes, manifest_json, source)
-    _check_graph(bundle, source)
+    check_graph_of(bundle, source)
     return bundle
 
 
@@ -288,7 +298,8 @@ def _check_identity(bundle: PolicyBundle, source: str) -> None:
         raise BundleError(f'{source}: the manifest {problem}; {_AGAIN}')
 
 
-def _check_graph(bundle: PolicyBundle, source: str) -> None:
+def check_graph_of(bundle: PolicyBundle, source: str) -> None:
+    """Refuse a graph that no policy may have; BundleError says why."""
     manifest = bundle.manifest
     try:
         graph_check.check_graph(bundle.onnx, manifest.contract, manifest.sampling,
@@ -336,22 +347,21 @@ def _golden_problem(manifest: Manifest) -> str | None:
     return None
 
 
-def read_bounded(path: Path, limit: int, what: str) -> bytes:
+def read_bounded(path: Path, limit: int, what: str, advice: str) -> bytes:
     """
     Return a file's content.
 
     :param limit: greatest size that is accepted [bytes].
     :param what: the file is, for error messages.
+    :param advice: what to do where it cannot be read.
     :raises BundleError: unreadable or larger.
     """
     try:
         with path.open('rb') as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise BundleError(
-            f'{path}: {what} cannot be read: {error.strerror or error}; a policy is <name>.onnx '
-            f'with <name>{MANIFEST_SUFFIX} beside it, {_AGAIN}; "rl_nodes import" makes one of '
-            "another trainer's ONNX file") from None
+        raise BundleError(f'{path}: {what} cannot be read: {error.strerror or error}; '
+                          f'{advice}') from None
     if len(content) > limit:
         raise BundleError(f'{path}: {what} has more than {limit} bytes, the most that is '
                           'accepted; export a smaller network')

@@ -235,6 +235,16 @@ class ChunkPlayer:
             self._ended = True
             self._changed.notify()
 
+    def join(self, timeout_s: float) -> bool:
+        """
+        Wait for an inference that is running, after :meth:`close`; return whether it has ended.
+
+        A process that ends while ONNX Runtime computes is aborted as soon as it is done.
+        """
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
     def _work(self) -> None:
         """Answer the newest observation again and again."""
         while True:

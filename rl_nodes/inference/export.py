@@ -12,7 +12,6 @@ on random and on recorded observations, and the template is made anew where they
 from collections.abc import Iterator, Mapping
 import contextlib
 from datetime import datetime, UTC
-import hashlib
 import logging
 from typing import Any
 import warnings
@@ -50,8 +49,8 @@ class PolicyExporter:
     Not for use while another thread changes the module: give it a copy then.
 
     :param module: ``forward(observation (B, O))`` returns ``action`` (B, A), with chunks
-        (B, H, A), or the three of ``(action, action_mean, action_std)``, in the contract's units and float32; normaliser and
-        action scaling included. It is evaluated in ``eval()`` mode.
+        (B, H, A), or the three of ``(action, action_mean, action_std)``, in the contract's units
+        and float32; normaliser and action scaling included. It is evaluated in ``eval()`` mode.
     :param contract: what the policy relies on.
     :param name: name of the policy.
     :param algorithm: what trains it, as in ``sac``.
@@ -108,10 +107,10 @@ class PolicyExporter:
                 module, manifest.metadata(), observations, expected)
         best = np.argsort(differences, kind='stable')
         chosen = [*best[best < recorded][:GOLDEN_VECTORS // 2], *best[best >= recorded]]
-        manifest = _completed(manifest, onnx_bytes, tuple(
-            GoldenVector(tuple(observations[i].tolist()), tuple(answers['action'][i].ravel().tolist()))
-            for i in chosen[:GOLDEN_VECTORS]))
-        bundle = PolicyBundle(onnx_bytes, manifest)
+        bundle = PolicyBundle.sealed(onnx_bytes, msgspec.structs.replace(manifest, golden=tuple(
+            GoldenVector(tuple(observations[i].tolist()),
+                         tuple(answers['action'][i].ravel().tolist()))
+            for i in chosen[:GOLDEN_VECTORS])))
         check(bundle)
         return bundle
 
@@ -242,13 +241,6 @@ def _session_answers(onnx_bytes: bytes, contract: Contract, action_shape: tuple[
         for name, output in session.outputs.items():
             answers[name][i] = output
     return answers
-
-
-def _completed(manifest: Manifest, onnx_bytes: bytes,
-               golden: tuple[GoldenVector, ...]) -> Manifest:
-    return msgspec.structs.replace(
-        manifest, sha256=hashlib.sha256(onnx_bytes).hexdigest(), size=len(onnx_bytes),
-        golden=golden).sealed()
 
 
 def _require_finite(module: nn.Module, name: str) -> None:

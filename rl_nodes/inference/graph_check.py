@@ -50,16 +50,17 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     if len(onnx_bytes) > MAX_ONNX_BYTES:
         raise BundleError(f'{len(onnx_bytes)} bytes, at most {MAX_ONNX_BYTES} are accepted; '
                           'export a smaller network')
-    model = _parse(onnx_bytes)
+    model = parse(onnx_bytes)
     _check_opset(model, opset)
     _check_metadata(model, metadata)
     _check_interface(model.graph, contract, sampling, action_shape)
     _check_nodes(model)
-    _check_tensors(model.graph, len(onnx_bytes))
+    check_tensors(model.graph, len(onnx_bytes))
     _check_sizes(model)
 
 
-def _parse(onnx_bytes: bytes) -> Any:
+def parse(onnx_bytes: bytes) -> Any:
+    """Return the model in some bytes; BundleError where they are no ONNX file."""
     # Imported late: 60 to 100 ms that a node without a policy need not spend.
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no stubs
     import onnx
@@ -117,15 +118,20 @@ def _check_interface(graph: Any, contract: Contract, sampling: str,
                           'actions without bounds; set low and high of every action')
 
 
-def _check_value(value: Any, spec: ArraySpec, expected: tuple[int, ...]) -> None:
+def signature(value: Any) -> tuple[str, list[int | str]]:
+    """Return (numpy name of the type, shape) of a graph's input or output; names where free."""
     from onnx import helper
     tensor = value.type.tensor_type
     shape = [dim.dim_value if dim.HasField('dim_value') else dim.dim_param or '?'
              for dim in tensor.shape.dim]
     try:
-        dtype = str(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        return str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape
     except KeyError:
-        dtype = f'type {tensor.elem_type}'
+        return f'type {tensor.elem_type}', shape
+
+
+def _check_value(value: Any, spec: ArraySpec, expected: tuple[int, ...]) -> None:
+    dtype, shape = signature(value)
     if shape != [1, *expected] or dtype != spec.dtype:
         raise BundleError(f'{value.name} is {dtype}{shape}, the contract says '
                           f'{spec.dtype}{[1, *expected]}: the policy was made for another robot '
@@ -155,7 +161,12 @@ def _check_nodes(model: Any) -> None:
                                   'reference); export the network without it')
 
 
-def _check_tensors(graph: Any, size: int) -> None:
+def check_tensors(graph: Any, size: int) -> None:
+    """
+    Refuse weights that lie elsewhere, claim more than there is, or are no numbers.
+
+    :param size: of the file [bytes].
+    """
     from onnx import TensorProto
     if graph.sparse_initializer:
         raise BundleError('has sparse weights, which are not accepted; export them dense')
@@ -166,7 +177,8 @@ def _check_tensors(graph: Any, size: int) -> None:
     for tensor in [*graph.initializer, *constants]:
         if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
             raise BundleError(f'keeps {tensor.name!r} in another file; a policy is one file, '
-                              'export it with its weights inside')
+                              'export it with its weights inside, as by '
+                              'torch.onnx.export(..., external_data=False)')
         if tensor.data_type not in numeric or tensor.HasField('segment'):
             raise BundleError(f'{tensor.name!r} is a tensor of type {tensor.data_type} that is '
                               'not accepted; use float32')

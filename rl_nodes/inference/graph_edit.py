@@ -12,12 +12,15 @@ model.
 
 from collections.abc import Collection, Mapping
 import copy
+import math
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
 from onnxscript import optimizer
+
+MAX_FILLED = 1 << 16  # elements of a constant that an operator fills
 
 
 def fold(model: onnx.ModelProto, state: Collection[str]) -> None:
@@ -35,6 +38,40 @@ def fold(model: onnx.ModelProto, state: Collection[str]) -> None:
     optimizer.remove_unused_nodes(model)
     _taken(model.graph.input, {tensor.name for tensor in changing})
     model.graph.initializer.extend(changing)
+
+
+def settle_shapes(model: onnx.ModelProto) -> None:
+    """
+    Turn shapes that are asked for while running into constants, in place, where they are fixed.
+
+    Exporters write ``ones_like(x)`` as the operators Shape and ConstantOfShape; no policy may have
+    the latter, and the optimiser's folding leaves both alone.
+    """
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    sizes = {}
+    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
+        tensor = value.type.tensor_type
+        if tensor.HasField('shape') and all(dim.HasField('dim_value')
+                                            for dim in tensor.shape.dim):
+            sizes[value.name] = [dim.dim_value for dim in tensor.shape.dim]
+    kept = []
+    for node in model.graph.node:
+        known = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        if node.op_type == 'Shape' and node.input[0] in sizes:
+            fixed = np.array(sizes[node.input[0]][known.get('start', 0):known.get('end')],
+                             np.int64)
+        elif node.op_type == 'ConstantOfShape' and \
+                math.prod(sizes.get(node.output[0], [MAX_FILLED + 1])) <= MAX_FILLED:
+            fill = numpy_helper.to_array(known['value']) if 'value' in known \
+                else np.zeros(1, np.float32)
+            fixed = np.broadcast_to(fill, sizes[node.output[0]])
+        else:
+            kept.append(copy.deepcopy(node))
+            continue
+        model.graph.initializer.append(numpy_helper.from_array(
+            np.ascontiguousarray(fixed), node.output[0]))
+    model.graph.ClearField('node')
+    model.graph.node.extend(kept)
 
 
 def _taken(entries: Any, names: Collection[str]) -> list[Any]:

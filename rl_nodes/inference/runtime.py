@@ -68,7 +68,8 @@ class OnnxSession:
     A model on the CPU with its input and outputs bound to fixed buffers.
 
     ``run()`` computes ``outputs``, name -> (A,), from ``observation``, (O,), in place; of a policy
-    with chunks, (H, A). All of them are parts of ``memory``, which one look can therefore find to be finite.
+    with chunks, (H, A). All of them are parts of ``memory``, which one look can therefore find to
+    be finite.
 
     :param onnx_bytes: the model; input ``observation`` (1, O), outputs (1, A), float32.
     :param contract: gives O and A.
@@ -84,28 +85,7 @@ class OnnxSession:
                  action_shape: tuple[int, ...] | None = None) -> None:
         if threads < 1:
             raise BundleError(f'threads = {threads}, expected 1 or more')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # Spinning workers would take a core from the control loop between two ticks.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        options.add_session_config_entry('session.inter_op.allow_spinning', '0')
-        options.log_severity_level = 4  # errors arrive as exceptions
-        wanted = [PROVIDERS[name] for name in providers]
-        try:
-            self._session = onnxruntime.InferenceSession(onnx_bytes, options, providers=wanted)
-        except _RUNTIME_ERRORS as error:
-            raise BundleError(f'ONNX Runtime refuses the model: {error}; export the policy '
-                              'again') from error
-        # It falls back to the processor without a word where a device or a library is missing.
-        found, missing = self._session.get_providers(), [
-            name for name in providers if PROVIDERS[name][0] not in self._session.get_providers()]
-        if missing or found[0] != wanted[0][0]:
-            raise BundleError(f'ONNX Runtime would run on {", ".join(found)}, not on '
-                              f'{", ".join(providers)} as asked; is the device there, and are the '
-                              'libraries that its build of onnxruntime needs?')
+        self._session = _open(onnx_bytes, threads, providers)
         names = [output.name for output in self._session.get_outputs()]
         shape = contract.action.shape if action_shape is None else action_shape
         sizes = [*contract.observation.shape, *[math.prod(shape)] * len(names)]
@@ -280,6 +260,55 @@ class PolicyRuntime:
                     f'{np.array2string(action, precision=6)}, the manifest says '
                     f'{np.array2string(expected, precision=6)} (within {GOLDEN_ATOL}): file and '
                     'manifest do not belong together; export the policy again')
+
+
+def answers_of(onnx_bytes: bytes, source: str, output: str,
+               observations: np.ndarray) -> np.ndarray:
+    """
+    Return what any ONNX file with one input that is asked answers, shape (N, A), float64.
+
+    :param source: name of the input, of shape (O,) or (B, O).
+    :param output: name of the output.
+    :param observations: shape (N, O), asked one by one.
+    :raises BundleError: ONNX Runtime does not take or run the model.
+    """
+    session = _open(onnx_bytes, 1, ('cpu',))
+    entry = next(value for value in session.get_inputs() if value.name == source)
+    kind = {'tensor(double)': np.float64, 'tensor(float16)': np.float16}.get(entry.type,
+                                                                             np.float32)
+    shape = (1, -1)[2 - len(entry.shape):]
+    try:
+        return np.array([session.run([output], {source: row.astype(kind).reshape(shape)})[0]
+                         for row in observations], np.float64).reshape(len(observations), -1)
+    except _RUNTIME_ERRORS as error:
+        raise BundleError(f'the model does not run: {error}; export it again') from error
+
+
+def _open(onnx_bytes: bytes, threads: int,
+          providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Spinning workers would take a core from the control loop between two ticks.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.add_session_config_entry('session.inter_op.allow_spinning', '0')
+    options.log_severity_level = 4  # errors arrive as exceptions
+    wanted = [PROVIDERS[name] for name in providers]
+    try:
+        session = onnxruntime.InferenceSession(onnx_bytes, options, providers=wanted)
+    except _RUNTIME_ERRORS as error:
+        raise BundleError(f'ONNX Runtime refuses the model: {error}; export the policy '
+                          'again') from error
+    # It falls back to the processor without a word where a device or a library is missing.
+    found, missing = session.get_providers(), [
+        name for name in providers if PROVIDERS[name][0] not in session.get_providers()]
+    if missing or found[0] != wanted[0][0]:
+        raise BundleError(f'ONNX Runtime would run on {", ".join(found)}, not on '
+                          f'{", ".join(providers)} as asked; is the device there, and are the '
+                          'libraries that its build of onnxruntime needs?')
+    return session
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

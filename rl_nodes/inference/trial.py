@@ -26,7 +26,8 @@ from rl_nodes.inference.bundle import check, PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.inference.structure import structure
 
-LIMIT_S = 10.0  # of which imports take half a second, more on a busy machine
+LIMIT_S = 10.0  # of processor time; imports take half a second of it
+PATIENCE = 3    # wall time of a trial, in parts of that: a busy machine is not the policy's fault
 MEMORY_BYTES = 1 << 30  # beside what the libraries take
 KNOWN = 64  # structures remembered
 REFUSED = 3  # exit status of the process; its output says why
@@ -35,9 +36,9 @@ LENGTH_BYTES = 8
 
 class PolicyTrial:
     """
-    Admits policies to this process.
+    Admits policies to this process; from any thread, several at once.
 
-    :param limit_s: time that a trial may take, start of the process included [s].
+    :param limit_s: processor time of a trial, start of the process included [s].
     :param make: makes a runtime of a policy in this process.
     """
 
@@ -46,7 +47,7 @@ class PolicyTrial:
         self._make = make
         self._limit_s = limit_s
         self._known: dict[str, None] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._lock = threading.Lock()
 
@@ -66,37 +67,40 @@ class PolicyTrial:
             self._try_out(bundle)
         check(bundle)
         policy = self._make(bundle)
-        self._known[found] = None
-        if len(self._known) > KNOWN:
-            del self._known[next(iter(self._known))]
+        with self._lock:
+            self._known[found] = None
+            if len(self._known) > KNOWN:
+                del self._known[next(iter(self._known))]
         return policy
 
     def close(self) -> None:
         """End a trial that is under way, which refuses its policy; from any thread."""
         with self._lock:
             self._closed = True
-            if self._process is not None:
-                self._process.kill()
+            for process in self._running:
+                process.kill()
 
     def _try_out(self, bundle: PolicyBundle) -> None:
         manifest = bundle.manifest_json().encode()
         with self._lock:
             if self._closed:
                 raise BundleError(f'{bundle.label}: not tried out, the node is about to end')
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, '-m', 'rl_nodes.inference.trial_process', str(self._limit_s),
                  str(MEMORY_BYTES)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        process = self._process
+            self._running.add(process)
         try:
             output, _ = process.communicate(
-                len(manifest).to_bytes(LENGTH_BYTES) + manifest + bundle.onnx, self._limit_s)
+                len(manifest).to_bytes(LENGTH_BYTES) + manifest + bundle.onnx,
+                self._limit_s * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             raise self._endless(bundle) from None
         finally:
-            self._process = None
+            with self._lock:
+                self._running.remove(process)
         status = process.returncode
         if status == REFUSED:
             raise BundleError(output.decode(errors='replace').strip())
@@ -106,8 +110,9 @@ class PolicyTrial:
             raise BundleError(f'{bundle.label}: {_why(status)}')
 
     def _endless(self, bundle: PolicyBundle) -> BundleError:
-        return BundleError(f'{bundle.label}: was not ready within {self._limit_s:g} s in the '
-                           'process that tried it out; use a smaller network')
+        return BundleError(f'{bundle.label}: was not ready within {self._limit_s:g} s of '
+                           'processor time in the process that tried it out; use a smaller '
+                           'network')
 
 
 def _why(status: int) -> str:

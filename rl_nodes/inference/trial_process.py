@@ -16,26 +16,28 @@ import sys
 from rl_nodes.core.errors import RlNodesError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.inference.trial import LENGTH_BYTES, REFUSED
+from rl_nodes.inference.trial import LENGTH_BYTES, PATIENCE, REFUSED
 
 
 def confine(limit_s: float, memory_bytes: int) -> None:
     """
     Limit this process: memory beside what it has, time, no files; and let others go first.
 
-    :param limit_s: wall and processor time [s].
+    :param limit_s: processor time [s].
     """
     seconds = math.ceil(limit_s)
-    signal.alarm(seconds)
+    signal.alarm(seconds * PATIENCE)
     with open('/proc/self/statm', encoding='ascii') as file:
         present = int(file.read().split()[0]) * resource.getpagesize()
-    for kind, most in ((resource.RLIMIT_AS, present + memory_bytes),
-                       (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0),
-                       (resource.RLIMIT_FSIZE, 0)):
+    # Of processor time the hard limit kills, the soft one says why.
+    for kind, most, spare in ((resource.RLIMIT_AS, present + memory_bytes, 0),
+                              (resource.RLIMIT_CPU, seconds, 1), (resource.RLIMIT_CORE, 0, 0),
+                              (resource.RLIMIT_FSIZE, 0, 0)):
         hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
-    os.nice(10)
+        if hard != resource.RLIM_INFINITY:
+            most, spare = min(most, hard), 0
+        resource.setrlimit(kind, (most, most + spare))
+    os.nice(5)
 
 
 def main() -> int:

@@ -7,13 +7,14 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``data/assembler.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images (see below).
+batch_size, discount, seed, cameras, record_images, shadow (see below).
 Subscribes (all STREAM, serialized):
   joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
   where robot and task have them;
+  policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
   privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
@@ -51,6 +52,7 @@ from std_msgs.msg import Float32MultiArray
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped'
+SHADOW = 'policy/shadow_command'
 TOPICS = {'goal': POSE, 'policy/joint_command': JOINT_STATE,
           'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
           'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
@@ -68,6 +70,7 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param seed: of the run, kept with each episode
     :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
     :param record_images: keep the pictures of these cameras with the episodes
+    :param shadow: keep what a policy in the shadow would do with the episodes
     """
 
     directory: str = ''
@@ -78,6 +81,7 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     seed: int = 0
     cameras: bool = False
     record_images: bool = False
+    shadow: bool = False
 
 
 class ExperienceRecorder(TaskNode[RecorderParameters]):
@@ -114,6 +118,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._privileged:
             topics['privileged'] = JOINT_STATE
             self.subscribe(JointState, 'privileged', self._on_privileged, qos.STREAM, raw=True)
+        if parameters.shadow:
+            topics[SHADOW] = JOINT_STATE
+            self.subscribe(JointState, SHADOW, self._on_shadow, qos.STREAM, raw=True)
         cameras = self._model.config.cameras if parameters.cameras else ()
         linger = LINGER_STATES
         if parameters.record_images:
@@ -217,6 +224,11 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self._log.note_policy(command.stamp_ns, command.source)
         self._assembler.add_wanted(command)
         self._hear('policy/joint_command')
+
+    def _on_shadow(self, data: bytes) -> None:
+        command = self._command(data)
+        if command is not None:
+            self._keep(SHADOW, command.stamp_ns, data)
 
     def _on_executed(self, data: bytes) -> None:
         command = self._command(data)

@@ -90,11 +90,13 @@ class PolicyClient:
 
     def details(self) -> dict[str, Any]:
         """Return how many states were answered, how many dropped by reason, and the last one."""
-        return {'answered': self._windows['total'].count, **{
-            f'dropped_{reason}': count for reason, count in sorted(self._drops.items())},
-            'last_drop': self._last_drop, 'unanswered': self._unanswered,
+        acting = self._cast.acting
+        drops = {f'dropped_{reason}': count for reason, count in sorted(self._drops.items())}
+        return {
+            'answered': self._windows['total'].count, 'acting': acting.label if acting else '',
+            **drops, 'last_drop': self._last_drop, 'unanswered': self._unanswered,
             'fallback_answers': self._stood_in, 'silence': self.silence,
-            **(self._cast.acting.details() if self._cast.acting else {})}
+            **(acting.details() if acting else {})}
 
     def _on_goal(self, msg: PoseStamped) -> None:
         try:

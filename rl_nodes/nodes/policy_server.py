@@ -9,13 +9,10 @@ follow the same rules.
 
 A policy comes from a file (``policy``) or from the trainer's topic; it is verified away from the
 control path, in a process of its own where its structure is new (``inference/trial.py``), and
-swapped in between two states. A policy that is refused changes nothing.
+swapped in between two states. A policy that is refused changes nothing. One that does worse than
+the one before it is taken back (``inference/probation.py``).
 
-A policy that does worse than the one before it is taken back (``inference/probation.py``).
-
-Parameters: those of every node, policy, sampling, seed, robots, shadow, rollback_states,
-rollback_margin, providers, threads, control_path, fixed_rate, busy_poll, priority, cpus,
-lock_memory (see below).
+Parameters: see ``policy_parameters.py``.
 Subscribes (states and goals once per robot):
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base;
@@ -28,21 +25,21 @@ Publishes:
   policy/shadow_command (sensor_msgs/JointState, STREAM), where there is a shadow: what the
   candidate would do, stamped and named as policy/joint_command;
   policy/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Services:
+  ~/rollback (std_srvs/Trigger): let the previous policy act again.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-import re
 import threading
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from msgspec import Meta
 import numpy as np
 from rl_nodes.control.controllers import make_controller
 from rl_nodes.core.errors import BundleError, ConfigError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
-from rl_nodes.core.timing import summary_ms
+from rl_nodes.core.timing import NS, summary_ms
 from rl_nodes.inference.bundle import identify, PolicyBundle, read_parts
 from rl_nodes.inference.chunking import Blend
 from rl_nodes.inference.runtime import check_providers, PolicyRuntime
@@ -52,9 +49,9 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.native_client import LoopOptions, NativeClient
-from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.policy_client import PolicyClient
 from rl_nodes.nodes.policy_loader import PolicyLoader
+from rl_nodes.nodes.policy_parameters import PolicyParameters
 from rl_nodes.nodes.policy_watch import PolicyWatch
 from rl_nodes.nodes.shadow import Shadow
 from rl_nodes.realtime import load
@@ -64,65 +61,6 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
 NATIVE_KINDS: tuple[str, ...] = ('inference', 'total')
-
-
-class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """
-    Parameters of the policy server.
-
-    :param policy: path of a policy's .onnx file; empty to wait for policy/update
-    :param sampling: deterministic (deployment) or stochastic (exploration while training)
-    :param seed: of the exploration noise
-    :param robots: how many are served; beyond one each has its namespace robot_<number>
-    :param shadow: path of a candidate's .onnx file, which is asked what it would do and never does
-        it; empty for none
-    :param fallback: controller that answers while there is no policy, or where the one in force
-        fails or has no action: hold, pd or lqr, see docs/deployment.md; none for silence
-    :param chunk_blend: of policies that answer with several actions: ensemble or crossfade
-    :param chunk_decay: of the ensemble, per control period; 0 for the mean of all chunks
-    :param chunk_fade_steps: of the crossfade, control periods until a new chunk has taken over
-    :param rollback_states: commands over which what the safety monitor makes of a new policy is
-        compared with what it made of the one before, which acts again if it has become worse; 0
-        for never, as always while exploring
-    :param rollback_margin: share of these commands by which limited and held ones may rise
-    :param providers: of ONNX Runtime, cpu, cuda or tensorrt, the first that can as in cuda,cpu;
-        others than cpu compute in Python
-    :param threads: inside one operator; more than 1 compute in Python, and help large networks
-        only
-    :param control_path: cpp or python; auto takes cpp where it can be had, and says so
-    :param fixed_rate: cpp only; answer the newest state at the robot's rate, by absolute deadlines
-    :param busy_poll: cpp only; look for states without pause, which takes a whole core
-    :param priority: cpp only; of SCHED_FIFO, 1 to 99; 0 for the usual scheduling
-    :param cpus: cpp only; processors that the thread may run on, as in 2,3; empty for all
-    :param lock_memory: cpp only; keep the process from being swapped out
-    """
-
-    policy: str = ''
-    sampling: Literal['deterministic', 'stochastic'] = 'deterministic'
-    seed: Annotated[int, Meta(ge=0)] = 0
-    robots: Annotated[int, Meta(ge=1)] = 1
-    shadow: str = ''
-    fallback: Literal['none', 'hold', 'pd', 'lqr'] = 'none'
-    chunk_blend: Literal['ensemble', 'crossfade'] = 'ensemble'
-    chunk_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01
-    chunk_fade_steps: Annotated[int, Meta(ge=0, le=1000)] = 4
-    rollback_states: Annotated[int, Meta(ge=0, le=10**6)] = 200
-    rollback_margin: Annotated[float, Meta(ge=0, le=1)] = 0.2
-    providers: str = 'cpu'
-    threads: Annotated[int, Meta(ge=1, le=64)] = 1
-    control_path: Literal['auto', 'cpp', 'python'] = 'auto'
-    fixed_rate: bool = False
-    busy_poll: bool = False
-    priority: Annotated[int, Meta(ge=0, le=99)] = 0
-    cpus: str = ''
-    lock_memory: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not re.fullmatch(r'(\d+(,\d+)*)?', self.cpus):
-            raise ValueError(f'cpus = {self.cpus!r}; expected numbers as in 2,3')
-        if self.fixed_rate and self.busy_poll:
-            raise ValueError('fixed_rate and busy_poll exclude each other')
 
 
 class PolicyServer(TaskNode[PolicyParameters]):
@@ -278,10 +216,16 @@ class PolicyServer(TaskNode[PolicyParameters]):
         except BundleError as error:
             return False, str(error)
 
-    def _latency(self, kind: str) -> dict[str, float]:
-        values = [client.latencies(kind) for client in self._served]
-        return summary_ms(np.concatenate(values), sum(
-            int(client.details()['answered']) for client in self._served))
+    def _latencies(self) -> dict[str, float]:
+        """Return percentiles of each kind, and how many of the newest answers took a period."""
+        found: dict[str, float] = {}
+        for kind in self._kinds:
+            seconds = np.concatenate([client.latencies(kind) for client in self._served])
+            found |= {f'{kind}_{name}': value for name, value in summary_ms(seconds, sum(
+                int(client.details()['answered']) for client in self._served)).items()}
+            if kind == 'total':
+                found['late'] = int((seconds * NS >= self.task.period_ns).sum())
+        return found
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return the policy, swaps, rollbacks, drops with reasons and latencies."""
@@ -298,8 +242,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
                    'last_rollback': self._last_rollback,
                    'updates_rejected': self._rejected, 'last_rejection': self._rejection,
                    'dropped': sum(client.dropped for client in self._served)}
-        for kind in self._kinds:
-            values |= {f'{kind}_{name}': value for name, value in self._latency(kind).items()}
+        values |= self._latencies()
         if self._shadow is not None:
             values |= self._shadow.details()
         silence = '; '.join(client.silence for client in self._served

@@ -102,16 +102,18 @@ class Shadow:
         self._names = self._task.robot.command_names
         self._mode = self._task.robot.config.control_mode
         self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._publishers = []
+        self._robots, self._publishers = [], []
         for index, name in enumerate(namespaces):
             self._publishers.append(node.publish_on(
                 JointState, topic_in(name, 'policy/shadow_command'), qos.STREAM))
-            for topic, kind in Watched(self._task).topics.items():
+            self._robots.append(Watched(self._task))
+            for topic, kind in self._robots[-1].topics.items():
                 profile = qos.EPISODE if topic == GOAL else qos.SENSOR
                 node.subscribe(kind, topic_in(name, topic), partial(self._on, index, topic),
                                profile, raw=True)
         self.use(policy)
+        self._thread = threading.Thread(target=self._run, name='shadow', daemon=True)
+        self._thread.start()
 
     def use(self, policy: PolicyRuntime) -> None:
         """
@@ -122,21 +124,13 @@ class Shadow:
         if policy.bundle.manifest.chunk is not None:
             raise SpecError(f'shadow {policy.bundle.label} answers with chunks; a shadow answers '
                             'each state with one action')
-        self.close()
-        self._policy, self._dropped = policy, ''
-        self._robots = [Watched(self._task) for _ in self._publishers]
         self._inference, self._mean, self._greatest = (LatencyWindow() for _ in range(3))
-        self._queue = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, args=(self._queue,), name='shadow',
-                                        daemon=True)
-        self._thread.start()
+        self._policy, self._dropped = policy, ''
 
     def close(self) -> None:
         """End the thread."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(timeout=2.0)
-            self._thread = None
+        self._queue.put(None)
+        self._thread.join(timeout=2.0)
 
     def details(self) -> dict[str, Any]:
         """Return the candidate, how it compares in units of the command, and its latency."""
@@ -149,23 +143,22 @@ class Shadow:
         return found | {f'shadow_{name}': value for name, value in latency.items()}
 
     def _on(self, index: int, topic: str, data: bytes) -> None:
-        if not self._dropped:
-            self._queue.put((index, topic, data, steady_ns()))
+        self._queue.put((index, topic, data, steady_ns()))
 
-    def _run(self, queue: SimpleQueue[Any]) -> None:
-        while (item := queue.get()) is not None and not self._dropped:
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
             index, topic, data, arrived_ns = item
             behind_s = (steady_ns() - arrived_ns) / NS
-            if behind_s > LAG_S:
-                self._drop(f'it is {behind_s:.1f} s behind; slower than the robot')
-                return
+            if behind_s > LAG_S and not self._dropped:
+                self._drop(f'it is {behind_s:.1f} s behind; it is too slow for this robot')
             robot = self._robots[index]
             try:
                 robot.take(topic, data)
             except SpecError:
                 continue  # whoever answers in earnest counts and reports it
-            while (ready := robot.ready()) is not None and not self._dropped:
-                self._compute(index, *ready)
+            while (ready := robot.ready()) is not None:
+                if not self._dropped:  # another candidate may follow
+                    self._compute(index, *ready)
 
     def _compute(self, index: int, state: RobotState, goal: Goal, sent: JointCommand) -> None:
         """Publish what the candidate would do in a state, and compare."""

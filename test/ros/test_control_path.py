@@ -21,6 +21,7 @@ from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.tasks import load_task
+from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 from std_msgs.msg import UInt8MultiArray
 
@@ -61,9 +62,9 @@ class Asker:
         self.start = time.time_ns()
         self.goal = Goal(self.start, np.array([0.2, 0.1, 0.3]), np.array([0.0, 0.0, 0.0, 1.0]))
 
-    def connect(self) -> None:
-        self.seen.until(lambda: self._states.get_subscription_count() == 1
-                        and self._goals.get_subscription_count() == 1, 'the policy server')
+    def connect(self, readers: int = 1) -> None:
+        self.seen.until(lambda: self._states.get_subscription_count() == readers
+                        and self._goals.get_subscription_count() == readers, 'the policy server')
         self._goals.publish(conversions.goal_to_msg(self.goal, 'base_link'))
 
     def state(self, stamp: int | None = None) -> RobotState:
@@ -71,8 +72,8 @@ class Asker:
                           self._rng.uniform(-0.5, 0.5, 6), self._rng.uniform(-0.5, 0.5, 6),
                           np.zeros(6))
 
-    def tell(self, state: RobotState) -> None:
-        self._states.publish(conversions.state_to_msg(state, TASK.robot.joint_names))
+    def tell(self, state: RobotState, task: Task = TASK) -> None:
+        self._states.publish(conversions.state_to_msg(state, task.robot.joint_names))
 
     def answer(self, stamp: int) -> JointState | None:
         return next((msg for _, msg in self.seen.heard['policy/joint_command']
@@ -116,6 +117,9 @@ def test_each_state_gets_its_command(path: str, bundle_path: Path) -> None:
         assert seen.heard['policy/joint_command'][-1][1] == msg
         status = asker.status(lambda values: int(values['answered']) >= 50, 'status')
         assert status['control_path'].startswith(path)
+        assert {f'{kind}_{name}_ms' for kind in ('inference', 'total')
+                for name in ('p50', 'p99', 'p99.9', 'max')} <= set(status)
+        assert int(status['late']) < 50
         assert 0 < float(status['inference_p50_ms']) <= float(status['total_p99_ms'])
         assert status['dropped'] == '0'
 

@@ -93,6 +93,7 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
     ('arm', 'push', 'pybullet'), ('arm', 'push', 'mujoco'),
     ('quadruped', 'quadruped_stand', 'mujoco'),
     ('rover', 'navigate', 'pybullet'), ('rover', 'navigate', 'mujoco'),
+    ('cartpole', 'cartpole_balance_residual', 'mujoco'),
     ('arm', 'reach_randomised', 'pybullet'), ('cartpole', 'cartpole_swingup_partial', 'pybullet'),
     ('quadruped', 'disturbed', 'mujoco')])
 def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, task_name: str,

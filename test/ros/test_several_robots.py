@@ -8,7 +8,7 @@ from pathlib import Path
 import signal
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, make_bundle, observer
+from harness import graph, make_bundle, Observer, observer
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
@@ -54,6 +54,17 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     assert report['episodes'] == 6
 
 
+def until_moving(seen: Observer, namespace: str) -> None:
+    """Wait for motion; eleven processes that start at once may stop a robot, as on hardware."""
+    def moves() -> bool:
+        state = seen.values(f'{namespace}/safety/state')
+        stopped = state.get('mode') == 'STOPPED'
+        if stopped and state['check'] != 'boot':
+            seen.call(f'{namespace}/safety_monitor/clear_stop')
+        return not stopped and len(seen.heard[f'{namespace}/joint_command']) > 20
+    seen.until(moves, 'motion')
+
+
 @pytest.mark.parametrize('path', ['cpp', 'python'])
 def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
     with observer() as seen, graph(
@@ -63,7 +74,7 @@ def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
             seen.listen(DiagnosticArray, f'{namespace}/safety/state', qos.LATCHED)
             seen.listen(JointState, f'{namespace}/joint_command', qos.SENSOR)
         for namespace in ROBOTS:
-            seen.until(lambda n=namespace: len(seen.heard[f'{n}/joint_command']) > 20, 'motion')
+            until_moving(seen, namespace)
         frozen = run.nodes()['robot_2/robot_bridge']
         os.kill(frozen, signal.SIGSTOP)
         try:

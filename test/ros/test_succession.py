@@ -5,13 +5,13 @@
 from pathlib import Path
 import subprocess
 import sys
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import make_bundle, observer
+from harness import graph, make_bundle, observer
 import numpy as np
 import pytest
 from rl_nodes.core.types import RobotState
+from rl_nodes.data.reader import read_episode
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions, qos
@@ -31,6 +31,25 @@ class _Brittle(torch.nn.Module):
         velocity = observation[:, VELOCITY:VELOCITY + 1]
         mean = torch.zeros(1, len(TASK.contract.action.elements)) + 0 * velocity / velocity
         return torch.tanh(mean), mean, torch.full_like(mean, 0.3)
+
+
+class _Constant(torch.nn.Module):
+    """Always moves every joint by the same share of its greatest step."""
+
+    def __init__(self, action: float) -> None:
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.full(
+            (1, len(TASK.contract.action.elements)), float(np.arctanh(action))))
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        mean = self.mean + 0 * observation[:, :1]
+        return torch.tanh(mean), mean, torch.full_like(mean, 0.3)
+
+
+def constant(action: float, version: int) -> PolicyBundle:
+    net = _Constant(action)
+    return PolicyExporter(net, TASK.contract, 'untrained', 'none',
+                          'squashed_gaussian').export(net, version, 0)
 
 
 def brittle(version: int) -> PolicyBundle:
@@ -124,6 +143,28 @@ def test_a_policy_that_the_monitor_limits_more_is_taken_back(bundle_path: Path) 
         assert 'limited or held 6 of 6 commands' in status['last_rollback']
 
 
+def test_in_a_graph_a_policy_that_pushes_against_the_limits_is_taken_back(tmp_path: Path) -> None:
+    gentle = constant(0.0, 1).save(tmp_path / 'policy.onnx')
+    with observer() as seen, graph('deploy', f'policy:={gentle}', 'episodes:=0',
+                                   f'run_dir:={tmp_path / "run"}') as run:
+        seen.listen(DiagnosticArray, 'policy/status', qos.LATCHED)
+        seen.listen(DiagnosticArray, 'safety/state', qos.LATCHED)
+        seen.listen(JointState, 'joint_command', qos.STREAM)
+        updates = seen.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
+        seen.until(lambda: int(seen.values('safety/state').get('pass', 0)) > 50, 'motion')
+        updates.publish(conversions.bundle_to_msg(constant(0.999, 2)))
+        seen.until(lambda: seen.values('policy/status').get('rollbacks') == '1', 'a rollback')
+        status = seen.values('policy/status')
+        assert status['policy'] == 'untrained@1'
+        assert 'limited or held' in status['last_rollback']
+        count = len(seen.heard['joint_command'])
+        seen.until(lambda: len(seen.heard['joint_command']) > count + 50, 'motion')
+        labels = [msg.header.frame_id for _, msg in seen.heard['joint_command']]
+        assert {'untrained@1', 'untrained@2'} <= set(labels)
+        assert labels[-1] == 'untrained@1'
+        assert run.running
+
+
 @pytest.mark.parametrize('path', PATHS)
 def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path: Path,  # noqa: F811
                                                          tmp_path: Path) -> None:
@@ -135,7 +176,7 @@ def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path:
         seen.listen(JointState, 'policy/shadow_command', qos.STREAM)
         candidates = seen.node.create_publisher(UInt8MultiArray, 'policy/shadow_update',
                                                 qos.LATCHED)
-        asker.connect()
+        asker.connect(readers=2)
         differences = []
         for _ in range(20):
             state = asker.state()
@@ -161,6 +202,19 @@ def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path:
         assert asker.status(lambda values: values['answered'] == '22', 'the status')['dropped'] \
             == '0'
     assert 'shadow untrained@10 dropped' in process.output
+
+
+def test_a_shadow_is_recorded_with_the_episodes(bundle_path: Path,  # noqa: F811
+                                                tmp_path: Path) -> None:
+    shadow = make_bundle(TASK.contract, seed=2, version=9).save(tmp_path / 'shadow.onnx')
+    with graph('deploy', f'policy:={bundle_path}', f'shadow:={shadow}', 'stepping:=lockstep',
+               'episodes:=2', f'run_dir:={tmp_path / "run"}') as run:
+        assert run.wait(90) == 0, run.output
+    episode = read_episode(sorted((tmp_path / 'run' / 'episodes').glob('*.mcap'))[0])
+    sent, would = (len(list(episode.messages([topic]))) for topic in (
+        'policy/joint_command', 'policy/shadow_command'))
+    assert sent > 50
+    assert would > sent / 2, 'it may begin late, and nobody waits for it'
 
 
 @pytest.mark.parametrize(('parameters', 'message'), [

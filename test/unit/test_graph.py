@@ -59,12 +59,13 @@ def test_train_parameters(tmp_path):
               'real_time_factor': 0.0}
     run = tmp_path / 'here'
     assert {spec.name: spec.parameters for spec in graph.nodes} == {
-        'robot_bridge': {**shared, 'backend': 'pybullet', 'seed': 7, 'channel': 'ideal'},
+        'robot_bridge': {**shared, 'backend': 'pybullet', 'seed': 7, 'channel': 'ideal',
+                         'recorded': True},
         'safety_monitor': {**shared, 'arm_on_start': True, 'backend': 'pybullet'},
         'reward_computer': shared,
         'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
                                 'publish_experience': True, 'cameras': False,
-                                'record_images': False},
+                                'record_images': False, 'shadow': False},
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
@@ -120,12 +121,23 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     run = policy.parent / 'deploy'
     assert node(graph, 'policy_server').parameters == {
         **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000,
-        'robots': 1}
+        'robots': 1, 'shadow': '', 'control_path': 'auto', 'fallback': 'none',
+        'chunk_blend': 'ensemble'}
     assert node(graph, 'experience_recorder').parameters == {
         **shared, 'directory': f'{run}/episodes', 'record_every': 1,
-        'publish_experience': False, 'cameras': False, 'record_images': False}
+        'publish_experience': False, 'cameras': False, 'record_images': False,
+        'shadow': False}
     assert node(graph, 'evaluator').parameters == {
         **shared, 'episodes': 20, 'report': f'{run}/report.json', 'robots': 1}
+
+
+def test_a_shadow_is_computed_and_recorded(policy):
+    graph = build('deploy', {'policy': str(policy), 'shadow': 'run/other.onnx',
+                             'control_path': 'python'}, {}, NOW)
+    server = node(graph, 'policy_server').parameters
+    assert (server['shadow'], server['control_path']) == (
+        str(policy.with_name('other.onnx')), 'python')
+    assert node(graph, 'experience_recorder').parameters['shadow'] is True
 
 
 def test_every_deployment_has_its_own_folder(policy):

@@ -42,7 +42,8 @@ BELOW = {
     'launch_description': ('runner',),
     'doctor': ('core',),
     'robot_setup': ('backends', 'control'),
-    'cli': ('runner', 'nodes', 'doctor', 'robot_setup'),
+    'policies': ('tasks', 'inference'),
+    'cli': ('runner', 'nodes', 'doctor', 'robot_setup', 'policies'),
     '__main__': ('cli',),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rl_nodes.backends import make_robot
+from rl_nodes.cli import main
 from rl_nodes.control.controllers import make_controller, Reach
 from rl_nodes.control.lqr import design, gain_of, linearise, LinearModel
 from rl_nodes.core.config import read_yaml
@@ -146,3 +147,16 @@ def test_reach_is_what_the_monitor_lets_pass(robot: RobotModel) -> None:
     for sign in (-1.0, 1.0):
         command = reach.within(here, np.full(len(robot.commanded), sign * 1e3))
         assert judge_values(checks_for(robot), command, here)[0] == Level.PASS
+
+
+def test_the_command_prints_what_the_configuration_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['robot', 'lqr', 'cartpole', 'backend:=mujoco']) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed['command'] == [0.0]
+    assert printed['gain'] == CARTPOLE.config.controllers['lqr']['gain']
+    for words, message in (
+            (['arm'], 'controllers.lqr is missing'),
+            (['cartpole', 'backend:=mujco'], "unknown backend 'mujco' (did you mean 'mujoco'?)"),
+            (['cartpole', 'output:=x'], 'robot lqr takes no output:=')):
+        assert main(['robot', 'lqr', *words]) == 2
+        assert message in capsys.readouterr().err

@@ -11,7 +11,7 @@ from rl_nodes.cli import main
 from rl_nodes.core.channel import load_channel
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
-from rl_nodes.data.latency import measure
+from rl_nodes.data.latency import Arrivals, ChannelMeasurement, describe, measure
 from rl_nodes.data.writer import EpisodeWriter
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
@@ -28,13 +28,14 @@ def record(folder: Path, state_ms: list[float | None], command_ms: list[float | 
     Record an episode at 50 Hz.
 
     :param state_ms: latency of each state; None for one that never arrives.
-    :param command_ms: from its arrival to its command; None for no command.
+    :param command_ms: from its arrival to its command; None for no command. The policy's command
+        arrives after three quarters of it.
     :param twice: the state that arrives twice.
     """
     start = EpisodeStart(load_task('arm', 'reach').contract, f'1@{BEGIN}',
                          notes={'stepping': stepping})
     writer = EpisodeWriter(folder, start)
-    for topic in ('joint_states', 'joint_command'):
+    for topic in ('joint_states', 'policy/joint_command', 'joint_command'):
         writer.add_channel(topic, 'sensor_msgs/msg/JointState')
     for k, (to_policy, back) in enumerate(zip(state_ms, command_ms, strict=True)):
         stamp = BEGIN + k * PERIOD
@@ -46,7 +47,9 @@ def record(folder: Path, state_ms: list[float | None], command_ms: list[float | 
         for _ in range(2 if k == twice else 1):
             writer.write('joint_states', data, at, at)
         if back is not None:
-            writer.write('joint_command', data, at + round(back * MS), at + round(back * MS))
+            for topic, share in (('policy/joint_command', 0.75), ('joint_command', 1.0)):
+                when = at + round(back * MS * share)
+                writer.write(topic, data, when, when)
     writer.finish(EpisodeEnd('terminated', True, 1, 0.0, 0.0, 0.99))
     assert writer.wait(10) and writer.path is not None, writer.error
     return writer.path
@@ -64,6 +67,15 @@ def test_what_was_recorded_comes_back(tmp_path: Path, capsys) -> None:
     shown = capsys.readouterr().out
     assert 'p99.9' in shown and '30.000' in shown
     assert main(['latency', 'show', str(tmp_path / 'episode_000000.mcap')]) == 0
+    assert main(['latency', str(tmp_path)]) == 0
+    rows = {line.split()[0]: line.split()[1:5] for line in shown.splitlines()[1:6]}
+    assert rows == {  # p50, p99, p99.9, max of 95 answered states, 5 of them after 30 ms
+        'states': ['6.000', '9.000', '9.000', '9.000'],
+        'policy': ['1.500', '22.500', '22.500', '22.500'],
+        'safety': ['0.500', '7.500', '7.500', '7.500'],
+        'commands': ['2.000', '30.000', '30.000', '30.000'],
+        'total': ['5.000', '39.000', '39.000', '39.000']}
+    assert shown.split('\nuse it with')[0] in capsys.readouterr().out
     assert main(['latency', 'fit', str(tmp_path), f'output:={tmp_path}/mine.yaml']) == 2, 'kept'
 
 
@@ -90,3 +102,18 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r'holds no \.mcap'):
         measure([tmp_path / 'empty'])
     assert main(['latency', 'fit', f'output:={tmp_path}/only.yaml']) == 2
+
+
+def test_simulated_stamps_have_no_age() -> None:
+    arrivals = Arrivals()
+    for k in range(5):
+        for topic, wait in (('joint_states', 0), ('policy/joint_command', 2), (
+                'joint_command', 3)):
+            arrivals.add(topic, k * PERIOD, BEGIN + k * PERIOD + wait * MS)
+    arrivals.add('joint_command', 0, BEGIN)
+    measured = ChannelMeasurement()
+    measured.add(arrivals, PERIOD)
+    shown = describe(measured)
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == ['policy', 'safety', 'commands']
+    assert measured.commands.duplicated == 1
+    assert measured.parts['safety'].percentile(100.0) == pytest.approx(1.0)

@@ -283,6 +283,16 @@ def test_a_refused_chunk_is_counted_and_those_before_it_go_on(stage: Stage) -> N
     assert 'the last refused chunk: out of order' in stage.player.silence()
 
 
+def test_the_end_waits_for_an_inference_that_is_running(stage: Stage) -> None:
+    stage.act(0)
+    stage.asked(0)
+    stage.player.close()
+    assert not stage.player.join(0.001)  # does not wait for ever
+    stage.model.may.release()
+    assert stage.player.join(10.0)
+    assert stage.model.asked == [0]
+
+
 def test_what_nobody_expects_is_raised_where_it_is_seen(stage: Stage) -> None:
     stage.model.fails = [ZeroDivisionError('a defect')]
     stage.act(0)

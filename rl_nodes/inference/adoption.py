@@ -1,0 +1,311 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Put another trainer's network into the form that every policy here has.
+
+Around the network, whose inside is left alone, come: one observation (1, O) in the contract's
+order and units, normalisation where the trainer keeps its statistics elsewhere, and the way from
+what the network says to actions in [-1, 1].
+"""
+
+import copy
+from dataclasses import dataclass
+import io
+from pathlib import Path
+from typing import Any
+import zipfile
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference, TensorProto, version_converter
+from rl_nodes.core.config import suggestion
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import BundleError
+from rl_nodes.core.specs import ArraySpec
+from rl_nodes.inference import graph_edit
+from rl_nodes.inference.bundle import read_bounded
+from rl_nodes.inference.graph_check import check_tensors, OPSETS, parse, signature
+
+OPSET = 20  # that older graphs are converted to
+MAX_STATISTICS_BYTES = 16 * 1024**2
+PREFIX = 'network/'
+_STATISTICS = ('mean', 'var', 'std', 'epsilon', 'clip')
+_NUMBERS = ('float32', 'float64', 'float16')
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """
+    normalised = (observation - mean) / std, kept within ±clip.
+
+    :param mean: shape (O,).
+    :param std: shape (O,), positive.
+    :param clip: infinite for no limit.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    clip: float = np.inf
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """Return normalised observations, shape (N, O)."""
+        normalised: np.ndarray = ((observations - self.mean) / self.std).clip(
+            -self.clip, self.clip)
+        return normalised
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """
+    What is put around a network.
+
+    :param observation: its input that takes the observation; empty where it has only one.
+    :param action: its output that becomes the action; empty where it has only one.
+    :param normaliser: of the observation; None where the network normalises by itself.
+    :param gain: action = gain · output + bias, shape (A,) or ().
+    :param bias: see ``gain``.
+    :param clip: keep actions within [-1, 1].
+    """
+
+    observation: str = ''
+    action: str = ''
+    normaliser: Normaliser | None = None
+    gain: np.ndarray | float = 1.0
+    bias: np.ndarray | float = 0.0
+    clip: bool = False
+
+    def expected(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the actions that a network's outputs (N, A) mean."""
+        actions = outputs * self.gain + self.bias
+        return np.clip(actions, -1.0, 1.0) if self.clip else actions
+
+
+def read_normaliser(path: Path, spec: ArraySpec) -> Normaliser:
+    """
+    Return the statistics in an ``.npz`` file: ``mean``, ``var`` or ``std``, ``epsilon``, ``clip``.
+
+    :param spec: of the observation.
+    :raises BundleError: unreadable, other arrays, another size, or values that make no sense.
+    """
+    content = read_bounded(path, MAX_STATISTICS_BYTES, 'the normalisation',
+                           'write it with numpy.savez(file, mean=..., var=...)')
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_STATISTICS_BYTES:
+                raise ValueError(f'more than {MAX_STATISTICS_BYTES} bytes')
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: np.asarray(arrays[name], np.float64) for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile, KeyError, TypeError) as error:
+        raise BundleError(f'{path}: no readable .npz file: {error}; write it with '
+                          'numpy.savez(file, mean=..., var=...)') from None
+    for name in found:
+        if name not in _STATISTICS:
+            raise BundleError(f'{path} holds {name!r}{suggestion(name, _STATISTICS)}; expected '
+                              'mean, var or std, and optionally epsilon and clip')
+    if 'mean' not in found or ('var' in found) == ('std' in found):
+        raise BundleError(f'{path} holds {", ".join(found) or "nothing"}; expected mean and '
+                          'either var or std')
+    variance = found['var'] if 'var' in found else found['std']**2
+    std = np.sqrt(variance + found.get('epsilon', 0.0))
+    for name, values in (('mean', found['mean']), ('the deviation', std)):
+        if values.shape != spec.shape:
+            raise BundleError(f'{path}: {name} has the shape {list(values.shape)}, the task '
+                              f'observes {spec.shape[0]} values: {_listed(spec)}')
+        if not np.isfinite(values).all():
+            raise BundleError(f'{path}: {name} is not finite everywhere')
+    clip = found.get('clip', np.array(np.inf))
+    if not (std > 0).all() or clip.shape != () or not clip > 0:
+        zero = [spec.elements[i] for i in np.flatnonzero(~(std > 0))]
+        raise BundleError(f'{path}: expected a positive deviation of each element and a positive '
+                          f'clip; got clip {clip} and none for {", ".join(zero) or "no element"}; '
+                          'give an epsilon, as in 1e-8')
+    return Normaliser(found['mean'], std, float(clip))
+
+
+def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
+          ) -> tuple[onnx.ModelProto, Adoption]:
+    """
+    Return (the network as a policy, still without metadata; the adoption with both names).
+
+    :param onnx_bytes: at most ``MAX_ONNX_BYTES``.
+    :raises BundleError: no such input or output, another size, or a graph that cannot be had.
+    """
+    model = parse(onnx_bytes)
+    check_tensors(model.graph, len(onnx_bytes))
+    _refuse_foreign(model, contract)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    source = _chosen('input', 'observation', adoption.observation, inputs)
+    if len(inputs) > 1:
+        others = [value for value in inputs if value is not source]
+        raise BundleError(f'the network asks for {_described(others)} besides {source.name}; only '
+                          'networks that answer an observation alone can be imported')
+    output = _chosen('output', 'action', adoption.action, list(model.graph.output))
+    _require_size(source, contract.observation, 'the task observes')
+    model = _with_known_output(model, source, output)
+    output = next(value for value in model.graph.output if value.name == output.name)
+    _require_size(output, contract.action, 'the robot is moved by')
+    if model.opset_import[0].version < OPSETS[0]:
+        try:
+            model = version_converter.convert_version(model, OPSET)
+        except (RuntimeError, ValueError) as error:
+            raise BundleError(f'opset {model.opset_import[0].version} cannot be converted to '
+                              f'{OPSET}: {error}; export the network with opset {OPSETS[0]} to '
+                              f'{OPSETS[-1]}') from None
+    named = Adoption(source.name, output.name, adoption.normaliser, adoption.gain, adoption.bias,
+                     adoption.clip)
+    return _surrounded(model, contract, named), named
+
+
+def _refuse_foreign(model: Any, contract: Contract) -> None:
+    """Refuse what the graph itself says about operators or the order of joints."""
+    domains = sorted({entry.domain for entry in model.opset_import} - {'', 'ai.onnx'})
+    if domains or not model.opset_import:
+        raise BundleError(f'uses the operator domains {domains}, only the standard one (ai.onnx) '
+                          'is accepted; export the network with standard operators')
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    joints = [name.strip() for name in notes.get('joint_names', '').split(',') if name.strip()]
+    ours = list(contract.action.elements)
+    if joints and joints != ours:
+        raise BundleError(f'its metadata names the joints {", ".join(joints)}; the robot is '
+                          f'commanded in the order {", ".join(ours)}: train or export it in this '
+                          'order')
+
+
+def _chosen(what: str, argument: str, wanted: str, values: list[Any]) -> Any:
+    """Return the graph's input or output that was asked for, or its only one."""
+    names = [value.name for value in values]
+    if wanted and wanted not in names:
+        raise BundleError(f'has no {what} {wanted!r}{suggestion(wanted, names)}; it has '
+                          f'{_described(values)}')
+    if not wanted and len(values) != 1:
+        raise BundleError(f'has the {what}s {_described(values) or "none"}; say which one is the '
+                          f'{argument}: {argument}:={names[0] if names else "name"}')
+    return values[names.index(wanted) if wanted else 0]
+
+
+def _with_known_output(model: Any, source: Any, output: Any) -> Any:
+    """Return the model for one observation at a time, with the shape that its output then has."""
+    dims = source.type.tensor_type.shape.dim
+    if len(dims) == 2:
+        dims[0].dim_value = 1
+    declared = copy.deepcopy(output.type)
+    output.type.tensor_type.ClearField('shape')
+    try:
+        model = shape_inference.infer_shapes(model, data_prop=True)
+    except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        raise BundleError(f'its graph is not consistent: {error}; export the network '
+                          'again') from None
+    found = next(value for value in model.graph.output if value.name == output.name)
+    if not found.type.tensor_type.HasField('shape'):
+        found.type.CopyFrom(declared)
+    return model
+
+
+def _require_size(value: Any, spec: ArraySpec, who: str) -> None:
+    dtype, shape = signature(value)
+    free = shape[:1] if len(shape) == 2 else []
+    if shape[len(free):] != list(spec.shape) or dtype not in _NUMBERS \
+            or any(isinstance(size, int) and size != 1 for size in free):
+        raise BundleError(f'{_described([value])} does not fit: {who} {spec.shape[0]} values, so '
+                          f'expected float32[batch, {spec.shape[0]}], float32[1, {spec.shape[0]}] '
+                          f'or float32[{spec.shape[0]}]: {_listed(spec)}')
+
+
+def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.ModelProto:
+    """Return the network with everything before and behind it, folded and tidied."""
+    values = {value.name: signature(value)
+              for value in [*model.graph.input, *model.graph.output]}
+    onnx.compose.add_prefix(model, PREFIX, inplace=True)
+    graph = _Around(model.graph)
+    source, output = PREFIX + adoption.observation, PREFIX + adoption.action
+    entry = next(value for value in graph.proto.input if value.name == source)
+    observed = 'observation'
+    if adoption.normaliser is not None:
+        observed = graph.node('Sub', observed, adoption.normaliser.mean)
+        observed = graph.node('Div', observed, adoption.normaliser.std)
+        if np.isfinite(adoption.normaliser.clip):
+            observed = graph.node('Clip', observed, -adoption.normaliser.clip,
+                                  adoption.normaliser.clip)
+    dtype, shape = values[adoption.observation]
+    observed = graph.shaped(observed, shape)
+    graph.node('Cast', observed, result=source, to=_type_of(dtype))
+    before, graph.nodes = graph.nodes, []
+    said = graph.node('Cast', output, to=TensorProto.FLOAT)
+    said = graph.node('Reshape', said, np.array([1, *contract.action.shape]))
+    if np.any(adoption.gain != 1.0) or np.any(adoption.bias != 0.0):
+        said = graph.node('Add', graph.node('Mul', said, adoption.gain), adoption.bias)
+    if adoption.clip:
+        said = graph.node('Clip', said, -1.0, 1.0)
+    graph.node('Identity', said, result='action')
+    inner = list(graph.proto.node)
+    for field in ('node', 'output', 'value_info'):
+        graph.proto.ClearField(field)
+    graph.proto.node.extend([*before, *inner, *graph.nodes])
+    graph.proto.input.remove(entry)
+    for name, spec, entries in (('observation', contract.observation, graph.proto.input),
+                                ('action', contract.action, graph.proto.output)):
+        entries.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *spec.shape]))
+    model.ir_version = max(model.ir_version, 8)
+    model.ClearField('producer_name')
+    _tidy(model)
+    return model
+
+
+def _tidy(model: onnx.ModelProto) -> None:
+    # Weights that old exporters list as inputs are none: nobody feeds them.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    try:
+        graph_edit.settle_shapes(model)
+        graph_edit.fold(model, ())
+    except Exception as error:  # whatever the optimiser makes of a graph that nobody has checked
+        raise BundleError(f'its graph cannot be read: {error}; export the network again') from None
+    graph_edit.strip(model)
+
+
+class _Around:
+    """Makes nodes and constants with names of their own."""
+
+    def __init__(self, proto: onnx.GraphProto) -> None:
+        self.proto = proto
+        self.nodes: list[onnx.NodeProto] = []
+        self._made = 0
+
+    def node(self, operator: str, source: str, *constants: np.ndarray | float,
+             result: str = '', **attributes: Any) -> str:
+        """Append a node and return the name of its result."""
+        inputs = [source]
+        for value in constants:
+            array = np.asarray(value)
+            if array.dtype.kind != 'i':
+                array = array.astype(np.float32)
+            inputs.append(self._name('constant'))
+            self.proto.initializer.append(numpy_helper.from_array(array, inputs[-1]))
+        result = result or self._name(operator.lower())
+        self.nodes.append(helper.make_node(operator, inputs, [result], **attributes))
+        return result
+
+    def shaped(self, source: str, shape: list[int | str]) -> str:
+        """Return the name of a value with as many dimensions as a network's input has."""
+        return source if len(shape) == 2 else self.node('Reshape', source, np.array([-1]))
+
+    def _name(self, what: str) -> str:
+        self._made += 1
+        return f'adopted/{what}_{self._made}'
+
+
+def _type_of(dtype: str) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _described(values: list[Any]) -> str:
+    """Return inputs or outputs for people, as in ``obs float32[batch, 15]``."""
+    return ', '.join(f'{value.name} {dtype}[{", ".join(map(str, shape))}]'
+                     for value in values for dtype, shape in (signature(value),))
+
+
+def _listed(spec: ArraySpec) -> str:
+    return ', '.join(spec.elements)

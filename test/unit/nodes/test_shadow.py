@@ -1,0 +1,103 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a shadow makes of states, goals and commands in any order, and when it is late."""
+
+from collections.abc import Callable
+import itertools
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rclpy.serialization import serialize_message
+from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.nodes import conversions, shadow
+from rl_nodes.tasks import load_task
+
+TASK = load_task('arm', 'reach')
+START = 1_000
+GOAL = Goal(START, np.array([0.2, 0.1, 0.3]), np.array([0.0, 0.0, 0.0, 1.0]))
+SIZE = len(TASK.contract.action.elements)
+
+
+def messages(stamp: int) -> dict[str, bytes]:
+    state = RobotState(stamp, f'1@{START}', np.zeros(6), np.zeros(6), np.zeros(6))
+    command = JointCommand(stamp, 'p@1', np.zeros(SIZE))
+    return {
+        'joint_states': conversions.state_to_msg(state, TASK.robot.joint_names),
+        'goal': serialize_message(conversions.goal_to_msg(GOAL, TASK.goal_frame)),
+        'policy/joint_command': conversions.command_to_msg(
+            command, TASK.robot.command_names, TASK.robot.config.control_mode)}
+
+
+@pytest.mark.parametrize('order', list(itertools.permutations(messages(START))))
+def test_a_state_has_its_turn_once_when_all_is_there(order: tuple[str, ...]) -> None:
+    robot, given = shadow.Watched(TASK), messages(START)
+    for topic in order:
+        assert robot.ready() is None
+        robot.take(topic, given[topic])
+    state, goal, command = robot.ready()
+    assert (state.stamp_ns, goal.stamp_ns, command.stamp_ns) == (START,) * 3
+    for topic in order:
+        robot.take(topic, given[topic])
+    assert robot.ready() is None
+
+
+def test_a_command_whose_state_never_came_holds_up_no_other() -> None:
+    robot = shadow.Watched(TASK)
+    robot.take('goal', messages(START)['goal'])
+    for stamp in (START, START + 1, START + 2):
+        given = messages(stamp)
+        if stamp != START:
+            robot.take('joint_states', given['joint_states'])
+        if stamp != START + 1:
+            robot.take('policy/joint_command', given['policy/joint_command'])
+    assert robot.ready()[2].stamp_ns == START + 2
+    assert robot.ready() is None
+
+
+class _Node:
+    """A node whose subscriptions are called by hand."""
+
+    def __init__(self) -> None:
+        self.parameters = SimpleNamespace(robot='arm', task='reach')
+        self.task = TASK
+        self.callbacks: dict[str, Callable[[bytes], None]] = {}
+        self.sent: list[bytes] = []
+        self.errors: list[str] = []
+
+    def publish_on(self, *_: Any) -> Any:
+        return SimpleNamespace(publish=self.sent.append)
+
+    def subscribe(self, kind: type, topic: str, callback: Any, *_: Any, **__: Any) -> None:
+        self.callbacks[topic] = callback
+
+    def get_logger(self) -> Any:
+        return SimpleNamespace(error=self.errors.append)
+
+
+def test_a_shadow_that_is_too_slow_is_dropped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(0, 10**8)  # each look at the clock is 0.1 s after the one before
+    monkeypatch.setattr(shadow, 'steady_ns', lambda: next(now))
+    node = _Node()
+    gate = threading.Event()
+
+    def act(_observation: np.ndarray) -> np.ndarray:
+        gate.wait(10.0)
+        return np.zeros(SIZE, np.float32)
+
+    policy = SimpleNamespace(act=act, bundle=SimpleNamespace(
+        label='slow@1', manifest=SimpleNamespace(chunk=None)))
+    watching = shadow.Shadow(node, [''], policy)  # type: ignore[arg-type]  # a stand-in
+    for stamp in range(START, START + 40):
+        for topic, data in messages(stamp).items():
+            node.callbacks[topic](data)
+    gate.set()
+    watching.close()
+    assert 'too slow' in watching.details()['shadow_dropped']
+    assert len(node.errors) == 1
+    assert 'shadow slow@1 dropped' in node.errors[0]
+    assert len(node.sent) <= 1
+    watching.use(policy)
+    assert watching.details() == {'shadow': 'slow@1', 'shadow_dropped': '', 'shadow_count': 0}
