@@ -5,15 +5,13 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: that takes a second to import at the end
 import numpy as np
 from rl_nodes.training.metrics import read_rows
 from rl_nodes.training.off_policy import RunResult
 from rl_nodes.training.progress import duration_text
 from rl_nodes.training.session import Target
-
-matplotlib.use('Agg')
 
 _INK, _MUTED, _GRID = '#1f2933', '#7b8794', '#e4e7eb'
 _TRAIN, _EVALUATION, _TARGET = '#8fb8de', '#0b4f9c', '#c2410c'
@@ -28,16 +26,14 @@ def write_learning_curve(folder: Path, title: str, target: Target | None) -> Pat
     :param target: drawn as a line where there is one.
     :return: the PNG file.
     """
-    from matplotlib import pyplot
     rows = read_rows(folder / 'metrics.jsonl')
     has_success = any(row.get('success_rate') is not None for row in rows
                       if row['kind'] == 'evaluation')
     metrics = (['success_rate'] if has_success else []) + ['return']
     names = {'success_rate': 'success rate', 'return': 'return (undiscounted)'}
     time_scale, time_unit = _time_unit(rows)
-    figure, axes = pyplot.subplots(
-        len(metrics), 2, figsize=(11.0, 1.2 + 3.0 * len(metrics)), dpi=130, squeeze=False,
-        sharey='row', layout='constrained')
+    figure = Figure(figsize=(11.0, 1.2 + 3.0 * len(metrics)), dpi=130, layout='constrained')
+    axes = figure.subplots(len(metrics), 2, squeeze=False, sharey='row')
     for line, metric in enumerate(metrics):
         for column, (key, scale) in enumerate((('step', 1.0), ('wall_s', time_scale))):
             ax = axes[line, column]
@@ -64,7 +60,6 @@ def write_learning_curve(folder: Path, title: str, target: Target | None) -> Pat
                       labelcolor=_INK)
     path = folder / 'learning_curve.png'
     figure.savefig(path)
-    pyplot.close(figure)
     return path
 
 
