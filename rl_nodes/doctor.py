@@ -16,6 +16,7 @@ from rl_nodes import __version__
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import ConfigError, GraphError
 from rl_nodes.core.resources import share_directory
+from rl_nodes.realtime import load, onnxruntime_library
 
 MIN_SHARED_MEMORY_MB = 64  # seven nodes of Fast DDS take about 30 MB; Docker gives 64 by default
 IMPORT_TIMEOUT_S = 60.0
@@ -85,7 +86,7 @@ def examine(purpose: str) -> int:
         Finding('ok', 'python', f'{platform.python_version()} at {sys.executable}'),
         Finding('ok', 'machine', f'{platform.system()} {platform.release()} '
                                  f'{platform.machine()}, {os.cpu_count()} cores'),
-        *_environment(), *_shared_memory(), *_data()]
+        *_environment(), *_shared_memory(), *_data(), _control_path()]
     with ThreadPoolExecutor(4) as pool:
         findings += pool.map(lambda wanted: _package(wanted, purpose), REQUIREMENTS)
     width = max(len(finding.subject) for finding in findings)
@@ -120,6 +121,14 @@ def _environment() -> list[Finding]:
     findings.append(Finding('ok', 'middleware', os.environ.get('RMW_IMPLEMENTATION', 'default') + (
         ' of ' + (', '.join(ros_environment.middlewares(os.environ)) or 'none found'))))
     return findings
+
+
+def _control_path() -> Finding:
+    try:
+        load()
+        return Finding('ok', 'control path', f'C++, with {onnxruntime_library()}')
+    except ConfigError as error:
+        return Finding('note', 'control path', f'Python: {error}')
 
 
 def _shared_memory() -> list[Finding]:

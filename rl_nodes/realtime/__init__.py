@@ -7,6 +7,7 @@ The control tick of the policy server in C++: states in, commands out, no interp
 answers in Python, by the same rules.
 """
 
+from ctypes.util import find_library
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -29,15 +30,16 @@ def load() -> ModuleType:
 
 def onnxruntime_library() -> Path:
     """
-    Return the shared library with ONNX Runtime's C API.
+    Return the shared library with ONNX Runtime's C API: the wheel's, else the system's.
 
-    :raises ConfigError: the installed package has none.
+    :raises ConfigError: there is none.
     """
     from importlib.util import find_spec
     spec = find_spec('onnxruntime')
     folder = Path(spec.origin).parent / 'capi' if spec and spec.origin else Path()
     found = sorted(folder.glob('libonnxruntime.so*')) if spec else []
-    if not found:
-        raise ConfigError('no libonnxruntime.so in the package onnxruntime; install its wheel: '
-                          'pip install onnxruntime')
-    return found[0]
+    system = find_library('onnxruntime')
+    if not found and system is None:
+        raise ConfigError('no libonnxruntime.so, neither in the package onnxruntime nor in the '
+                          'system; install the wheel: pip install onnxruntime')
+    return found[0] if found else Path(str(system))

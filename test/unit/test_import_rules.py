@@ -40,7 +40,7 @@ BELOW = {
     'orphan_guard': (),
     'runner': ('graph', 'console', 'orphan_guard'),
     'launch_description': ('runner',),
-    'doctor': ('core',),
+    'doctor': ('realtime',),
     'robot_setup': ('backends', 'control'),
     'policies': ('tasks', 'inference'),
     'cli': ('runner', 'nodes', 'doctor', 'robot_setup', 'policies'),
