@@ -141,8 +141,7 @@ def judge(heard: list[tuple[int, str, bytes]], marks: list[int]) -> Found:
         elif stamp in position:
             steps.append(float((np.abs(msg.position - position[stamp]) / limit).max()))
     # The last states may have been answered after the end.
-    asked = sorted(position)
-    asked = asked[asked.index(min(answers)):-20]
+    asked = [stamp for stamp in sorted(position) if stamp >= min(answers)][:-20]
     gaps: tuple[list[float], list[float]] = ([], [])
     sent = np.array(times)
     for k, (begin, end) in enumerate(zip(marks, [*marks[1:], marks[-1] + NS])):

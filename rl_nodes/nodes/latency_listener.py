@@ -93,9 +93,10 @@ def _spin(executor: SingleThreadedExecutor, arrivals: Arrivals, options: ListenO
     while True:
         executor.spin_once(WAKE_S)
         now = time.monotonic_ns()
-        if first is None and arrivals.first[STATES]:
+        late = now - begun > options.timeout_s * NS
+        if first is None and (arrivals.first[COMMANDS] or late and arrivals.first[STATES]):
             first = now
-        if first is None and now - begun > options.timeout_s * NS:
+        if first is None and late:
             return
         if first is not None and now - first > options.seconds * NS:
             return

@@ -353,5 +353,8 @@ def _end(node: ManagedNode) -> int:
 
 def main(node_type: type[ManagedNode], name: str) -> None:
     """Run a node as the whole program."""
-    sys.exit(run(node_type, name, sys.argv))
+    code = run(node_type, name, sys.argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # all is closed; torch alone takes a second to be taken apart object by object
 

@@ -94,7 +94,10 @@ class NativeClient:
                    if name.startswith('dropped') or name == 'publish_failed')
 
     def latencies(self, kind: str) -> np.ndarray:
-        """Return the newest durations [s]; kind: ``inference``, ``total`` or ``lateness``."""
+        """
+        Return the newest durations [s]; of one of the kinds, see
+        :class:`PolicyClient`, or ``lateness`` at a fixed rate.
+        """
         return np.array(getattr(self._loop, kind)(), np.float64)
 
     def details(self) -> dict[str, Any]:

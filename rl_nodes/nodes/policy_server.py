@@ -60,8 +60,6 @@ from rl_nodes.tasks.residual import ResidualActionMap
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
-NATIVE_KINDS: tuple[str, ...] = ('inference', 'total')
-
 
 class PolicyServer(TaskNode[PolicyParameters]):
     """See the module's text."""
@@ -140,7 +138,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
         except ConfigError as error:
             why_not = str(error)
         if not why_not:
-            self._kinds = NATIVE_KINDS + (('lateness',) if options.fixed_rate else ())
+            self._kinds = PolicyClient.kinds + (('lateness',) if options.fixed_rate else ())
             return 'cpp', lambda namespace, index: NativeClient(self, namespace, options)
         if parameters.control_path == 'cpp':
             raise ConfigError(f'control_path = cpp cannot be had: {why_not}')

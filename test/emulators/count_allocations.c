@@ -1,11 +1,11 @@
-/* Copyright 2026 rl_nodes contributors
- * SPDX-License-Identifier: Apache-2.0
- *
- * Preloaded into a policy server: counts what its control thread allocates.
- *
- * The file named by COUNT_FILE becomes three counters (uint64): what the thread itself allocated,
- * what the middleware did in its name while taking or publishing a message, and what ONNX Runtime
- * did within a call. */
+// Copyright 2026 rl_nodes contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Preloaded into a policy server: counts what its control thread allocates.
+//
+// The file named by COUNT_FILE becomes three counters (uint64): what the thread itself allocated,
+// what the middleware did in its name while taking or publishing a message, and what ONNX Runtime
+// did within a call.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,7 +44,7 @@ static int called_by_onnxruntime(void)
 static void count(void)
 {
   if (watched && counters != NULL) {
-    watched = 0;  /* looking for the caller may allocate, too */
+    watched = 0;  // looking for the caller may allocate, too
     int who = in_middleware ? MIDDLEWARE : called_by_onnxruntime() ? ONNXRUNTIME : OWN;
     __atomic_add_fetch(&counters[who], 1, __ATOMIC_RELAXED);
     watched = 1;
@@ -82,7 +82,7 @@ int pthread_setname_np(pthread_t thread, const char * name)
   return real(thread, name);
 }
 
-/* The middleware is named by hand: rcl's symbols are bound before this library could be asked. */
+// The middleware is named by hand: rcl's symbols are bound before this library could be asked.
 static void * rcl(const char * name)
 {
   void * found = next(name);

@@ -296,8 +296,15 @@ void ControlLoop::answer(int64_t taken_ns)
     ++publish_failed;
     return;
   }
+  const int64_t published = now_ns();
+  timespec wall;
+  clock_gettime(CLOCK_REALTIME, &wall);
+  age.add(
+    wall.tv_sec * kSecond + wall.tv_nsec - controller_.answered() - (published - taken_ns));
+  queue.add(begun - taken_ns);
   inference.add(computed - begun);
-  total.add(now_ns() - taken_ns);
+  publish.add(published - computed);
+  total.add(published - taken_ns);
   ++answered;
 }
 

@@ -88,8 +88,11 @@ public:
   // The policy takes over between two states; what it replaces is released by this thread.
   void set_policy(std::shared_ptr<Policy> policy);
 
-  Durations total;      // from taking a state to its command being handed to the middleware
-  Durations inference;
+  Durations age;        // of a state when it is taken, by its stamp
+  Durations queue;      // until its turn comes
+  Durations inference;  // observing, inferring, encoding
+  Durations publish;    // handing the command to the middleware
+  Durations total;      // all but the age
   Durations lateness;   // of waking up at a fixed rate
   std::atomic<uint64_t> answered{0}, swaps{0}, misses{0}, idle{0}, publish_failed{0};
   std::array<std::atomic<uint64_t>, kReasons> refused{};

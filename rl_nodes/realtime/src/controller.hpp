@@ -103,6 +103,7 @@ public:
   }
 
   int64_t stamp() const {return current_ ? current_->stamp : 0;}
+  int64_t answered() const {return answered_;}  // stamp of the state answered last
   const std::vector<float> & observation() const {return observation_;}
   std::array<uint64_t, kReasons> refused{};
   std::string refusal;  // the last one, in words
