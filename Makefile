@@ -4,7 +4,7 @@
 #   make test           lint and all tests that end within minutes
 #   make test-learning  learners against known answers, every task into docs/results.md (hours);
 #                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
-#   make soak           long runs with faults
+#   make soak           long runs with faults, and every variant of the tests
 #   make bench          every benchmark, QUICK=1 for a minute each
 #   make lint, make types, make clean
 
@@ -66,7 +66,7 @@ demo: $(READY)
 	echo "moving picture    runs/demo/rollout.gif"
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not learning and not soak' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not learning and not soak and not slow' $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -80,7 +80,7 @@ test-learning: $(READY)
 	  $(if $(SEEDS),--seeds $(SEEDS))
 
 soak: $(READY)
-	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'soak or slow' --timeout 0 $(PYTEST_ARGS)
 
 bench: $(READY)
 	@set -euo pipefail; shopt -s nullglob; \

@@ -221,7 +221,8 @@ def test_the_robot_stands_when_the_policy_is_killed(backend: str, tmp_path: Path
         assert_stands(robot, seen)
 
 
-@pytest.mark.parametrize('backend', ['servo_bus', 'ros2_control'])
+@pytest.mark.parametrize('backend', [
+    'servo_bus', pytest.param('ros2_control', marks=pytest.mark.slow)])
 def test_unplugged_is_a_fault_and_replugged_recovers_after_a_person_cleared(
         backend: str, tmp_path: Path) -> None:
     """The same processes go on; the episode that was cut does not count."""

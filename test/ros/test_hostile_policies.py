@@ -168,7 +168,8 @@ HOSTILE: list[tuple[str, Callable[[], UInt8MultiArray], str]] = [
         (never_ending, 'not ready within 10 s')))]
 
 
-@pytest.mark.parametrize('path', ['python', 'cpp'])
+@pytest.mark.parametrize('path', [
+    'python', pytest.param('cpp', marks=pytest.mark.slow)])
 def test_none_of_them_acts(path: str, tmp_path: Path) -> None:
     policy = make_bundle(TASK.contract, seed=1).save(tmp_path / 'policy.onnx')
     hostile = HOSTILE if path == 'cpp' else HOSTILE[6:-1:3]  # by then only threads differ

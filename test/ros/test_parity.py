@@ -86,15 +86,20 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
     return batches, totals
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
-    ('arm', 'reach', 'pybullet'), ('cartpole', 'cartpole_balance', 'pybullet'),
-    ('arm', 'reach', 'mujoco'), ('quadruped', 'quadruped_walk', 'pybullet'),
-    ('arm', 'push', 'pybullet'), ('arm', 'push', 'mujoco'),
-    ('quadruped', 'quadruped_stand', 'mujoco'),
-    ('rover', 'navigate', 'pybullet'), ('rover', 'navigate', 'mujoco'),
-    ('cartpole', 'cartpole_balance_residual', 'mujoco'),
-    ('arm', 'reach_randomised', 'pybullet'), ('cartpole', 'cartpole_swingup_partial', 'pybullet'),
-    ('quadruped', 'disturbed', 'mujoco')])
+    ('arm', 'reach', 'pybullet'), ('arm', 'reach', 'mujoco'),
+    ('quadruped', 'quadruped_walk', 'pybullet'), ('arm', 'push', 'mujoco'),
+    ('rover', 'navigate', 'pybullet'), ('cartpole', 'cartpole_swingup_partial', 'pybullet'),
+    ('quadruped', 'disturbed', 'mujoco'),
+    pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
+    pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),
+    pytest.param('arm', 'push', 'pybullet', marks=SLOW),
+    pytest.param('quadruped', 'quadruped_stand', 'mujoco', marks=SLOW),
+    pytest.param('rover', 'navigate', 'mujoco', marks=SLOW),
+    pytest.param('arm', 'reach_randomised', 'pybullet', marks=SLOW)])
 def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, task_name: str,
                                                  backend: str) -> None:
     if task_name == 'disturbed':

@@ -17,7 +17,7 @@ from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions, qos
 from sensor_msgs.msg import JointState
 from std_msgs.msg import UInt8MultiArray
-from test_control_path import Asker, bundle_path, PATHS, server, TASK  # noqa: F401 - a fixture
+from test_control_path import Asker, bundle_path, server, TASK  # noqa: F401 - a fixture
 import torch
 
 SPEC = TASK.contract.observation
@@ -68,7 +68,8 @@ def update(asker: Asker, bundle: PolicyBundle, label: str) -> dict[str, str]:
     return asker.status(lambda values: values['policy'] == label, label)
 
 
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', [
+    'cpp', pytest.param('python', marks=pytest.mark.slow)])
 def test_back_by_hand_and_not_forward_again_but_to_a_newer_version(path: str,
                                                                    bundle_path: Path) -> None:  # noqa: F811
     with observer() as seen, server(f'policy:={bundle_path}', f'control_path:={path}',
@@ -93,7 +94,8 @@ def test_back_by_hand_and_not_forward_again_but_to_a_newer_version(path: str,
         assert asker.ask(asker.state()).header.frame_id == 'untrained@3'
 
 
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', [
+    'cpp', pytest.param('python', marks=pytest.mark.slow)])
 def test_a_policy_without_a_finite_answer_is_taken_back_at_once(path: str,
                                                                 bundle_path: Path) -> None:  # noqa: F811
     with observer() as seen, server(f'policy:={bundle_path}', f'control_path:={path}') as process:
@@ -165,7 +167,8 @@ def test_in_a_graph_a_policy_that_pushes_against_the_limits_is_taken_back(tmp_pa
         assert run.running
 
 
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', [
+    'cpp', pytest.param('python', marks=pytest.mark.slow)])
 def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path: Path,  # noqa: F811
                                                          tmp_path: Path) -> None:
     shadow = make_bundle(TASK.contract, seed=2, version=9)

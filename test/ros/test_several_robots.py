@@ -65,7 +65,8 @@ def until_moving(seen: Observer, namespace: str) -> None:
     seen.until(moves, 'motion')
 
 
-@pytest.mark.parametrize('path', ['cpp', 'python'])
+@pytest.mark.parametrize('path', [
+    'cpp', pytest.param('python', marks=pytest.mark.slow)])
 def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
     with observer() as seen, graph(
             'deploy', f'policy:={policy(tmp_path)}', f'run_dir:={tmp_path / "run"}', 'robots:=2',
@@ -89,6 +90,7 @@ def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
             os.kill(frozen, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_one_trainer_learns_from_all(settings: Path, tmp_path: Path) -> None:  # noqa: F811
     run_dir = tmp_path / 'run'
     with graph(*train(settings, run_dir, 'time_budget_s:=12', 'target_success:=1.0',

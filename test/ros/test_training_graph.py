@@ -101,6 +101,7 @@ def test_ctrl_c_while_learning_then_resume(settings: Path, tmp_path: Path) -> No
     assert 'resumed at step' in again.output
 
 
+@pytest.mark.slow
 def test_a_damaged_policy_update_is_refused_and_the_old_policy_goes_on(
         settings: Path, tmp_path: Path) -> None:
     with observer() as seen, graph(*train(settings, tmp_path / 'run')):
@@ -120,6 +121,7 @@ def test_a_damaged_policy_update_is_refused_and_the_old_policy_goes_on(
         seen.until(lambda: int(seen.values('robot/status')['steps']) > steps + 100, 'more steps')
 
 
+@pytest.mark.slow
 def test_damaged_experience_is_refused_and_learning_goes_on(settings: Path,
                                                             tmp_path: Path) -> None:
     with observer() as seen, graph(*train(settings, tmp_path / 'run')):
