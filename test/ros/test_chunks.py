@@ -170,6 +170,7 @@ def test_a_policy_with_chunks_follows_once_its_first_chunk_is_there(tmp_path: Pa
         assert seen.heard['policy/joint_command'][-1][1].header.frame_id == 'untrained@1'
 
 
+@pytest.mark.slow
 def test_in_lockstep_chunks_give_the_same_bits_as_in_the_simulated_environment(
         tmp_path: Path) -> None:
     bundle = chunk_bundle()

@@ -19,7 +19,8 @@ def live(*words: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(('stepping', 'rows'), [
     ('realtime', ['states', 'policy', 'safety', 'arrival', 'commands', 'total']),
-    ('lockstep', ['policy', 'safety', 'arrival', 'commands'])])
+    pytest.param('lockstep', ['policy', 'safety', 'arrival', 'commands'],
+                 marks=pytest.mark.slow)])
 def test_a_running_graph(stepping: str, rows: list[str], policy_path: Path,
                          tmp_path: Path) -> None:
     with graph('deploy', f'policy:={policy_path}', f'run_dir:={tmp_path / "run"}',
