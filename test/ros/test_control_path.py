@@ -124,7 +124,8 @@ def test_each_state_gets_its_command(path: str, bundle_path: Path) -> None:
         assert status['dropped'] == '0'
 
 
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', [
+    'cpp', pytest.param('python', marks=pytest.mark.slow)])
 def test_a_newer_policy_takes_over_without_a_state_unanswered(path: str,
                                                               bundle_path: Path) -> None:
     with observer() as seen, server(f'policy:={bundle_path}', f'control_path:={path}'):

@@ -54,7 +54,8 @@ def deploy(policy: Path, folder: Path, *more: str) -> tuple[str, ...]:
     return ('deploy', f'policy:={policy}', f'run_dir:={folder / "run"}', *REALTIME, *more)
 
 
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize('how', [
+    pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGSTOP])
 def test_policy_server_killed_or_frozen_stops_the_robot(policy_path: Path, tmp_path: Path,
                                                         how: signal.Signals) -> None:
     """The robot is told to stand within the watchdog (100 ms) and a little, and stays so."""
@@ -124,7 +125,8 @@ def test_safety_monitor_frozen_makes_the_bridge_hold(policy_path: Path, tmp_path
         until_mode(seen, 'STOPPED', 5.0)
 
 
-@pytest.mark.parametrize('victim', ['experience_recorder', 'reward_computer'])
+@pytest.mark.parametrize('victim', [
+    'experience_recorder', pytest.param('reward_computer', marks=pytest.mark.slow)])
 def test_recorder_or_reward_computer_killed_control_goes_on(policy_path: Path, tmp_path: Path,
                                                             victim: str) -> None:
     with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:

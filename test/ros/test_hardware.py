@@ -171,7 +171,8 @@ def pause(seen: Observer, seconds: float) -> None:
     seen.until(lambda: time.monotonic() > end, 'time')
 
 
-@pytest.mark.parametrize('backend', ['pybullet', 'servo_bus', 'ros2_control'])
+@pytest.mark.parametrize('backend', [
+    pytest.param('pybullet', marks=pytest.mark.slow), 'servo_bus', 'ros2_control'])
 def test_the_same_launch_runs_on_every_robot(backend: str, tmp_path: Path) -> None:
     """STOPPED until cleared; moves; stays inside the limits; Ctrl-C: holds, files closed."""
     with observer() as seen, emulated(backend, tmp_path) as robot, \
@@ -208,7 +209,8 @@ def test_the_same_launch_runs_on_every_robot(backend: str, tmp_path: Path) -> No
             assert_stands(robot, seen)
 
 
-@pytest.mark.parametrize('backend', ['servo_bus', 'ros2_control'])
+@pytest.mark.parametrize('backend', [
+    'servo_bus', pytest.param('ros2_control', marks=pytest.mark.slow)])
 def test_the_robot_stands_when_the_policy_is_killed(backend: str, tmp_path: Path) -> None:
     with observer() as seen, emulated(backend, tmp_path) as robot, \
             graph(*launch(backend, tmp_path)) as run:

@@ -51,7 +51,7 @@ def rate(seen: Observer) -> float:
 
 
 @pytest.mark.parametrize(('stepping', 'factor', 'expected'), [
-    ('realtime', '2', 100.0), ('lockstep', '1.5', 75.0)])
+    ('realtime', '2', 100.0), pytest.param('lockstep', '1.5', 75.0, marks=pytest.mark.slow)])
 def test_the_pace_of_a_simulation(policy_path: Path, tmp_path: Path, stepping: str, factor: str,
                                   expected: float) -> None:
     with observer() as seen, graph(*deploy(

@@ -92,7 +92,8 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
     ('arm', 'reach', 'pybullet'), ('arm', 'reach', 'mujoco'),
     ('quadruped', 'quadruped_walk', 'pybullet'), ('arm', 'push', 'mujoco'),
-    ('rover', 'navigate', 'pybullet'), ('cartpole', 'cartpole_swingup_partial', 'pybullet'),
+    ('rover', 'navigate', 'pybullet'),
+    pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
     ('quadruped', 'disturbed', 'mujoco'),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),

@@ -66,6 +66,7 @@ def test_a_run_learns_evaluates_and_leaves_everything(settings: Path, tmp_path: 
     assert 'Traceback' not in run.output
 
 
+@pytest.mark.slow
 def test_trainer_killed_control_goes_on_with_the_last_policy(settings: Path,
                                                              tmp_path: Path) -> None:
     with observer() as seen, graph(*train(settings, tmp_path / 'run')) as run:
