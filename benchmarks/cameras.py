@@ -26,6 +26,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import rclpy
 from rclpy.node import Node
+from rl_nodes.core import ros_environment
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.timing import NS
 from rl_nodes.inference.export import PolicyExporter
@@ -94,6 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', DOMAIN)
+    ros_environment.prepare(os.environ)
     turns, seconds = (1, 8.0) if options.quick else (3, 15.0)
     contract = load_task('arm', 'reach').contract
     net = UntrainedNet(contract)

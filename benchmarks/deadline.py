@@ -28,6 +28,7 @@ import time
 import numpy as np
 import rclpy
 from rclpy.node import Node
+from rl_nodes.core import ros_environment
 from rl_nodes.core.timing import NS
 from rl_nodes.nodes import joint_state, qos
 from rl_nodes.nodes.conversions import stamp_to_ns
@@ -121,6 +122,7 @@ def main() -> None:
         return
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', DOMAIN)
+    ros_environment.prepare(os.environ)
     seconds = 5 if options.quick else 60
     rclpy.init()
     node = Node('deadline_benchmark')

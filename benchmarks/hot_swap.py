@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import rclpy
 from rclpy.node import Node
+from rl_nodes.core import ros_environment
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions, joint_state, qos
@@ -159,6 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', DOMAIN)
+    ros_environment.prepare(os.environ)
     seconds = 4 if options.quick else 20
     rclpy.init()
     node = Node('hot_swap_benchmark')

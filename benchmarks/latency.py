@@ -32,6 +32,7 @@ import sys
 import tempfile
 
 import numpy as np
+from rl_nodes.core import ros_environment
 from rl_nodes.core.resources import find_config
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.realtime import onnxruntime_library
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true', help='within minutes')
     options = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    ros_environment.prepare(os.environ)  # the same transport for everybody
     rounds, seconds = (2, 5.0) if options.quick else (5, 20.0)
     found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     spent: dict[str, float] = {}

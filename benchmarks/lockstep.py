@@ -33,6 +33,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 import rclpy
 from rclpy.node import Node
+from rl_nodes.core import ros_environment
 from rl_nodes.core.timing import NS
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.nodes import conversions, qos
@@ -103,6 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', DOMAIN)
+    ros_environment.prepare(os.environ)
     rclpy.init()
     rounds, seconds = (1, 5.0) if options.quick else (3, 20.0)
     bare, graph = [bare_rate(tuple(ROLES), seconds)], []

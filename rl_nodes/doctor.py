@@ -7,7 +7,6 @@ from importlib import metadata
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from typing import Literal, NamedTuple
@@ -18,9 +17,7 @@ from rl_nodes.core.errors import ConfigError, GraphError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.realtime import load, onnxruntime_library
 
-MIN_SHARED_MEMORY_MB = 64  # seven nodes of Fast DDS take about 30 MB; Docker gives 64 by default
 IMPORT_TIMEOUT_S = 60.0
-_SHARED_MEMORY = '/dev/shm'  # noqa: S108 - only measured
 
 Level = Literal['ok', 'note', 'FAIL']
 
@@ -86,7 +83,7 @@ def examine(purpose: str) -> int:
         Finding('ok', 'python', f'{platform.python_version()} at {sys.executable}'),
         Finding('ok', 'machine', f'{platform.system()} {platform.release()} '
                                  f'{platform.machine()}, {os.cpu_count()} cores'),
-        *_environment(), *_shared_memory(), *_data(), _control_path()]
+        *_environment(), *_data(), _control_path()]
     with ThreadPoolExecutor(4) as pool:
         findings += pool.map(lambda wanted: _package(wanted, purpose), REQUIREMENTS)
     width = max(len(finding.subject) for finding in findings)
@@ -118,6 +115,10 @@ def _environment() -> list[Finding]:
     reach = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '')
     findings.append(Finding('ok' if reach else 'note', 'discovery range', reach or (
         'SUBNET (default); export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST for one machine')))
+    chosen = os.environ.get(ros_environment.TRANSPORTS) or os.environ.get(ros_environment.PROFILES)
+    findings.append(Finding('note' if chosen else 'ok', 'transports', (
+        f'as {chosen} says; with shared memory a process that is killed can stop the others'
+        if chosen else 'UDP, no shared memory')))
     findings.append(Finding('ok', 'middleware', os.environ.get('RMW_IMPLEMENTATION', 'default') + (
         ' of ' + (', '.join(ros_environment.middlewares(os.environ)) or 'none found'))))
     return findings
@@ -129,16 +130,6 @@ def _control_path() -> Finding:
         return Finding('ok', 'control path', f'C++, with {onnxruntime_library()}')
     except ConfigError as error:
         return Finding('note', 'control path', f'Python: {error}')
-
-
-def _shared_memory() -> list[Finding]:
-    try:
-        free = shutil.disk_usage(_SHARED_MEMORY).free >> 20
-    except OSError:
-        return [Finding('note', _SHARED_MEMORY, 'not there; messages go through UDP')]
-    level: Level = 'ok' if free >= MIN_SHARED_MEMORY_MB else 'FAIL'
-    hint = '' if level == 'ok' else f'; at least {MIN_SHARED_MEMORY_MB} are needed'
-    return [Finding(level, _SHARED_MEMORY, f'{free} MB free{hint}')]
 
 
 def _data() -> list[Finding]:

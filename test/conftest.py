@@ -17,6 +17,7 @@ from pathlib import Path
 import tempfile
 
 import pytest
+from rl_nodes.core import ros_environment
 
 DOMAINS = range(1, 102)  # ports of domains above 101 may be taken by other programs on Linux
 _counter = itertools.count(os.getpid())
@@ -47,6 +48,7 @@ def pytest_configure() -> None:
     """Keep even the fixtures of a whole module away from domain 0 and from the network."""
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('ROS_DOMAIN_ID', str(DOMAINS[-1]))
+    ros_environment.prepare(os.environ)
 
 
 @pytest.fixture(autouse=True)

@@ -8,19 +8,23 @@ security and ``ROS_DOMAIN_ID=010`` is octal. Every function here takes the envir
 argument and needs no ROS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 import os
 from pathlib import Path
 import re
 
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import GraphError
+from rl_nodes.core.resources import share_directory
 
 MAX_DOMAIN_ID = 232  # greater ids have no valid UDP port in the DDS port formula
 
 # Above this the ports of a domain lie in Linux's ephemeral range and may be taken.
 MAX_COMFORTABLE_DOMAIN_ID = 101
 
+RANGE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
+TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
 def domain_id(environ: Mapping[str, str]) -> int:
     """
@@ -37,6 +41,38 @@ def domain_id(environ: Mapping[str, str]) -> int:
             'without sign, space or leading zero. Set it with "export ROS_DOMAIN_ID=7", or unset '
             'it for domain 0.')
     return int(text)
+
+
+def prepare(environ: MutableMapping[str, str]) -> int:
+    """
+    Check all variables, let Fast DDS share no memory, and return the ROS domain.
+
+    A process that is killed inside a lock in shared memory keeps it, and whoever comes to it next
+    stands still: the bridge of a robot because a recorder died. UDP has no such lock and is about
+    as fast for messages of this size. What the user has set stays.
+
+    :raises GraphError: a value that ROS 2 would misread, with the value to write instead.
+    :raises ConfigError: the package is installed without its data.
+    """
+    domain = check(environ)
+    if shares_memory(environ) and not environ.get(TRANSPORTS) and not environ.get(PROFILES):
+        environ[TRANSPORTS] = 'UDPv4'
+        local = environ.get('ROS_LOCALHOST_ONLY') == '1' or environ.get(RANGE) == 'LOCALHOST'
+        if local and not environ.get('ROS_STATIC_PEERS'):
+            # For this range ROS 2 adds shared memory whatever the variable above says, so the
+            # range is left to Fast DDS, which reads the same one from the file.
+            environ.pop('ROS_LOCALHOST_ONLY', None)
+            environ[RANGE] = 'SYSTEM_DEFAULT'
+            environ[PROFILES] = str(share_directory() / 'config' / 'fastdds_localhost.xml')
+    return domain
+
+
+def shares_memory(environ: Mapping[str, str]) -> bool:
+    """Return whether processes of this environment would share memory: Fast DDS as it comes."""
+    fast_dds = 'rmw_fastrtps_cpp'
+    installed = middlewares(environ)
+    default = fast_dds if fast_dds in installed or not installed else installed[0]
+    return (environ.get('RMW_IMPLEMENTATION') or default).startswith('rmw_fastrtps')
 
 
 def check(environ: Mapping[str, str]) -> int:

@@ -66,7 +66,7 @@ class GraphClient:
     def __init__(self, task: Task, namespace: str, description: str) -> None:
         self._task = task
         self._mode = task.robot.config.control_mode
-        self.domain_id = ros_environment.check(os.environ)
+        self.domain_id = ros_environment.prepare(os.environ)
         self.namespace = '/' + namespace.strip('/')
         self._reader = StateReader(task)
         self._answer: JointState | None = None

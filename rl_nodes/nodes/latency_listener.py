@@ -43,7 +43,7 @@ def listen(options: ListenOptions) -> ChannelMeasurement:
 
     :raises GraphError: no state came, or ROS is set up wrongly.
     """
-    domain = ros_environment.check(os.environ)
+    domain = ros_environment.prepare(os.environ)
     namespace = '/' + options.namespace.strip('/')
     context = Context()
     context.init(args=[], domain_id=domain)

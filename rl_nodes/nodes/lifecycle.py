@@ -300,7 +300,7 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
     node = lock = spinner = None
     code = 0
     try:
-        domain = ros_environment.check(os.environ)
+        domain = ros_environment.prepare(os.environ)
         # Own handlers: with rclpy's the context is gone before anything can be put in order.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = node_type(name)

@@ -121,6 +121,10 @@ def graph(*arguments: str, env: dict[str, str] | None = None) -> Iterator[GraphP
     process = GraphProcess(*arguments, env=env)
     try:
         yield process
+    except AssertionError as error:
+        process.end()
+        error.add_note(process.output)
+        raise
     finally:
         process.end()
 

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, GraphProcess, Observer, observer
 import numpy as np
 import pytest
+from rl_nodes.core import ros_environment
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import qos
 from rl_nodes.tasks import load_task
@@ -123,6 +124,20 @@ def test_safety_monitor_frozen_makes_the_bridge_hold(policy_path: Path, tmp_path
         finally:
             os.kill(victim, signal.SIGCONT)
         until_mode(seen, 'STOPPED', 5.0)
+
+
+def test_no_node_shares_memory_that_a_killed_one_could_leave_locked(
+        policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (ros_environment.TRANSPORTS, ros_environment.PROFILES):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(ros_environment.RANGE, 'LOCALHOST')
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        nodes = run.nodes()
+        assert len(nodes) == 6
+        for name, pid in nodes.items():
+            assert 'shm/fastrtps' not in Path(f'/proc/{pid}/maps').read_text(), name
 
 
 @pytest.mark.parametrize('victim', [

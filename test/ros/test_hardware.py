@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -314,7 +315,7 @@ def bridge(robot: Path, *parameters: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(('options', 'settings', 'message'), [
     ((), 'state_topic: /nowhere\n  connect_timeout_s: 2', 'no joint states on /nowhere'),
     (('--lacking',), '', 'only the robot has: hw_shoulder_lift'),
-    (('--rate', '10'), '', 'comes with 10.0 Hz by its stamps'),
+    (('--rate', '10'), '', r'comes with (9|10)\.\d Hz by its stamps'),
     (('--tight', '0.5'), '', 'upper is 2.9000 here, 2.4000 there'),
     (('--name', 'other'), 'connect_timeout_s: 3', 'no controller /forward_position_controller'),
 ])
@@ -323,7 +324,7 @@ def test_controllers_that_do_not_fit_are_refused_with_the_difference(
     robot = robot_file(tmp_path)
     robot.write_text(f'{robot.read_text()}  {settings}\n', encoding='utf-8')
     with controller_manager.ControllerManagerProcess(*options):
-        assert message in bridge(robot, 'backend:=ros2_control').stderr
+        assert re.search(message, bridge(robot, 'backend:=ros2_control').stderr)
 
 
 def test_hardware_refuses_lockstep_and_a_missing_port(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 """The graphs as data: arguments, refusals, parameters, and what the end of a node means."""
 
 from datetime import datetime, UTC
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -353,6 +354,30 @@ def test_middleware_that_is_not_installed(tmp_path):
     with pytest.raises(GraphError, match="did you mean 'rmw_fastrtps_cpp'"):
         ros_environment.check_middleware({**environ, 'RMW_IMPLEMENTATION': 'rmw_fastrtps'})
     ros_environment.check_middleware({'RMW_IMPLEMENTATION': 'rmw_unknown_cpp'})
+
+
+LOCAL = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+
+
+@pytest.mark.parametrize(('environ', 'transports', 'reach', 'profile'), [
+    ({}, 'UDPv4', None, None),
+    ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, 'UDPv4', 'SUBNET', None),
+    (LOCAL, 'UDPv4', 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
+    ({'ROS_LOCALHOST_ONLY': '1'}, 'UDPv4', 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
+    (LOCAL | {'ROS_STATIC_PEERS': '10.0.0.2'}, 'UDPv4', 'LOCALHOST', None),
+    (LOCAL | {'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}, 'SHM', 'LOCALHOST', None),
+    (LOCAL | {'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, None, 'LOCALHOST', 'mine.xml'),
+    (LOCAL | {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, None, 'LOCALHOST', None)])
+def test_no_memory_is_shared_with_a_process_that_may_be_killed_unless_the_user_says_so(
+        environ, transports, reach, profile):
+    environ = {'ROS_DOMAIN_ID': '7', **environ}
+    for _ in range(2):  # a child of a process that is prepared is prepared
+        assert ros_environment.prepare(environ) == 7
+        assert environ.get('FASTDDS_BUILTIN_TRANSPORTS') == transports
+        assert environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') == reach
+        found = environ.get('FASTRTPS_DEFAULT_PROFILES_FILE')
+        assert (found and Path(found).name) == profile
+        assert 'ROS_LOCALHOST_ONLY' not in environ
 
 
 # --- consequences -----------------------------------------------------------------------------
