@@ -20,12 +20,14 @@ import tempfile
 import time
 
 import numpy as np
-import onnxruntime
 from rl_nodes.core.contract import Contract, Joint
+from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.runtime import PolicyRuntime
+import rl_nodes.realtime
+from rl_nodes.realtime import onnxruntime_library
 import torch
 from torch import nn
 
@@ -107,13 +109,15 @@ def in_c(bundle: PolicyBundle, folder: Path) -> tuple[dict[str, Timed], str]:
     compiler = shutil.which('g++')
     if compiler is None:
         return {}, 'no g++ on this machine to compile the C peer'
-    library = next(iter(sorted(
-        (Path(onnxruntime.__file__).parent / 'capi').glob('libonnxruntime.so*'))), None)
-    if library is None:
-        return {}, 'this onnxruntime carries no libonnxruntime.so'
+    try:
+        library = onnxruntime_library()
+    except ConfigError as error:
+        return {}, str(error)
     source, built = Path(__file__).with_name('inference_c.cpp'), folder / 'inference_c.so'
-    done = subprocess.run([compiler, '-std=c++17', '-O2', '-shared', '-fPIC', str(source), '-o',
-                           str(built), '-ldl'], capture_output=True, text=True, check=False)
+    headers = Path(rl_nodes.realtime.__file__).with_name('src')
+    done = subprocess.run([compiler, '-std=c++17', '-O2', '-shared', '-fPIC', f'-I{headers}',
+                           str(source), '-o', str(built), '-ldl'],
+                          capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return {}, f'the C peer does not compile: {done.stderr.strip().splitlines()[:1]}'
     peer = ctypes.CDLL(str(built))

@@ -13,7 +13,7 @@ from rl_nodes.nodes import qos
 from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.state_topics import StateReader
 from rl_nodes.realtime import load, onnxruntime_library
-from rl_nodes.realtime.plan import plan_of, TOPICS
+from rl_nodes.realtime.plan import TOPICS
 
 INFERENCE_THREADS = 1
 
@@ -44,18 +44,20 @@ class NativeClient:
 
     :param node: whose participant the topics belong to; its task is done by the robot.
     :param namespace: of the robot, relative to the node's.
+    :param plan: of the task, see :func:`rl_nodes.realtime.plan.plan_of`.
     :param options: of the thread.
-    :raises ConfigError: the extension is missing, or the task needs what it does not compute.
+    :raises ConfigError: the extension or ONNX Runtime's library is missing.
     """
 
-    def __init__(self, node: TaskNode, namespace: str, options: LoopOptions) -> None:
+    def __init__(self, node: TaskNode, namespace: str, plan: dict[str, Any],
+                 options: LoopOptions) -> None:
         native, self._library = load(), str(onnxruntime_library())
         self._make_policy = native.Policy
         states = [(TOPICS[topic], topic_in(namespace, topic), qos.SENSOR.depth, False)
                   for topic in StateReader(node.task).topics]
         goal = (TOPICS['goal'], topic_in(namespace, 'goal'), qos.EPISODE.depth, True)
         self._loop = native.ControlLoop(
-            node.handle.pointer, plan_of(node.task), [goal, *reversed(states)],
+            node.handle.pointer, plan, [goal, *reversed(states)],
             topic_in(namespace, 'policy/joint_command'), qos.STREAM.depth,
             {'fixed_period_ns': node.task.period_ns if options.fixed_rate else 0,
              'busy_poll': options.busy_poll, 'priority': options.priority,
@@ -94,10 +96,7 @@ class NativeClient:
                    if name.startswith('dropped') or name == 'publish_failed')
 
     def latencies(self, kind: str) -> np.ndarray:
-        """
-        Return the newest durations [s]; of one of the kinds, see
-        :class:`PolicyClient`, or ``lateness`` at a fixed rate.
-        """
+        """Return the newest durations [s] of a kind of ``PolicyClient``, or ``lateness``."""
         return np.array(getattr(self._loop, kind)(), np.float64)
 
     def details(self) -> dict[str, Any]:

@@ -56,7 +56,6 @@ from rl_nodes.nodes.policy_watch import PolicyWatch
 from rl_nodes.nodes.shadow import Shadow
 from rl_nodes.realtime import load
 from rl_nodes.realtime.plan import plan_of
-from rl_nodes.tasks.residual import ResidualActionMap
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
@@ -127,19 +126,18 @@ class PolicyServer(TaskNode[PolicyParameters]):
                    else f'providers = {parameters.providers}' if parameters.providers != 'cpu'
                    else f'threads = {parameters.threads}' if parameters.threads != 1
                    else f'fallback = {parameters.fallback}' if self._fallback is not None
-                   else 'actions are added to a controller'
-                   if isinstance(self.task.action_map, ResidualActionMap)
                    else f'{bundle.label} answers with chunks'
                    if bundle is not None and bundle.manifest.chunk is not None else '')
         try:
             if not why_not:
                 load()
-                plan_of(self.task)
+                plan = plan_of(self.task)
         except ConfigError as error:
             why_not = str(error)
         if not why_not:
             self._kinds = PolicyClient.kinds + (('lateness',) if options.fixed_rate else ())
-            return 'cpp', lambda namespace, index: NativeClient(self, namespace, options)
+            return 'cpp', lambda namespace, index: NativeClient(
+                self, namespace, plan, options)
         if parameters.control_path == 'cpp':
             raise ConfigError(f'control_path = cpp cannot be had: {why_not}')
         if options != LoopOptions():

@@ -15,6 +15,7 @@ from rl_nodes.core.errors import ConfigError
 from rl_nodes.tasks.actions import ActionMap
 from rl_nodes.tasks.base import Task
 from rl_nodes.tasks.planar_action import PlanarActionMap
+from rl_nodes.tasks.residual import ResidualActionMap
 from rl_nodes.tasks.signals import NEAREST
 
 
@@ -132,7 +133,9 @@ def plan_of(task: Task) -> dict[str, Any]:
         'cycle_ns': 1 if robot.gait is None else robot.gait.cycle_ns, 'nearest': NEAREST}
 
 
-def _action(action: ActionMap | PlanarActionMap) -> dict[str, Any]:
+def _action(action: ActionMap | PlanarActionMap | ResidualActionMap) -> dict[str, Any]:
+    if isinstance(action, ResidualActionMap):
+        raise ConfigError('actions are added to a controller')
     turn = action.turn.tolist() if isinstance(action, PlanarActionMap) else []
     origin = [] if turn else action.home.tolist()
     return {'relative': not turn and action.relative, 'origin': origin,

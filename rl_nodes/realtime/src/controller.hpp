@@ -133,6 +133,7 @@ private:
   void read_ranges(const uint8_t * data, size_t size);
   void read_objects(const uint8_t * data, size_t size);
   State & slot(int64_t stamp);
+  void arrived(State & state, bool & part);
   bool complete(const State & state) const;
   const Goal * goal_of(const State & state) const;
   bool observe(const State & state, const Goal & goal);

@@ -6,7 +6,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,28 @@ template<typename T>
 T get(const py::dict & given, const char * key)
 {
   return given[key].cast<T>();
+}
+
+// A plan that does not fit itself would be read past its ends.
+void check(const Plan & plan)
+{
+  const size_t commands = plan.commanded.size();
+  const auto within = [](const std::vector<int> & all, size_t count) {
+      return std::all_of(
+        all.begin(), all.end(),
+        [count](int i) {return i >= 0 && static_cast<size_t>(i) < count;});
+    };
+  const bool planar = !plan.turn.empty();
+  if (plan.command_index.size() != commands || plan.size.size() != commands ||
+    plan.turn.size() != (planar ? 2 : 0) || (planar && commands != 2) ||
+    (!planar && plan.origin.size() != commands) || plan.depth < 1 || plan.period_ns < 1 ||
+    plan.cycle_ns < 1 || plan.ranges < 0 || plan.objects < 0 ||
+    !within(plan.command_index, plan.joints.size()) ||
+    !within(plan.actions, plan.frame.size()) ||
+    !within(plan.places, plan.frame.size() * plan.depth))
+  {
+    throw std::invalid_argument("the plan of the control tick does not fit itself");
+  }
 }
 
 Plan plan_of(const py::dict & given)
@@ -54,6 +78,7 @@ Plan plan_of(const py::dict & given)
   plan.objects = get<int>(given, "objects");
   plan.cycle_ns = get<int64_t>(given, "cycle_ns");
   plan.nearest = get<double>(given, "nearest");
+  check(plan);
   return plan;
 }
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / 'ros'))
 
 from harness import make_bundle
 from rclpy.serialization import deserialize_message, serialize_message
+from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.core.types import BaseState, Goal, JointCommand, RobotState
 from rl_nodes.inference.bundle import PolicyBundle
@@ -124,6 +125,22 @@ def tasks() -> list[tuple[str, str]]:
             found.append((robot, path.stem))
             break
     return found
+
+
+@pytest.mark.parametrize('change', [
+    {'origin': []}, {'size': [1.0]}, {'turn': [1.0]}, {'command_index': [99] * 6},
+    {'places': [99]}, {'actions': [-1]}, {'depth': 0}, {'period_ns': 0}, {'cycle_ns': 0},
+    {'ranges': -1}])
+def test_a_plan_that_does_not_fit_itself_is_refused(change: dict[str, object]) -> None:
+    plan = plan_of(load_task('arm', 'reach'))
+    native.Controller(plan)
+    with pytest.raises(ValueError, match='does not fit itself'):
+        native.Controller(plan | change)
+
+
+def test_actions_that_are_added_to_a_controller_have_no_plan() -> None:
+    with pytest.raises(ConfigError, match='added to a controller'):
+        plan_of(load_task('cartpole', 'cartpole_balance_residual'))
 
 
 @pytest.fixture
