@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every registered environment must do: Gymnasium's own check, determinism, refusals."""
 
+from collections.abc import Callable
+
 import gymnasium
 from gymnasium.utils.env_checker import check_env
 import numpy as np
@@ -91,3 +93,33 @@ def test_an_effort_moves_the_cart_alike_in_both_simulators() -> None:
         moved.append(env._state.velocity - before)
         env.close()
     np.testing.assert_allclose(*moved, rtol=0.01)
+
+
+def towards(env: gymnasium.Env) -> np.ndarray:
+    """Return the action of damped least squares: Δq = Jᵀ (J Jᵀ + λ² I)⁻¹ (goal - tool)."""
+    chain, state = env.task.robot.chain, env._state
+    tool = chain.tip(state.position)[0]
+    jacobian = np.stack([(chain.tip(state.position + step)[0] - tool) / 1e-6
+                         for step in 1e-6 * np.eye(len(state.position))], axis=1)
+    error = env._goal.position - tool
+    change = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 0.05 ** 2 * np.eye(3), error)
+    largest = env.task.robot.limits('velocity') / env.task.robot.config.rate_hz
+    return (change / max(1.0, np.abs(change / largest).max()) / largest).astype(np.float32)
+
+
+@every_backend
+def test_a_scripted_policy_reaches(backend: str,
+                                   require_backend: Callable[[str], None]) -> None:
+    """The same policy, which knows the kinematics only, succeeds in every simulator."""
+    require_backend(backend)
+    env = gymnasium.make('rl_nodes/Reach-v0', backend=backend).unwrapped
+    successes = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            _, _, terminated, truncated, info = env.step(towards(env))
+            over = terminated or truncated
+        successes.append(info['success'])
+    env.close()
+    assert np.mean(successes) >= 0.95

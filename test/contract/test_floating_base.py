@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every simulator must do with a robot whose base floats."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from rl_nodes.backends import BACKENDS, installed_backends, make_robot
@@ -15,12 +17,9 @@ MODEL = load_robot('quadruped')
 
 
 @pytest.fixture(params=BACKENDS)
-def robot(request: pytest.FixtureRequest) -> SimulatedRobot:
-    if request.param not in installed_backends():
-        pytest.skip(f'{request.param} is not installed')
-    made = make_robot(request.param, MODEL)
-    yield made
-    made.close()
+def robot(request: pytest.FixtureRequest,
+          opened: Callable[..., SimulatedRobot]) -> SimulatedRobot:
+    return opened(request.param, MODEL)
 
 
 def thrown() -> BaseState:

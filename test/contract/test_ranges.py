@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every simulator's range sensor must measure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rl_nodes.backends import BACKENDS, installed_backends, make_robot
+from rl_nodes.backends import BACKENDS
 from rl_nodes.backends.base import SimulatedRobot
 from rl_nodes.core.objects import ObjectConfig
 from rl_nodes.core.resources import share_directory
@@ -27,19 +27,9 @@ Opener = Callable[..., SimulatedRobot]
 
 
 @pytest.fixture(params=BACKENDS)
-def opened(request: pytest.FixtureRequest) -> Iterator[Opener]:
+def opened(request: pytest.FixtureRequest, opened: Opener) -> Opener:
     """Return a function that makes robots of one backend; they are closed at the end."""
-    if request.param not in installed_backends():
-        pytest.skip(f'{request.param} is not installed')
-    robots = []
-
-    def make(*objects: ObjectConfig, model: RobotModel = MODEL) -> SimulatedRobot:
-        robots.append(make_robot(request.param, model, objects))
-        return robots[-1]
-
-    yield make
-    for robot in robots:
-        robot.close()
+    return lambda *objects, model=MODEL: opened(request.param, model, *objects)
 
 
 def variant(tmp_path: Path, *changes: tuple[str, str]) -> RobotModel:

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every simulator must do with a robot that varies, and what disturbs it on the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from rl_nodes.backends import BACKENDS, installed_backends, make_robot
+from rl_nodes.backends import BACKENDS
 from rl_nodes.backends.base import Measurement, SimulatedRobot
 from rl_nodes.backends.disturbed_robot import Pusher
 from rl_nodes.core.errors import BackendError
@@ -20,22 +20,6 @@ Opener = Callable[..., SimulatedRobot]
 
 every_backend = pytest.mark.parametrize('backend', BACKENDS)
 every_robot = pytest.mark.parametrize('name', ('arm', 'cartpole', 'quadruped'))
-
-
-@pytest.fixture
-def opened() -> Iterator[Opener]:
-    """Return a function that makes robots; they are closed at the end."""
-    robots = []
-
-    def make(backend: str, model: RobotModel, disturbed: bool = False) -> SimulatedRobot:
-        if backend not in installed_backends():
-            pytest.skip(f'{backend} is not installed')
-        robots.append(make_robot(backend, model, disturbed=disturbed))
-        return robots[-1]
-
-    yield make
-    for robot in robots:
-        robot.close()
 
 
 def physics_of(model: RobotModel, **changes) -> Physics:
@@ -193,7 +177,7 @@ def test_without_a_disturbance_a_disturbed_robot_is_the_robot(opened: Opener, ba
     model = load_robot(name)
     start = Start(model.home, NOWHERE)
     expected = drive(opened(backend, model), model, start)
-    wrapped = opened(backend, model, True)
+    wrapped = opened(backend, model, disturbed=True)
     assert drive(wrapped, model, start) == expected
     disturbed = varied(model, action_delay=0.5, observation_delay=0.25,
                        noise={'joint_position': 0.01}, push=Push(1, 0.2, 0.05, 0.04))
@@ -211,7 +195,7 @@ def test_a_command_takes_effect_when_it_is_due(opened: Opener, backend: str,
     model = load_robot('cartpole')
     size = round(model.config.simulation.physics_hz / model.config.rate_hz)
     late = round(delay * size)
-    robot, reference = opened(backend, model, True), opened(backend, model)
+    robot, reference = opened(backend, model, disturbed=True), opened(backend, model)
     robot.reset(varied(model, action_delay=delay))
     reference.reset(Start(model.home, NOWHERE))
     efforts = np.random.default_rng(1).uniform(-1, 1, 12) * model.limits('effort')[0]
@@ -231,7 +215,7 @@ def test_a_measurement_is_as_old_as_its_delay(opened: Opener, backend: str, dela
     model = load_robot('cartpole')
     size = round(model.config.simulation.physics_hz / model.config.rate_hz)
     old = round(delay * size)
-    robot, reference = opened(backend, model, True), opened(backend, model)
+    robot, reference = opened(backend, model, disturbed=True), opened(backend, model)
     robot.reset(varied(model, observation_delay=delay))
     reference.reset(Start(model.home, NOWHERE))
     history = [flat(reference.read())]
@@ -251,7 +235,7 @@ def test_noise_has_its_deviation_and_leaves_the_physics_alone(opened: Opener,
     model = load_robot('quadruped')
     noise = {'joint_position': 0.01, 'joint_velocity': 0.2, 'base_position': 0.02,
              'base_orientation': 0.05, 'base_linear_velocity': 0.1, 'base_angular_velocity': 0.3}
-    robot, reference = opened(backend, model, True), opened(backend, model)
+    robot, reference = opened(backend, model, disturbed=True), opened(backend, model)
     robot.reset(varied(model, noise=noise))
     reference.reset(Start(model.home, NOWHERE))
     errors: dict[str, list[np.ndarray]] = {name: [] for name in noise}
@@ -281,7 +265,7 @@ def test_noise_has_its_deviation_and_leaves_the_physics_alone(opened: Opener,
 def test_a_disturbed_robot_refuses_explodes_and_recovers_like_any_other(opened: Opener,
                                                                         backend: str) -> None:
     model = load_robot('cartpole')
-    robot = opened(backend, model, True)
+    robot = opened(backend, model, disturbed=True)
     start = varied(model, action_delay=0.5, observation_delay=1.5)
     expected = drive(robot, model, start)
     with pytest.raises(BackendError, match='1 finite values'):
@@ -299,7 +283,7 @@ def test_a_disturbed_robot_refuses_explodes_and_recovers_like_any_other(opened: 
 @every_backend
 def test_a_hold_is_at_once_and_voids_what_is_on_its_way(opened: Opener, backend: str) -> None:
     model = load_robot('cartpole')
-    robot = opened(backend, model, True)
+    robot = opened(backend, model, disturbed=True)
     robot.reset(varied(model, action_delay=2.0))
     robot.write(np.array([10.0]))
     robot.step()

@@ -190,3 +190,14 @@ def observer() -> Iterator[Observer]:
         found.close()
 
 
+
+
+def refusal_of_policy_server(policy: Path, *parameters: str) -> str:
+    """Start a policy server that must refuse its parameters; return what it says."""
+    process = subprocess.run(
+        [sys.executable, '-m', 'rl_nodes.nodes.policy_server', '--ros-args', '-p',
+         f'policy:={policy}', *(word for given in parameters for word in ('-p', given))],
+        capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2, process.stderr
+    assert 'Traceback' not in process.stderr
+    return process.stderr
