@@ -324,9 +324,10 @@ class GraphClient:
                   self._node.get_publishers_info_by_topic('policy/joint_command')
                   if info.node_name != self._node.get_name()]
         if others:
-            raise GraphError(f'{", ".join(others)} also publishes policy/joint_command; only one '
-                             'may act. Start the graph with "rl_nodes launch gym", which has no '
-                             'policy server')
+            names = ', '.join(others).replace('_NODE_NAME_UNKNOWN_', 'a node unknown by name')
+            raise GraphError(f'{names} also publishes policy/joint_command; only one may act. '
+                             'Start the graph with "rl_nodes launch gym", which has no policy '
+                             'server')
 
 
 def episode_number(state: RobotState) -> int:
