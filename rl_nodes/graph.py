@@ -220,6 +220,10 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         raise GraphError(f'policy:={values["policy"]}: no such file; give the path of a .onnx '
                          'file that a training run has written')
     theirs: Contract = PolicyBundle.load(policy).manifest.contract
+    if theirs.action_choices == 'discrete':
+        raise GraphError(f'policy:={values["policy"]} chooses one of several actions by its '
+                         'number; robots here take continuous commands. Deploy a policy that was '
+                         'trained on a task of config/tasks')
     robot = _reference('robots', values['robot'] or theirs.robot)
     task = _reference('tasks', values['task'] or theirs.task)
     ours = _contract(robot, task)

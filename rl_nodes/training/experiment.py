@@ -102,7 +102,8 @@ def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int
     outputs = Outputs(folder, store, metrics, progress,
                       lambda text: progress.say(f'ALARM: {text}'), identity)
     exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
-                              settings.algorithm, 'squashed_gaussian')
+                              settings.algorithm, learner.sampling,
+                              noise_correlation=learner.noise_correlation)
     session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
                       evaluator)
     if saved is not None:
