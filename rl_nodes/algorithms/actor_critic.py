@@ -183,9 +183,8 @@ class ActorCritic(OffPolicyLearner):
 
     def learn_from(self, demonstrations: TransitionBatch) -> int:
         """
-        Let a share of every batch come from given transitions; they are never dropped.
+        Let a share of every batch come from given transitions; see the base class.
 
-        :param demonstrations: in the contract's units; given again instead of being saved.
         :return: rows that are fit to be learned from.
         :raises SpecError: they have other widths than this learner.
         :raises TrainingError: none of them is fit.

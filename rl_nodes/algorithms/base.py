@@ -56,6 +56,17 @@ class OffPolicyLearner(ABC):
     def observe(self, batch: TransitionBatch) -> int:
         """Store new transitions; return how many were fit to be stored."""
 
+    def learn_from(self, demonstrations: TransitionBatch) -> int:
+        """
+        Let a share of every batch come from given transitions, which are never dropped.
+
+        :param demonstrations: in the contract's units; to be given again after a restart.
+        :return: how many were fit to be learned from.
+        :raises TrainingError: this method has no use for them, or none is fit.
+        """
+        raise TrainingError(f'{self.name} does not learn from demonstrations; ddpg, sac and td3 '
+                            'do')
+
     @abstractmethod
     def ready(self) -> bool:
         """Return True once enough transitions are stored for :meth:`update`."""
