@@ -27,7 +27,8 @@ p = |Q - y|, or (5) where categorical.
 
 Nothing flows back through y: Q-learning is no gradient descent. Departures, and why:
 
-- Observations are normalised by running statistics, which the exported policy carries.
+- ``normalize_observation`` is there, as for other methods, but off: statistics that run move what
+  the slow network answers, too, which then is no longer a fixed target.
 - Epsilon falls with the number of transitions and not with a part of a run's length, so that a
   run can be prolonged.
 - The noise of noisy layers is drawn anew for every step of the environment and of the gradient.
@@ -97,7 +98,7 @@ class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_decay: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
     learning_rate: Rate = 1e-3
     gradient_norm: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0
-    normalize_observation: bool = True
+    normalize_observation: bool = False
     epsilon_start: Part = 1.0
     epsilon_end: Part = 0.05
     exploration_steps: Count = 10_000
