@@ -78,6 +78,11 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if isinstance(spec, msgspec.UnsetType) else spec
 
     @property
+    def action_choices(self) -> Literal['continuous', 'discrete']:
+        """Return whether an action is numbers from a range or one of several that are counted."""
+        return 'discrete' if self.action.dtype == 'int64' else 'continuous'
+
+    @property
     def commanded(self) -> tuple[Joint, ...]:
         """Return the joints that commands name, in order."""
         return tuple(joint for joint in self.joints if joint.commanded)

@@ -93,12 +93,14 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
         raise TrainingError('evaluation: no seeds given, expected at least one')
     returns, discounted, lengths = [], [], []
     finals: list[dict[str, Any]] = []
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     for seed in seeds:
         total, weighted, weight, length, done = 0.0, 0.0, 1.0, 0, False
         observation, info = env.reset(seed=int(seed))
         while not done:
             action = policy.act(np.asarray(observation, np.float32)).copy()
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, reward, terminated, truncated, info = env.step(
+                action[0] if discrete else action)
             total += float(reward)
             weighted += weight * float(reward)
             weight *= discount

@@ -70,8 +70,8 @@ def test_train_parameters(tmp_path):
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
-                    'time_budget_s': 60.0, 'target_success': 0.95, 'resume': '',
-                    'simulator': 'pybullet', 'robots': 1}}
+                    'time_budget_s': 60.0, 'target_success': 0.95, 'demonstrations': '',
+                    'resume': '', 'simulator': 'pybullet', 'robots': 1}}
     assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
 
 
