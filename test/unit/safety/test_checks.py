@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every check at its limit, on both sides of it, for NaN, infinity and the wrong length."""
 
-from conftest import make_robot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited_robots import make_robot
 import numpy as np
 import pytest
 from rl_nodes.core.robot import load_robot

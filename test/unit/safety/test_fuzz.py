@@ -4,10 +4,10 @@
 
 from functools import cache
 
-from conftest import make_robot
 from fuzz import campaign, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited_robots import make_robot
 import numpy as np
 from oracle import Oracle
 import pytest
