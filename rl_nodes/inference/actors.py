@@ -29,6 +29,7 @@ class Actor(Protocol):
         Return the action for a state, shape (A,), float32; None for none.
 
         :raises SpecError: there is none because the observation or the policy is not in order.
+        :raises OrderError: the state came after a newer one, and the policy remembers.
         :raises BundleError: the model failed while running.
         """
 
@@ -50,7 +51,7 @@ class Actor(Protocol):
 
 class SingleActor:
     """
-    A policy that answers each observation with one action.
+    A policy that answers each observation with one action, with a memory where it has one.
 
     :param policy: may be shared with other robots of this thread.
     :param rng: of the exploration noise; None to act without.
@@ -59,11 +60,14 @@ class SingleActor:
     def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None) -> None:
         self.label = policy.bundle.label
         self._policy, self._rng = policy, rng
+        self._memory = policy.memory()
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
-        return (self._policy.act(observation) if self._rng is None
-                else self._policy.sample(observation, self._rng))
+        if self._memory is not None:
+            self._memory.before(state.stamp_ns, state.episode)
+        return (self._policy.act(observation, self._memory) if self._rng is None
+                else self._policy.sample(observation, self._rng, self._memory))
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""
