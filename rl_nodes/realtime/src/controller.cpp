@@ -141,9 +141,11 @@ const std::vector<uint8_t> * Controller::answer(Policy * policy)
     return nullptr;
   }
   current_ = nullptr;
-  if (!observe(state, *goal) || policy == nullptr || answers_ == nullptr) {
+  const bool remembers = policy != nullptr && policy->remembers();
+  if (!observe(state, *goal, remembers) || policy == nullptr || answers_ == nullptr) {
     return nullptr;
   }
+  policy->enter(state.number, state.start);
   policy->observation = observation_;  // same size: copies without allocating
   if (!policy->run()) {
     refuse(Reason::kPolicy, "the policy failed, or answered with what is not finite");

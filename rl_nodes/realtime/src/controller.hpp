@@ -136,7 +136,7 @@ private:
   void arrived(State & state, bool & part);
   bool complete(const State & state) const;
   const Goal * goal_of(const State & state) const;
-  bool observe(const State & state, const Goal & goal);
+  bool observe(const State & state, const Goal & goal, bool ordered);
   void frame(const State & state, const Goal & goal, const std::vector<float> & last, float * out);
   std::array<double, 3> tool(const State & state) const;
   void command(const State & state, const std::vector<float> & action, double * out) const;
