@@ -53,8 +53,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param observation: layout of the policy's input.
     :param action: layout of the policy's output.
     :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
-    :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor;
-        empty where it uses none.
+    :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor,
+        then of the inertial measurement unit; empty where it uses none.
     :param privileged_spec: layout of what only a critic or a teacher may see while training; left
         out of the JSON where the task has none. To be read as :attr:`privileged`.
     """

@@ -30,6 +30,7 @@ class Actor(Protocol):
         Return the action for a state, shape (A,), float32; None for none.
 
         :raises SpecError: there is none because the observation or the policy is not in order.
+        :raises OrderError: the state came after a newer one, and the policy remembers.
         :raises BundleError: the model failed while running.
         """
 
@@ -51,7 +52,7 @@ class Actor(Protocol):
 
 class SingleActor:
     """
-    A policy that answers each observation with one action.
+    A policy that answers each observation with one action, with a memory where it has one.
 
     :param policy: may be shared with other robots of this thread.
     :param rng: of the exploration noise; None to act without.
@@ -63,11 +64,14 @@ class SingleActor:
         self._noise: np.ndarray | None = None  # of the last action, where noise is correlated
         if rng is not None and policy.bundle.manifest.noise_correlation is not msgspec.UNSET:
             self._noise = rng.standard_normal(policy.contract.action.shape, np.float32)
+        self._memory = policy.memory()
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
-        return (self._policy.act(observation) if self._rng is None
-                else self._policy.sample(observation, self._rng, self._noise))
+        if self._memory is not None:
+            self._memory.before(state.stamp_ns, state.episode)
+        return (self._policy.act(observation, self._memory) if self._rng is None
+                else self._policy.sample(observation, self._rng, self._memory, self._noise))
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""

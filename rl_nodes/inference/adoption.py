@@ -8,8 +8,9 @@ order and units, normalisation where the trainer keeps its statistics elsewhere,
 what the network says to actions in [-1, 1].
 """
 
+from collections.abc import Mapping
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 import io
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from rl_nodes.core.errors import BundleError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.inference import graph_edit
 from rl_nodes.inference.bundle import read_bounded
-from rl_nodes.inference.graph_check import check_tensors, OPSETS, parse, signature
+from rl_nodes.inference.graph_check import check_tensors, NAMES, OPSETS, parse, signature
+from rl_nodes.inference.memory import Layout, problem_of, StateTensor
 
 OPSET = 20  # that older graphs are converted to
 MAX_STATISTICS_BYTES = 16 * 1024**2
@@ -65,6 +67,9 @@ class Adoption:
     :param gain: action = gain · output + bias, shape (A,) or ().
     :param bias: see ``gain``.
     :param clip: keep actions within [-1, 1].
+    :param states: its input -> its output of each state tensor; where none are named, inputs and
+        outputs called ``<name>_in`` and ``<name>_out`` are such.
+    :param memory: these with their shapes, once the network has been looked at.
     """
 
     observation: str = ''
@@ -73,6 +78,8 @@ class Adoption:
     gain: np.ndarray | float = 1.0
     bias: np.ndarray | float = 0.0
     clip: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
+    memory: Layout = ()
 
     def expected(self, outputs: np.ndarray) -> np.ndarray:
         """Return the actions that a network's outputs (N, A) mean."""
@@ -135,16 +142,23 @@ def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
     _refuse_foreign(model, contract)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    source = _chosen('input', 'observation', adoption.observation, inputs)
-    if len(inputs) > 1:
-        others = [value for value in inputs if value is not source]
+    outputs = list(model.graph.output)
+    states = _states(adoption.states, inputs, outputs)
+    source = _chosen('input', 'observation', adoption.observation,
+                     [value for value in inputs if value.name not in states])
+    others = [value for value in inputs if value is not source and value.name not in states]
+    if others:
         raise BundleError(f'the network asks for {_described(others)} besides {source.name}; only '
-                          'networks that answer an observation alone can be imported')
-    output = _chosen('output', 'action', adoption.action, list(model.graph.output))
+                          'networks that answer an observation, and states of their own, can be '
+                          f'imported. Where it is a state, name the output that it is given at '
+                          f'the next step: states:={others[0].name}=output')
+    output = _chosen('output', 'action', adoption.action,
+                     [value for value in outputs if value.name not in states.values()])
     _require_size(source, contract.observation, 'the task observes')
-    model = _with_known_output(model, source, output)
-    output = next(value for value in model.graph.output if value.name == output.name)
-    _require_size(output, contract.action, 'the robot is moved by')
+    model = _with_known_outputs(model, source, output, states)
+    values = {value.name: value for value in [*model.graph.input, *model.graph.output]}
+    _require_size(values[output.name], contract.action, 'the robot is moved by')
+    memory = _memory(states, values)
     if model.opset_import[0].version < OPSETS[0]:
         try:
             model = version_converter.convert_version(model, OPSET)
@@ -152,8 +166,7 @@ def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
             raise BundleError(f'opset {model.opset_import[0].version} cannot be converted to '
                               f'{OPSET}: {error}; export the network with opset {OPSETS[0]} to '
                               f'{OPSETS[-1]}') from None
-    named = Adoption(source.name, output.name, adoption.normaliser, adoption.gain, adoption.bias,
-                     adoption.clip)
+    named = replace(adoption, observation=source.name, action=output.name, memory=memory)
     return _surrounded(model, contract, named), named
 
 
@@ -184,21 +197,57 @@ def _chosen(what: str, argument: str, wanted: str, values: list[Any]) -> Any:
     return values[names.index(wanted) if wanted else 0]
 
 
-def _with_known_output(model: Any, source: Any, output: Any) -> Any:
-    """Return the model for one observation at a time, with the shape that its output then has."""
-    dims = source.type.tensor_type.shape.dim
-    if len(dims) == 2:
-        dims[0].dim_value = 1
-    declared = copy.deepcopy(output.type)
-    output.type.tensor_type.ClearField('shape')
+def _states(wanted: Mapping[str, str], inputs: list[Any], outputs: list[Any]) -> dict[str, str]:
+    """Return input -> output of the state tensors: those asked for, else those named so."""
+    sources, targets = ([value.name for value in values] for values in (inputs, outputs))
+    for names, known, what in ((wanted, sources, 'input'), (wanted.values(), targets, 'output')):
+        for name in names:
+            if name not in known:
+                raise BundleError(f'has no {what} {name!r}{suggestion(name, known)} for a state; '
+                                  f'it has {_described(inputs)} -> {_described(outputs)}')
+    found = {name: f'{name.removesuffix("_in")}_out' for name in sources if name.endswith('_in')}
+    return dict(wanted) or {name: after for name, after in found.items() if after in targets}
+
+
+def _memory(states: Mapping[str, str], values: Mapping[str, Any]) -> Layout:
+    """Return the state tensors with their shapes; BundleError where they cannot be such."""
+    for before, after in states.items():
+        (kind, shape), (other, written) = signature(values[before]), signature(values[after])
+        if shape != written or kind != other or kind not in _NUMBERS \
+                or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise BundleError(f'{_described([values[before]])} and {_described([values[after]])} '
+                              'are not one state before and after a step; expected numbers of one '
+                              'fixed shape')
+    memory = tuple(StateTensor(before, after, tuple(map(int, signature(values[before])[1])))
+                   for before, after in states.items())
+    problem = problem_of(memory, NAMES) if memory else None
+    if problem:
+        raise BundleError(problem)
+    return memory
+
+
+def _with_known_outputs(model: Any, source: Any, output: Any, states: Mapping[str, str]) -> Any:
+    """Return the model for one observation at a time, with the shapes its outputs then have."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        free = [dim for dim in dims if not dim.HasField('dim_value')]
+        for dim in free if value.name in states else \
+                dims[:1] if value.name == source.name and len(dims) == 2 else ():
+            dim.dim_value = 1
+    wanted = {output.name, *states.values()}
+    declared = {}
+    for value in model.graph.output:
+        if value.name in wanted:
+            declared[value.name] = copy.deepcopy(value.type)
+            value.type.tensor_type.ClearField('shape')
     try:
         model = shape_inference.infer_shapes(model, data_prop=True)
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise BundleError(f'its graph is not consistent: {error}; export the network '
                           'again') from None
-    found = next(value for value in model.graph.output if value.name == output.name)
-    if not found.type.tensor_type.HasField('shape'):
-        found.type.CopyFrom(declared)
+    for value in model.graph.output:
+        if value.name in wanted and not value.type.tensor_type.HasField('shape'):
+            value.type.CopyFrom(declared[value.name])
     return model
 
 
@@ -219,7 +268,8 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     onnx.compose.add_prefix(model, PREFIX, inplace=True)
     graph = _Around(model.graph)
     source, output = PREFIX + adoption.observation, PREFIX + adoption.action
-    entry = next(value for value in graph.proto.input if value.name == source)
+    taken = {source, *(PREFIX + tensor.input for tensor in adoption.memory)}
+    kept = [copy.deepcopy(value) for value in graph.proto.input if value.name not in taken]
     observed = 'observation'
     if adoption.normaliser is not None:
         observed = graph.node('Sub', observed, adoption.normaliser.mean)
@@ -230,6 +280,9 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     dtype, shape = values[adoption.observation]
     observed = graph.shaped(observed, shape)
     graph.node('Cast', observed, result=source, to=_type_of(dtype))
+    for tensor in adoption.memory:
+        graph.node('Cast', tensor.input, result=PREFIX + tensor.input,
+                   to=_type_of(values[tensor.input][0]))
     before, graph.nodes = graph.nodes, []
     said = graph.node('Cast', output, to=TensorProto.FLOAT)
     said = graph.node('Reshape', said, np.array([1, *contract.action.shape]))
@@ -238,14 +291,20 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     if adoption.clip:
         said = graph.node('Clip', said, -1.0, 1.0)
     graph.node('Identity', said, result='action')
+    for tensor in adoption.memory:
+        graph.node('Cast', PREFIX + tensor.output, result=tensor.output, to=TensorProto.FLOAT)
     inner = list(graph.proto.node)
-    for field in ('node', 'output', 'value_info'):
-        graph.proto.ClearField(field)
+    for name in ('node', 'input', 'output', 'value_info'):
+        graph.proto.ClearField(name)
     graph.proto.node.extend([*before, *inner, *graph.nodes])
-    graph.proto.input.remove(entry)
-    for name, spec, entries in (('observation', contract.observation, graph.proto.input),
-                                ('action', contract.action, graph.proto.output)):
-        entries.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *spec.shape]))
+    graph.proto.input.extend(kept)
+    for entries, name, width, states in (
+            (graph.proto.input, 'observation', contract.observation.shape,
+             [(tensor.input, tensor.shape) for tensor in adoption.memory]),
+            (graph.proto.output, 'action', contract.action.shape,
+             [(tensor.output, tensor.shape) for tensor in adoption.memory])):
+        entries.extend(helper.make_tensor_value_info(called, TensorProto.FLOAT, shape)
+                       for called, shape in [(name, (1, *width)), *states])
     model.ir_version = max(model.ir_version, 8)
     model.ClearField('producer_name')
     _tidy(model)

@@ -10,7 +10,7 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from rl_nodes.control.controllers import Controller
-from rl_nodes.core.errors import BundleError, NotFiniteError, SpecError
+from rl_nodes.core.errors import BundleError, NotFiniteError, OrderError, SpecError
 from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
@@ -131,10 +131,10 @@ class PolicyClient:
         begun = steady_ns()
         try:
             observation = self._observer.observe(state, goal)
+            command = self._wanted(state, observation)
         except SpecError as error:
             self._refuse(error, error.reason)
             return
-        command = self._wanted(state, observation)
         if command is None:
             return
         self._observer.acted(state, command.value)
@@ -152,10 +152,16 @@ class PolicyClient:
             self._windows['age'].add(age_ns / NS)
 
     def _wanted(self, state: RobotState, observation: np.ndarray) -> JointCommand | None:
-        """Return the command of the policy in force, or of what stands in for it."""
+        """
+        Return the command of the policy in force, or of what stands in for it.
+
+        :raises OrderError: the state came after a newer one, and the policy remembers.
+        """
         action, why = None, ''
         try:
             action = self._cast.act(observation, state)  # a newer policy takes over in here
+        except OrderError:
+            raise  # not the policy's fault
         except (SpecError, BundleError) as error:
             finite = np.isfinite(observation).all()
             self._refuse(error, 'policy' if finite else NotFiniteError.reason)
