@@ -8,8 +8,9 @@ Breaks the safety core on purpose and counts how often its tests notice.
 One change at a time: a comparison, an operator, a number, a truth value, min for max, a condition
 turned round, a call left out. Messages and annotations stay. Each mutant meets the tests of its
 module in a process of its own; one that passes them all has survived. One that never ends is
-noticed, as by the time-out of pytest, here by processor time. Prints survivors with file and line, and the score: noticed / tried. Some survivors cannot be noticed
-because they change nothing (equivalent mutants); none is left out for that.
+noticed, as by the time-out of pytest, here by processor time. Prints survivors with file and
+line, and the score: noticed / tried. Some survivors cannot be noticed because they change nothing
+(equivalent mutants); none is left out for that.
 """
 
 import argparse
