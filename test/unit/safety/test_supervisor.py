@@ -131,6 +131,7 @@ def test_age_is_bounded_on_both_sides(age_ms: float, refused: bool) -> None:
     assert (verdict.allowed is None) == refused
     if refused:
         assert verdict.check == 'age'
+        assert ('old' if age_ms > 0 else 'in the future') in verdict.reason
 
 
 def test_refused_commands_are_no_sign_of_life() -> None:
