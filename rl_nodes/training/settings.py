@@ -9,6 +9,7 @@ from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.curriculum import CurriculumConfig
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
@@ -80,13 +81,23 @@ def load_settings(name: str) -> TrainSettings:
     return config.load(resources.find_config('train', name), TrainSettings)
 
 
+def require_flat(contract: Contract) -> None:
+    """Refuse a task that observes pictures; TrainingError says what to do with it."""
+    if contract.pictures:
+        raise TrainingError(
+            f'task {contract.task} observes {"; ".join(map(str, contract.pictures))}; the '
+            'learners here take a flat Box. Train elsewhere on SimEnv and bring the policy in by '
+            '"rl_nodes import", or leave pictures out of the task')
+
+
 def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffPolicyLearner:
     """
     Return a fresh learner for a contract.
 
     :param seed: of every random draw of the learner.
-    :raises TrainingError: the action space does not fit the algorithm.
+    :raises TrainingError: what is observed or the action space does not fit the algorithm.
     """
+    require_flat(contract)
     low, high = contract.action.bounds()
     privileged = contract.privileged
     return Sac(len(contract.observation.elements), low, high, settings.learner, seed,

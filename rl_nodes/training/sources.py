@@ -17,6 +17,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.training.settings import require_flat
 
 
 class Source(Protocol):
@@ -200,6 +201,8 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
     :raises TrainingError: a space that a continuous policy cannot serve.
     """
     own = getattr(env.unwrapped, 'contract', None)
+    if isinstance(own, Contract):
+        require_flat(own)
     observation = _box(env.observation_space, 'observation', task)
     action = _box(env.action_space, 'action', task)
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
