@@ -1,6 +1,6 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Policies that see pictures: exported, checked, run, tried out, and refused where they do not fit."""
+"""Policies that see pictures: exported, checked, run, tried out, refused where they do not fit."""
 
 from collections.abc import Callable
 from pathlib import Path
