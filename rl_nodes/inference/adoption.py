@@ -4,8 +4,8 @@
 Put another trainer's network into the form that every policy here has.
 
 Around the network, whose inside is left alone, come: one observation (1, O) in the contract's
-order and units, normalisation where the trainer keeps its statistics elsewhere, and the way from
-what the network says to actions in [-1, 1].
+order and units, normalisation where the trainer keeps its statistics elsewhere, pictures as the
+network takes them, and the way from what the network says to actions in [-1, 1].
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper, shape_inference, TensorProto, version_con
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
+from rl_nodes.core.pictures import PictureSpec
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.inference import graph_edit
 from rl_nodes.inference.bundle import read_bounded
@@ -67,6 +68,7 @@ class Adoption:
     :param gain: action = gain · output + bias, shape (A,) or ().
     :param bias: see ``gain``.
     :param clip: keep actions within [-1, 1].
+    :param cameras: its input -> the camera whose picture it takes.
     :param states: its input -> its output of each state tensor; where none are named, inputs and
         outputs called ``<name>_in`` and ``<name>_out`` are such.
     :param memory: these with their shapes, once the network has been looked at.
@@ -78,6 +80,7 @@ class Adoption:
     gain: np.ndarray | float = 1.0
     bias: np.ndarray | float = 0.0
     clip: bool = False
+    cameras: Mapping[str, str] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
     memory: Layout = ()
 
@@ -144,18 +147,21 @@ def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
     inputs = [value for value in model.graph.input if value.name not in weights]
     outputs = list(model.graph.output)
     states = _states(adoption.states, inputs, outputs)
+    pictures = pictures_of(contract, adoption.cameras)
+    _require_pictures(pictures, {value.name: value for value in inputs})
+    known = {*states, *pictures}
     source = _chosen('input', 'observation', adoption.observation,
-                     [value for value in inputs if value.name not in states])
-    others = [value for value in inputs if value is not source and value.name not in states]
+                     [value for value in inputs if value.name not in known])
+    others = [value for value in inputs if value is not source and value.name not in known]
     if others:
         raise BundleError(f'the network asks for {_described(others)} besides {source.name}; only '
-                          'networks that answer an observation, and states of their own, can be '
-                          f'imported. Where it is a state, name the output that it is given at '
-                          f'the next step: states:={others[0].name}=output')
+                          'networks that answer an observation, pictures, and states of their '
+                          'own, can be imported. Where it is a state, name the output that it is '
+                          f'given at the next step: states:={others[0].name}=output')
     output = _chosen('output', 'action', adoption.action,
                      [value for value in outputs if value.name not in states.values()])
     _require_size(source, contract.observation, 'the task observes')
-    model = _with_known_outputs(model, source, output, states)
+    model = _with_known_outputs(model, source, output, states, pictures)
     values = {value.name: value for value in [*model.graph.input, *model.graph.output]}
     _require_size(values[output.name], contract.action, 'the robot is moved by')
     memory = _memory(states, values)
@@ -226,10 +232,58 @@ def _memory(states: Mapping[str, str], values: Mapping[str, Any]) -> Layout:
     return memory
 
 
-def _with_known_outputs(model: Any, source: Any, output: Any, states: Mapping[str, str]) -> Any:
+def pictures_of(contract: Contract, cameras: Mapping[str, str]) -> dict[str, PictureSpec]:
+    """
+    Return the picture that each of some inputs takes, in the order of the contract.
+
+    :param cameras: input -> camera.
+    :raises BundleError: not every picture of the task has one input.
+    """
+    wanted = {picture.camera: picture for picture in contract.pictures}
+    for camera in cameras.values():
+        if camera not in wanted:
+            raise BundleError(f'pictures: task {contract.task} observes no camera {camera!r}'
+                              f'{suggestion(camera, wanted)}; it observes '
+                              f'{", ".join(wanted) or "none"}')
+    inputs = {camera: name for name, camera in cameras.items()}
+    missing = [camera for camera in wanted if camera not in inputs]
+    if missing or len(inputs) != len(cameras):
+        raise BundleError(f'task {contract.task} observes a picture of {" and of ".join(wanted)}; '
+                          'say which input of the network takes which, each once: pictures:='
+                          + ','.join(f'input={camera}' for camera in wanted))
+    return {inputs[camera]: picture for camera, picture in wanted.items()}
+
+
+def _require_pictures(pictures: Mapping[str, PictureSpec], inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs that take no pictures of these sizes in a form that is known."""
+    for name, picture in pictures.items():
+        if name not in inputs:
+            raise BundleError(f'has no input {name!r}{suggestion(name, inputs)} for a picture; it '
+                              f'has {_described(list(inputs.values()))}')
+        dtype, shape = signature(inputs[name])
+        height, width, channels = picture.shape
+        wanted = {'uint8': [1, height, width, channels]}.get(
+            dtype, [1, channels, height, width] if dtype in _NUMBERS else [])
+        if len(shape) != len(wanted) or not wanted or any(
+                isinstance(size, int) and size != known for size, known in zip(shape, wanted)):
+            raise BundleError(
+                f'{_described([inputs[name]])} takes no picture of camera {picture.camera}: '
+                f'expected uint8[batch, {height}, {width}, {channels}] (0 to 255) or '
+                f'float32[batch, {channels}, {height}, {width}] (0 to 1), red, green, blue; width '
+                "and height are in the task's YAML file")
+
+
+def _with_known_outputs(model: Any, source: Any, output: Any, states: Mapping[str, str],
+                        pictures: Mapping[str, PictureSpec]) -> Any:
     """Return the model for one observation at a time, with the shapes its outputs then have."""
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
+        if value.name in pictures:
+            height, width, channels = pictures[value.name].shape
+            whole = signature(value)[0] == 'uint8'
+            sizes = (height, width, channels) if whole else (channels, height, width)
+            for dim, size in zip(dims, (1, *sizes)):
+                dim.dim_value = size
         free = [dim for dim in dims if not dim.HasField('dim_value')]
         for dim in free if value.name in states else \
                 dims[:1] if value.name == source.name and len(dims) == 2 else ():
@@ -268,7 +322,9 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     onnx.compose.add_prefix(model, PREFIX, inplace=True)
     graph = _Around(model.graph)
     source, output = PREFIX + adoption.observation, PREFIX + adoption.action
-    taken = {source, *(PREFIX + tensor.input for tensor in adoption.memory)}
+    pictures = pictures_of(contract, adoption.cameras)
+    taken = {source, *(PREFIX + name for name in
+                       (*pictures, *(tensor.input for tensor in adoption.memory)))}
     kept = [copy.deepcopy(value) for value in graph.proto.input if value.name not in taken]
     observed = 'observation'
     if adoption.normaliser is not None:
@@ -280,6 +336,8 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     dtype, shape = values[adoption.observation]
     observed = graph.shaped(observed, shape)
     graph.node('Cast', observed, result=source, to=_type_of(dtype))
+    for name, picture in pictures.items():
+        graph.picture(picture, PREFIX + name, values[name][0])
     for tensor in adoption.memory:
         graph.node('Cast', tensor.input, result=PREFIX + tensor.input,
                    to=_type_of(values[tensor.input][0]))
@@ -298,6 +356,9 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
         graph.proto.ClearField(name)
     graph.proto.node.extend([*before, *inner, *graph.nodes])
     graph.proto.input.extend(kept)
+    graph.proto.input.extend(
+        helper.make_tensor_value_info(picture.input, TensorProto.UINT8, (1, *picture.shape))
+        for picture in pictures.values())
     for entries, name, width, states in (
             (graph.proto.input, 'observation', contract.observation.shape,
              [(tensor.input, tensor.shape) for tensor in adoption.memory]),
@@ -350,6 +411,15 @@ class _Around:
     def shaped(self, source: str, shape: list[int | str]) -> str:
         """Return the name of a value with as many dimensions as a network's input has."""
         return source if len(shape) == 2 else self.node('Reshape', source, np.array([-1]))
+
+    def picture(self, picture: PictureSpec, result: str, dtype: str) -> None:
+        """Append what makes a network's input of a picture."""
+        if dtype == 'uint8':
+            self.node('Identity', picture.input, result=result)
+            return
+        numbers = self.node('Cast', picture.input, to=TensorProto.FLOAT)
+        planes = self.node('Transpose', self.node('Div', numbers, 255.0), perm=[0, 3, 1, 2])
+        self.node('Cast', planes, result=result, to=_type_of(dtype))
 
     def _name(self, what: str) -> str:
         self._made += 1

@@ -16,7 +16,7 @@ import math
 import os
 from pathlib import Path
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -46,10 +46,13 @@ class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     :param observation: shape (O,); float32 values, exact in JSON.
     :param action: shape (A,), ditto; of a chunk all rows, one after the other.
+    :param pictures: number of the pictures that it saw besides, of
+        :func:`rl_nodes.inference.probes.probe_pictures`; left out of the JSON where it sees none.
     """
 
     observation: tuple[float, ...]
     action: tuple[float, ...]
+    pictures: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -352,7 +355,8 @@ def _manifest_problem(manifest: Manifest) -> str | None:
     if not isinstance(manifest.memory_layout, msgspec.UnsetType):
         if manifest.chunk is not None:
             return 'has chunks and a memory, expected one of them'
-        problem = problem_of(manifest.memory, graph_check.NAMES)
+        problem = problem_of(manifest.memory, (
+            *graph_check.NAMES, *(picture.input for picture in manifest.contract.pictures)))
         if problem:
             return problem
     return _golden_problem(manifest)
@@ -372,6 +376,10 @@ def _golden_problem(manifest: Manifest) -> str | None:
         if found != expected:
             return (f'has golden vector {i} of {found[0]} -> {found[1]} values, the contract '
                     f'says {expected[0]} -> {expected[1]}')
+        shown = isinstance(vector.pictures, int)
+        if shown != bool(manifest.contract.pictures):
+            return (f'has golden vector {i} with{"" if shown else "out"} pictures, which is not '
+                    'what the contract says')
         if not np.isfinite([*vector.observation, *vector.action]).all():
             return f'has golden vector {i} with values that are not finite'
     return None

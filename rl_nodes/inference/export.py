@@ -26,7 +26,7 @@ from rl_nodes.inference import graph_check, graph_edit
 from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
 from rl_nodes.inference.chunking import ChunkLayout
 from rl_nodes.inference.memory import Layout, problem_of, SEQUENCE
-from rl_nodes.inference.probes import random_observations
+from rl_nodes.inference.probes import probe_pictures, random_observations
 from rl_nodes.inference.runtime import OnnxSession, session_answers
 import torch
 from torch import nn
@@ -55,6 +55,8 @@ class PolicyExporter:
         (B, H, A), or the three of ``(action, action_mean, action_std)``, in the contract's units
         and float32; normaliser and action scaling included. It is evaluated in ``eval()`` mode.
         With a memory, ``forward(observation (1, O), *states)`` returns these and the new states.
+        Where the contract has pictures, they come between the observation and the states, (B, H,
+        W, 3), uint8.
     :param contract: what the policy relies on.
     :param name: name of the policy.
     :param algorithm: what trains it, as in ``sac``.
@@ -125,7 +127,8 @@ class PolicyExporter:
         golden = list(range(SEQUENCE)) if self._memory else chosen[:GOLDEN_VECTORS]
         bundle = PolicyBundle.sealed(onnx_bytes, msgspec.structs.replace(manifest, golden=tuple(
             GoldenVector(tuple(observations[i].tolist()),
-                         tuple(answers['action'][i].ravel().tolist()))
+                         tuple(answers['action'][i].ravel().tolist()),
+                         int(i) if self._contract.pictures else msgspec.UNSET)
             for i in golden)))
         check(bundle)
         return bundle
@@ -140,7 +143,7 @@ class PolicyExporter:
             except BundleError as error:
                 _log.warning('%s: exporting anew, the template no longer serves: %s',
                              self._name, error)
-        self._template = _template(module, tuple(expected), observations.shape[1], self._memory)
+        self._template = _template(module, tuple(expected), self._contract, self._memory)
         onnx_bytes = _refreshed(self._template, module, metadata)
         return onnx_bytes, *self._compared(onnx_bytes, observations, expected)
 
@@ -168,8 +171,9 @@ class PolicyExporter:
     def _torch_answers(self, module: nn.Module, observations: np.ndarray) -> dict[str, np.ndarray]:
         rows = torch.from_numpy(observations).to(_device(module))
         with torch.no_grad():
-            outputs = self._split(module(rows))[0] if not self._memory else [
-                torch.cat(column) for column in zip(*self._steps(module, rows))]
+            outputs = self._split(module(rows))[0] \
+                if not (self._memory or self._contract.pictures) else [
+                    torch.cat(column) for column in zip(*self._steps(module, rows))]
         answers = {name: output.cpu().numpy() for name, output in zip(_OUTPUTS, outputs)}
         shape = (len(observations), *self._action_shape)
         for name, output in answers.items():
@@ -189,7 +193,9 @@ class PolicyExporter:
         for step, row in enumerate(rows):
             if step % SEQUENCE == 0:
                 states = zeros
-            outputs, states = self._split(module(row[None], *states))
+            pictures = [torch.from_numpy(picture[np.newaxis].copy()).to(rows.device)
+                        for picture in probe_pictures(self._contract.pictures, step)]
+            outputs, states = self._split(module(row[None], *pictures, *states))
             for tensor, state in zip(self._memory, states):
                 if tuple(state.shape) != tensor.shape or state.dtype != torch.float32 \
                         or not torch.isfinite(state).all():
@@ -249,17 +255,20 @@ class PolicyExporter:
         return differ.astype(np.float32)
 
 
-def _template(module: nn.Module, outputs: tuple[str, ...], width: int,
+def _template(module: nn.Module, outputs: tuple[str, ...], contract: Contract,
               memory: Layout) -> onnx.ModelProto:
     """Return torch's export of ``module`` for one observation, tidied; takes seconds."""
-    shapes = {'observation': (1, width)} | {tensor.input: tensor.shape for tensor in memory}
-    example = tuple(torch.zeros(shape, device=_device(module)) for shape in shapes.values())
+    zeros = {'observation': torch.zeros((1, *contract.observation.shape))}
+    zeros |= {picture.input: torch.zeros((1, *picture.shape), dtype=torch.uint8)
+              for picture in contract.pictures}
+    zeros |= {tensor.input: torch.zeros(tensor.shape) for tensor in memory}
+    example = tuple(value.to(_device(module)) for value in zeros.values())
     names = [*outputs, *(tensor.output for tensor in memory)]
     with _quiet():
         try:
             program = torch.onnx.export(
                 module, example, dynamo=True, optimize=False, verbose=False,
-                input_names=list(shapes), output_names=names, opset_version=OPSET)
+                input_names=list(zeros), output_names=names, opset_version=OPSET)
         except (ImportError, torch.onnx.OnnxExporterError) as error:
             raise BundleError(f'torch cannot export this module to ONNX: {error}; check that onnx '
                               'and onnxscript are installed and that forward() does not branch on '

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
-from rl_nodes.core.specs import ArraySpec
 from rl_nodes.inference.memory import Layout
 
 MAX_ONNX_BYTES = 64 * 1024**2
@@ -107,7 +106,8 @@ def _check_interface(graph: Any, contract: Contract, sampling: str,
     inputs = [value.name for value in graph.input]
     outputs = [value.name for value in graph.output]
     states = {name: tensor for tensor in memory for name in (tensor.input, tensor.output)}
-    taken = ['observation', *(tensor.input for tensor in memory)]
+    pictures = {picture.input: picture for picture in contract.pictures}
+    taken = ['observation', *pictures, *(tensor.input for tensor in memory)]
     given = {tensor.output for tensor in memory}
     needed = {*_OUTPUTS} if gaussian else {'action'}
     if sorted(inputs) != sorted(taken) or len(set(outputs)) != len(outputs) \
@@ -119,10 +119,12 @@ def _check_interface(graph: Any, contract: Contract, sampling: str,
     for value in [*graph.input, *graph.output]:
         if value.name in states:
             _check_state(value, states[value.name].shape)
+        elif value.name in pictures:
+            _check_value(value, 'uint8', pictures[value.name].shape)
         elif value.name == 'observation':
-            _check_value(value, contract.observation, contract.observation.shape)
+            _check_value(value, contract.observation.dtype, contract.observation.shape)
         else:
-            _check_value(value, contract.action, action_shape)
+            _check_value(value, contract.action.dtype, action_shape)
     low, high = contract.action.bounds()
     if gaussian and not np.isfinite([low, high]).all():
         raise BundleError('samples within bounds, which it needs bounds, but the contract has '
@@ -141,11 +143,11 @@ def signature(value: Any) -> tuple[str, list[int | str]]:
         return f'type {tensor.elem_type}', shape
 
 
-def _check_value(value: Any, spec: ArraySpec, expected: tuple[int, ...]) -> None:
+def _check_value(value: Any, wanted: str, expected: tuple[int, ...]) -> None:
     dtype, shape = signature(value)
-    if shape != [1, *expected] or dtype != spec.dtype:
+    if shape != [1, *expected] or dtype != wanted:
         raise BundleError(f'{value.name} is {dtype}{shape}, the contract says '
-                          f'{spec.dtype}{[1, *expected]}: the policy was made for another robot '
+                          f'{wanted}{[1, *expected]}: the policy was made for another robot '
                           'or task; use one that fits')
 
 

@@ -7,7 +7,7 @@ One call copies the observation into a buffer that the session is bound to, runs
 buffer that the session wrote into. Neither memory nor threads are created on the way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 import math
 import threading
@@ -19,10 +19,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, ConfigError, SpecError
+from rl_nodes.core.pictures import PictureSpec
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.memory import Layout, Memory, SEQUENCE
-from rl_nodes.inference.probes import random_observations
+from rl_nodes.inference.probes import probe_pictures, random_observations
 
 GOLDEN_ATOL = 1e-5
 GOLDEN_RTOL = 1e-5
@@ -71,10 +72,12 @@ class OnnxSession:
 
     ``run()`` computes ``outputs``, name -> (A,), from ``observation``, (O,), in place; of a policy
     with chunks, (H, A). All float32 ones are parts of ``values``, which one look can therefore
-    find to be finite. A model with state tensors is run by a :meth:`memory`.
+    find to be finite. What the contract has of ``pictures``, in its order, (H, W, 3), is read as
+    well. A model with state tensors is run by a :meth:`memory`.
 
-    :param onnx_bytes: the model; input ``observation`` (1, O), float32, outputs (1, A).
-    :param contract: gives O and A.
+    :param onnx_bytes: the model; input ``observation`` (1, O), float32, outputs (1, A); inputs
+        ``picture_<camera>`` (1, H, W, 3), uint8.
+    :param contract: gives O, A and the pictures.
     :param threads: threads inside one operator.
     :param providers: what computes, keys of ``PROVIDERS``, the first that can; see
         :func:`check_providers`.
@@ -102,8 +105,12 @@ class OnnxSession:
         self.outputs = {name: row.reshape(shape) for name, row in zip(names, rest)}
         if contract.action_choices == 'discrete':  # finite as they are
             self.outputs = {name: np.zeros(shape, contract.action.dtype) for name in names}
+        self.picture_specs = contract.pictures
+        self.pictures = tuple(np.zeros(spec.shape, np.uint8) for spec in contract.pictures)
+        seen = {spec.input: row for spec, row in zip(contract.pictures, self.pictures)}
+        self._reads = ('observation', *seen)
         self._bound = {name: onnxruntime.OrtValue.ortvalue_from_numpy(row[np.newaxis])
-                       for name, row in (('observation', self.observation),
+                       for name, row in (('observation', self.observation), *seen.items(),
                                          *self.outputs.items())}
         try:
             if states:
@@ -123,7 +130,7 @@ class OnnxSession:
               after: Sequence[np.ndarray]) -> Callable[[], None]:
         """Return what runs the model with its state tensors read and written in some arrays."""
         binding = self._session.io_binding()
-        reads = {'observation': self._bound['observation']}
+        reads = {name: self._bound[name] for name in self._reads}
         writes = {name: self._bound[name] for name in self.outputs}
         for tensor, source, target in zip(self._states, before, after):
             reads[tensor.input] = onnxruntime.OrtValue.ortvalue_from_numpy(source)
@@ -168,6 +175,8 @@ class PolicyRuntime:
         self._run = self._session.run if self._own is None else self._own.run
         self._shape = self._observation_spec.shape
         self._input = self._session.observation
+        self._picture_specs, self._pictures = (self._session.picture_specs,
+                                               self._session.pictures)
         missing = {'action'} - set(self._session.outputs)
         if bundle.manifest.sampling != 'deterministic':
             missing = {'action', 'action_mean', 'action_std'} - set(self._session.outputs)
@@ -202,12 +211,14 @@ class PolicyRuntime:
         if self._own is not None:
             self._own.reset()
 
-    def act(self, observation: np.ndarray, memory: Memory | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, memory: Memory | None = None,
+            pictures: Sequence[np.ndarray] = ()) -> np.ndarray:
         """
         Return the deterministic action; a memory advances, unless there is none.
 
         :param observation: shape (O,), float32, finite.
         :param memory: of :meth:`memory`; None for the policy's own.
+        :param pictures: those of the contract, in its order, shapes (H, W, 3), uint8; copied.
         :return: shape (A,), of a chunk (H, A), float32, read-only; the next call overwrites it,
             copy it to keep it.
         :raises SpecError: wrong shape or type, or values in or out that are not finite.
@@ -216,6 +227,8 @@ class PolicyRuntime:
         if observation.shape != self._shape or observation.dtype is not _FLOAT32:
             self._observation_spec.validate(observation)
         self._input[:] = observation
+        if pictures or self._pictures:
+            self._show(pictures)
         if memory is None:
             memory = self._own
         try:
@@ -237,13 +250,14 @@ class PolicyRuntime:
             memory.advance()
         return self._action
 
-    def answer(self, observation: np.ndarray) -> np.ndarray:
+    def answer(self, observation: np.ndarray, *pictures: np.ndarray) -> np.ndarray:
         """Return a copy of what :meth:`act` returns; for several threads at once."""
         with self._turn:
-            return self.act(observation).copy()
+            return self.act(observation, pictures=pictures).copy()
 
     def sample(self, observation: np.ndarray, rng: np.random.Generator,
-               memory: Memory | None = None, noise: np.ndarray | None = None) -> np.ndarray:
+               memory: Memory | None = None, pictures: Sequence[np.ndarray] = (),
+               noise: np.ndarray | None = None) -> np.ndarray:
         """
         Return an action drawn for exploration.
 
@@ -253,6 +267,7 @@ class PolicyRuntime:
         :param observation: shape (O,), float32, finite.
         :param rng: where the noise comes from; A normal numbers are taken from it.
         :param memory: as of :meth:`act`.
+        :param pictures: as of :meth:`act`.
         :param noise: of the action before, shape (A,), float32, from which correlated noise goes
             on; overwritten. None for white noise.
         :return: shape (A,), float32, read-only; the next call overwrites it.
@@ -261,7 +276,7 @@ class PolicyRuntime:
         if self.bundle.manifest.sampling == 'deterministic' or self._std is None:
             raise SpecError(f'{self.bundle.label} has deterministic sampling, no distribution to '
                             'draw from; call act() and add the exploration noise of its learner')
-        self.act(observation, memory)
+        self.act(observation, memory, pictures)
         sample = self._sample
         rng.standard_normal(out=sample, dtype=np.float32)
         if noise is not None:
@@ -277,6 +292,15 @@ class PolicyRuntime:
         sample *= self._half_range
         sample += self._centre
         return self._sample_view
+
+    def _show(self, pictures: Sequence[np.ndarray]) -> None:
+        """Copy pictures to where the session reads them; SpecError where they are others."""
+        if len(pictures) != len(self._pictures):
+            wanted = ', '.join(map(str, self._picture_specs))
+            raise SpecError(f'{len(pictures)} pictures came, expected {wanted or "none"}')
+        for spec, buffer, picture in zip(self._picture_specs, self._pictures, pictures):
+            spec.validate(picture)
+            buffer[:] = picture
 
     def _explain_not_finite(self) -> None:
         self._observation_spec.validate(self._input)
@@ -303,9 +327,9 @@ class PolicyRuntime:
     def _check_probes(self) -> None:
         """Refuse a model that is not finite all over; this warms it up besides."""
         self.reset()
-        for observation in random_observations(self._observation_spec):
+        for number, observation in enumerate(random_observations(self._observation_spec)):
             try:
-                self.act(observation)
+                self.act(observation, pictures=probe_pictures(self._picture_specs, number))
             except SpecError as error:
                 raise BundleError(f'{self.bundle.label}: asked a random observation: {error}'
                                   ) from None
@@ -315,7 +339,9 @@ class PolicyRuntime:
         self.reset()
         for i, vector in enumerate(self.bundle.manifest.golden):
             try:
-                action = self.act(np.array(vector.observation, np.float32))
+                pictures = probe_pictures(self._picture_specs, vector.pictures) \
+                    if isinstance(vector.pictures, int) else ()
+                action = self.act(np.array(vector.observation, np.float32), pictures=pictures)
             except SpecError as error:
                 raise BundleError(f'{self.bundle.label}: golden vector {i}: {error}; export the '
                                   'policy again') from None
@@ -329,20 +355,24 @@ class PolicyRuntime:
 
 
 def answers_of(onnx_bytes: bytes, source: str, output: str, observations: np.ndarray,
-               states: Layout = ()) -> np.ndarray:
+               states: Layout = (), pictures: Mapping[str, PictureSpec] | None = None
+               ) -> np.ndarray:
     """
     Return what any ONNX file answers, shape (N, A), float64.
 
     :param source: name of the input that is asked, of shape (O,) or (B, O).
     :param output: name of the output.
     :param observations: shape (N, O), asked one by one.
-    :param states: its other inputs; they begin with zeros every ``SEQUENCE`` observations.
+    :param states: its state tensors; they begin with zeros every ``SEQUENCE`` observations.
+    :param pictures: by name of its other inputs, uint8 (1, H, W, 3) or numbers in [0, 1], (1, 3,
+        H, W); it is shown ``probe_pictures``.
     :raises BundleError: ONNX Runtime does not take or run the model.
     """
-    session = _open(onnx_bytes, 1, ('cpu',))
+    session, pictures = _open(onnx_bytes, 1, ('cpu',)), pictures or {}
     entries = {value.name: value for value in session.get_inputs()}
     kinds = {name: {'tensor(double)': np.float64, 'tensor(float16)': np.float16}.get(
         value.type, np.float32) for name, value in entries.items()}
+    whole = {name: entries[name].type == 'tensor(uint8)' for name in pictures}
     shape = (1, -1)[2 - len(entries[source].shape):]
     zeros = {tensor.input: np.zeros(tensor.shape, kinds[tensor.input]) for tensor in states}
     answers, remembered = [], zeros
@@ -350,9 +380,13 @@ def answers_of(onnx_bytes: bytes, source: str, output: str, observations: np.nda
         for step, row in enumerate(observations):
             if step % SEQUENCE == 0:
                 remembered = zeros
+            shown = {
+                name: picture[np.newaxis] if whole[name] else
+                (picture.transpose(2, 0, 1)[np.newaxis] / np.float32(255)).astype(kinds[name])
+                for name, picture in zip(pictures, probe_pictures(pictures.values(), step))}
             answer, *after = session.run(
                 [output, *(tensor.output for tensor in states)],
-                {source: row.astype(kinds[source]).reshape(shape), **remembered})
+                {source: row.astype(kinds[source]).reshape(shape), **shown, **remembered})
             remembered = dict(zip(zeros, after))
             answers.append(answer)
     except _RUNTIME_ERRORS as error:
@@ -364,7 +398,7 @@ def session_answers(session: OnnxSession, observations: np.ndarray) -> dict[str,
     """
     Return output name -> answers (N, A) or (N, H, A) of a session.
 
-    :param observations: shape (N, O); state tensors as of :func:`answers_of`.
+    :param observations: shape (N, O); state tensors and pictures as of :func:`answers_of`.
     """
     memory = session.memory()
     answers = {name: np.empty((len(observations), *output.shape), np.float32)
@@ -373,6 +407,8 @@ def session_answers(session: OnnxSession, observations: np.ndarray) -> dict[str,
         if step % SEQUENCE == 0:
             memory.reset()
         session.observation[:] = observation
+        for buffer, picture in zip(session.pictures, probe_pictures(session.picture_specs, step)):
+            buffer[:] = picture
         memory.run()
         memory.advance()
         for name, output in session.outputs.items():

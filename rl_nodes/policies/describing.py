@@ -12,7 +12,7 @@ from rl_nodes.core.errors import BundleError
 from rl_nodes.core.timing import NS, summary_ms
 from rl_nodes.inference.bundle import identify, Manifest, Origin, PolicyBundle, read_parts
 from rl_nodes.inference.graph_check import parse
-from rl_nodes.inference.probes import random_observations
+from rl_nodes.inference.probes import probe_pictures, random_observations
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.inference.trial import PolicyTrial
 from rl_nodes.policies.importing import table
@@ -59,7 +59,8 @@ def _contract(manifest: Manifest) -> list[str]:
               for tensor in manifest.memory]
     return [f'robot {contract.robot}, task {contract.task}, {rate}, {contract.control_mode} '
             f'control, {contract.action_kind}, {manifest.sampling} sampling{chunk}',
-            f'contract {contract.fingerprint()[:16]}...', *memory, '',
+            f'contract {contract.fingerprint()[:16]}...', *memory,
+            *(f'picture: {picture}' for picture in contract.pictures), '',
             f'observation ({len(contract.observation.elements)}):', *table(contract.observation),
             f'action ({len(contract.action.elements)}):', *table(contract.action)]
 
@@ -90,6 +91,7 @@ def _sizes(bundle: PolicyBundle) -> list[str]:
 def _runs(runtime: PolicyRuntime) -> list[str]:
     """Time single calls; that there is a runtime means that the golden vectors agree."""
     rows = random_observations(runtime.contract.observation)
+    pictures = [probe_pictures(runtime.contract.pictures, number) for number in range(len(rows))]
     durations: list[int] = []
     begun = perf_counter_ns()
     while len(durations) < CALLS and perf_counter_ns() - begun < CALLS_S * NS:
@@ -97,7 +99,7 @@ def _runs(runtime: PolicyRuntime) -> list[str]:
         if row == 0:
             runtime.reset()
         at = perf_counter_ns()
-        runtime.act(rows[row])
+        runtime.act(rows[row], pictures=pictures[row])
         durations.append(perf_counter_ns() - at)
     found = summary_ms(np.array(durations) / NS, len(durations))
     return _aligned({

@@ -93,6 +93,32 @@ def sensing(folder: Path) -> tuple[str, str]:
     return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
 
 
+class _Seer(torch.nn.Module):
+    """A network with a convolution of one picture beside the observation."""
+
+    def __init__(self, contract: Contract, gain: float) -> None:
+        super().__init__()
+        planes = torch.zeros(1, 3, *contract.pictures[0].shape[:2])
+        self.eye = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4, 4), torch.nn.Tanh(),
+                                       torch.nn.Flatten())
+        self.head = torch.nn.Linear(
+            self.eye(planes).shape[1] + len(contract.observation.elements),
+            len(contract.action.elements))
+        with torch.no_grad():
+            self.head.weight *= gain
+
+    def forward(self, observation: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        seen = self.eye(picture.permute(0, 3, 1, 2).float() / 255)
+        return torch.tanh(self.head(torch.cat([observation, seen], 1)))
+
+
+def make_seeing_bundle(contract: Contract, gain: float = 1.0, version: int = 1) -> PolicyBundle:
+    """Return an untrained policy that sees one picture; always the same."""
+    torch.manual_seed(0)
+    net = _Seer(contract, gain)
+    return PolicyExporter(net, contract, 'seer', 'none', 'deterministic').export(net, version, 0)
+
+
 class GraphProcess:
     """``rl_nodes launch ...`` as a user runs it."""
 
