@@ -1,0 +1,86 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded episodes to transitions, as the recorder sent them; no running graph is needed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import RecordingError, SpecError
+from rl_nodes.core.types import JointCommand, TransitionBatch
+from rl_nodes.data.inspection import open_episodes
+from rl_nodes.data.reader import Episode
+from rl_nodes.data.recorded import RecordedEpisode, sources
+from rl_nodes.nodes.transition_feed import EXECUTED, TransitionFeed
+from rl_nodes.tasks import load_task
+from rl_nodes.tasks.base import Task
+
+
+def read_transitions(inputs: Sequence[str | Path],
+                     expected: Contract | None = None) -> tuple[TransitionBatch, Contract]:
+    """
+    Return the transitions of recorded episodes and the contract that all of them have.
+
+    :param inputs: ``.mcap`` files, and folders that hold them.
+    :param expected: the contract that they must have; None for that of most of them.
+    :raises RecordingError: names every file that cannot be used, or no transition in any of them.
+    :raises ContractError: recorded with another version of robot or task.
+    """
+    opened, _ = open_episodes(inputs, expected)
+    task = task_of(opened[0])
+    batches = [replace(recorded.batch, episode=np.full(len(recorded), number, np.int64))
+               for number, recorded in enumerate(recorded_episodes(opened, task))]
+    return TransitionBatch.concatenate(batches), task.contract
+
+
+def task_of(episode: Episode) -> Task:
+    """
+    Return the task that an episode was recorded with, as it is configured today.
+
+    :raises ContractError: it has changed since, in a way that a policy relies on.
+    """
+    contract = episode.contract
+    task = load_task(contract.robot, contract.task)
+    task.contract.require(contract, 'the present configuration', f'episode {episode.path.name}')
+    return task
+
+
+def recorded_episodes(episodes: Sequence[Episode], task: Task) -> Iterator[RecordedEpisode]:
+    """
+    Yield the transitions of each episode that has any.
+
+    :raises RecordingError: a message that cannot be read, or no transition in any episode.
+    """
+    found = False
+    for episode in episodes:
+        recorded = read_recorded(episode, task)
+        if len(recorded):
+            found = True
+            yield recorded
+    if not found:
+        raise RecordingError(f'no complete transition in {len(episodes)} episodes, the first of '
+                             f'which is {episodes[0].path}; expected states, goals, commands and '
+                             'rewards with the same stamps')
+
+
+def read_recorded(episode: Episode, task: Task) -> RecordedEpisode:
+    """
+    Return the transitions of one episode, which may be none.
+
+    :raises RecordingError: a message that cannot be read.
+    """
+    feed, executed = TransitionFeed(task), {}
+    for message in episode.messages(feed.kinds):
+        try:
+            heard = feed.add(message.topic, message.data)
+        except SpecError:
+            continue  # as the live recorder, which counts it and goes on
+        if message.topic == EXECUTED and isinstance(heard.value, JointCommand):
+            executed[heard.stamp_ns] = heard.frame_id
+    feed.assembler.flush()
+    batch, stamps = feed.assembler.take_stamped()
+    return RecordedEpisode(episode.path.name, batch, stamps,
+                           sources([executed[stamp] for stamp in stamps.tolist()]),
+                           dict(episode.metadata))
