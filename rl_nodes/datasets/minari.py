@@ -42,6 +42,7 @@ def write(output: Path, source: Source) -> int:
     if not buffers:
         raise RecordingError('no episode to export')
     with new_path(output) as path:
+        path.mkdir()
         storage = MinariStorage.new(
             path / 'data', observation_space=_space(
                 source.contract and source.contract.observation, buffers[0].observations),
