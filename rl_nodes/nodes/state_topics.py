@@ -74,11 +74,6 @@ class StateReader:
         self.topics: dict[str, type] = {
             JOINTS: JointState, **{topic: part.kind for topic, (_, part) in self._parts.items()}}
 
-    def type_names(self) -> dict[str, str]:
-        """Return the full type name by topic, as in ``sensor_msgs/msg/JointState``."""
-        return {topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-                for topic, kind in self.topics.items()}
-
     def read(self, topic: str, msg: Any) -> RobotState | None:
         """
         Return the state that a message completes, or None while others are on their way.

@@ -13,6 +13,8 @@ from rl_nodes.core.robot import RangeSensorConfig
 from rl_nodes.core.types import RobotState
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.state_topics import StatePublisher, StateReader
+from rl_nodes.nodes.transition_feed import TransitionFeed
+from rl_nodes.tasks import load_task
 
 SENSOR = RangeSensorConfig('lidar', 5, 2.0, 0.1, 4.0)
 STAMP = 12_345_678_901
@@ -80,10 +82,15 @@ def test_a_state_comes_back_bit_for_bit_and_its_joints_come_last(floating: bool)
 
 
 def test_a_recorder_is_told_every_topic_with_its_type() -> None:
-    assert StateReader(task()).type_names() == {
-        'joint_states': 'sensor_msgs/msg/JointState', 'objects': 'geometry_msgs/msg/PoseArray',
-        'scan': 'sensor_msgs/msg/LaserScan', 'imu': 'sensor_msgs/msg/Imu',
-        'wrench': 'geometry_msgs/msg/WrenchStamped'}
+    names = TransitionFeed(load_task('rover', 'navigate')).type_names()
+    assert names['joint_states'] == names['reward'] == 'sensor_msgs/msg/JointState'
+    assert names['goal'] == 'geometry_msgs/msg/PoseStamped'
+    assert names['odom'] == 'nav_msgs/msg/Odometry'
+    assert names['scan'] == 'sensor_msgs/msg/LaserScan'
+    pushing = TransitionFeed(load_task('arm', 'push')).type_names()
+    assert pushing['objects'] == 'geometry_msgs/msg/PoseArray'
+    assert set(pushing) == {'joint_states', 'objects', 'goal', 'policy/joint_command',
+                            'teleop/joint_command', 'joint_command', 'reward'}
 
 
 def test_a_scan_says_where_its_rays_point() -> None:
