@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import RobotState
+from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import pictures, qos
@@ -109,6 +110,10 @@ def test_in_lockstep_it_sees_the_bits_of_the_environment(names: tuple[str, str],
                f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(100) == 0, run.output
     batches, _ = recorded(tmp_path / 'run' / 'episodes', task)
+    states = [message.data[4:12] for path in (tmp_path / 'run' / 'episodes').glob('*.mcap')
+              for message in read_episode(path).messages(('joint_states',))]
+    asked_again = len(states) - len(set(states))
+    assert asked_again < len(states) / 5, 'pictures are not waited for, they are found by chance'
     env, policy = SimEnv(*names), PolicyRuntime(bundle)
     distances = []
     try:
