@@ -55,7 +55,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param action: layout of the policy's output.
     :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
     :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor,
-        then of where each observed camera is; empty where it uses none.
+        then of the inertial measurement unit, then of where each observed camera is; empty where
+        it uses none.
     :param privileged_spec: layout of what only a critic or a teacher may see while training; left
         out of the JSON where the task has none. To be read as :attr:`privileged`.
     :param pictures_spec: pictures that the policy observes besides, one of each camera; left out

@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, SpecError
-from rl_nodes.inference import graph_edit
+from rl_nodes.inference import graph_check, graph_edit
 from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
 from rl_nodes.inference.chunking import ChunkLayout
-from rl_nodes.inference.memory import Layout, SEQUENCE
+from rl_nodes.inference.memory import Layout, problem_of, SEQUENCE
 from rl_nodes.inference.probes import probe_pictures, random_observations
 from rl_nodes.inference.runtime import OnnxSession, session_answers
 import torch
@@ -64,11 +64,15 @@ class PolicyExporter:
     :param training_commit: revision of the training code; empty where unknown.
     :param chunk: where an answer is the actions of several periods; needs deterministic sampling.
     :param memory: state tensors of a module that has them, in the order of ``forward()``.
+    :raises BundleError: state tensors that no policy may have.
     """
 
     def __init__(self, module: nn.Module, contract: Contract, name: str, algorithm: str,
                  sampling: Sampling, training_commit: str = '',
                  chunk: ChunkLayout | None = None, memory: Layout = ()) -> None:
+        problem = problem_of(memory, graph_check.NAMES) if memory else None
+        if problem:
+            raise BundleError(f'{name}: {problem}')
         self._contract = contract
         self._name = name
         self._algorithm = algorithm

@@ -118,7 +118,7 @@ class Task(ABC):
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
             self.history.spec, self.action_map.spec, self.action_map.kind,
-            self._geometry(frame.needs_ranges),
+            self._geometry(frame.needs_ranges, frame.needs_imu),
             UNSET if self._privileged is None else self._privileged.spec,
             config.pictures or UNSET)
 
@@ -229,9 +229,10 @@ class Task(ABC):
         since = state.stamp_ns - EpisodeId.parse(state.episode).start_ns
         return round(since / self.period_ns)
 
-    def _geometry(self, needs_ranges: bool) -> str:
+    def _geometry(self, needs_ranges: bool, needs_imu: bool) -> str:
         """Return the fingerprints of what observations are derived by, one after another."""
-        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges))
+        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges),
+                (self.robot.imu, needs_imu))
         mounts = [CameraMount(sight.camera, self.robot.urdf, self.robot.joint_names)
                   for sight in self.sights]
         return ''.join(part.fingerprint() for part in (
@@ -260,7 +261,9 @@ class Task(ABC):
     def state_parts(self) -> tuple[str, ...]:
         """Return what a state has beside its joints: fields of :class:`RobotState`."""
         there = {'base': self.robot.config.floating_base, 'objects': bool(self.objects),
-                 'ranges': self.robot.config.range_sensor is not None}
+                 'ranges': self.robot.config.range_sensor is not None,
+                 'imu': self.robot.config.imu is not None,
+                 'wrench': self.robot.config.force_torque is not None}
         return tuple(part for part, has in there.items() if has)
 
     @property

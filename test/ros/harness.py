@@ -17,6 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
@@ -103,6 +104,19 @@ def make_seeing_bundle(contract: Contract, gain: float = 1.0, version: int = 1) 
     torch.manual_seed(0)
     net = _Seer(contract, gain)
     return PolicyExporter(net, contract, 'seer', 'none', 'deterministic').export(net, version, 0)
+
+
+def sensing(folder: Path) -> tuple[str, str]:
+    """Return the files of the arm with an IMU and a force-torque sensor, and of a task for it."""
+    robot, task = find_config('robots', 'arm'), find_config('tasks', 'reach')
+    urdf = find_urdf('arm.urdf', robot)
+    (folder / 'sensing_arm.yaml').write_text(robot.read_text().replace(
+        'urdf: arm.urdf', f'urdf: {urdf}') + (
+        '\nimu: {link: tool}\nforce_torque: {joint: wrist_pitch}\n'))
+    (folder / 'reach_sensing.yaml').write_text(task.read_text().replace(
+        'goal_offset]', 'goal_offset, imu_angular_velocity, imu_linear_acceleration, '
+        'wrench_force, wrench_torque]'))
+    return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
 
 
 class GraphProcess:

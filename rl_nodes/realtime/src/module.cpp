@@ -78,6 +78,8 @@ Plan plan_of(const py::dict & given)
   plan.base = get<bool>(given, "base");
   plan.ranges = get<int>(given, "ranges");
   plan.objects = get<int>(given, "objects");
+  plan.imu = get<bool>(given, "imu");
+  plan.wrench = get<bool>(given, "wrench");
   plan.cycle_ns = get<int64_t>(given, "cycle_ns");
   plan.nearest = get<double>(given, "nearest");
   check(plan);

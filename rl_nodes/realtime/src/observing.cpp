@@ -99,6 +99,8 @@ void Controller::frame(
       case Source::kPlanarGoal: break;
       case Source::kLogRange: value = std::log(std::max(state.scan[k], plan_.nearest)); break;
       case Source::kPhase: value = k == 0 ? std::sin(phase) : std::cos(phase); break;
+      case Source::kImu: value = state.inertial[k]; break;
+      case Source::kWrench: value = state.exerted[k]; break;
       case Source::kObjectFromTool: value = state.poses[k] - tip[k % 7]; break;
       case Source::kObjectFromGoal: value = state.poses[k] - goal.position[k % 7]; break;
     }

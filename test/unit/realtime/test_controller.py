@@ -3,6 +3,7 @@
 """The C++ control tick against the Python one, bit by bit, and under messages of every kind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'ros'))
 
-from harness import make_bundle, make_recurrent_bundle
+from harness import make_bundle, make_recurrent_bundle, sensing
 from rclpy.serialization import deserialize_message, serialize_message
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.resources import share_directory
@@ -89,6 +90,11 @@ class Pair:
             sensor = robot.range_sensor
             parts['ranges'] = rng.uniform(sensor.min_m, sensor.max_m, sensor.rays).astype(
                 np.float32).astype(np.float64)
+        if robot.imu is not None:
+            turn = rng.standard_normal(4)
+            parts['imu'] = np.concatenate([turn / np.linalg.norm(turn), rng.standard_normal(6)])
+        if robot.force_torque is not None:
+            parts['wrench'] = rng.standard_normal(6)
         return RobotState(stamp, episode, rng.standard_normal(count), rng.standard_normal(count),
                           np.zeros(count), **parts)
 
@@ -104,6 +110,12 @@ class Pair:
         if state.ranges is not None:
             assert self.feed('scan', conversions.ranges_to_scan(
                 state.stamp_ns, state.ranges, self.task.robot.config.range_sensor)) is None
+        if state.imu is not None:
+            assert self.feed('imu', conversions.imu_to_msg(
+                state.stamp_ns, state.imu, 'tool')) is None
+        if state.wrench is not None:
+            assert self.feed('wrench', conversions.wrench_to_msg(
+                state.stamp_ns, state.wrench, 'wrist')) is None
         return self.feed('joint_states',
                          conversions.state_to_msg(state, self.task.robot.joint_names))
 
@@ -160,11 +172,12 @@ def pair() -> Pair:
 
 @pytest.mark.parametrize(('robot', 'task', 'make'), [
     *((*names, make_bundle) for names in tasks()), ('arm', 'reach', make_recurrent_bundle),
-    ('cartpole', 'cartpole_swingup_partial', make_recurrent_bundle)])
+    ('cartpole', 'cartpole_swingup_partial', make_recurrent_bundle),
+    ('arm', 'sensing', make_bundle)])
 def test_it_answers_like_the_python_path_bit_by_bit(
-        robot: str, task: str, make: Callable[..., PolicyBundle]) -> None:
+        robot: str, task: str, make: Callable[..., PolicyBundle], tmp_path: Path) -> None:
     """Over episodes, with states that never came, and with states that came twice."""
-    pair = Pair(robot, task, make)
+    pair = Pair(*(sensing(tmp_path) if task == 'sensing' else (robot, task)), make)
     rng = np.random.default_rng(0)
     assert list(StateReader(pair.task).topics)[0] == 'joint_states'
     stamp = 10**18 + 7
@@ -181,6 +194,27 @@ def test_it_answers_like_the_python_path_bit_by_bit(
                     == conversions.ns_to_stamp(stamp)
             stamp += PERIOD * int(rng.choice([1, 1, 1, 2, 5]))
     assert pair.controller.refused == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize('missing', ['imu', 'wrench'])
+def test_a_state_waits_for_what_its_sensors_measure(tmp_path: Path, missing: str) -> None:
+    pair = Pair(*sensing(tmp_path))
+    rng = np.random.default_rng(9)
+    stamp = 10**18
+    goal = pair.goal(stamp, np.zeros(3))
+    state = pair.state(rng, stamp, f'1@{stamp}')
+    assert pair.publish(replace(state, **{missing: None})) is None
+    spoilt = {'imu': lambda value: conversions.imu_to_msg(stamp, value, 'tool'),
+              'wrench': lambda value: conversions.wrench_to_msg(stamp, value, 'wrist')}[missing]
+    values = getattr(state, missing)
+    assert pair.feed(missing, spoilt(np.full(len(values), np.nan))) is None
+    assert pair.controller.refused == [0, 1, 0, 0]
+    if missing == 'imu':
+        unmeasured = spoilt(values)
+        unmeasured.linear_acceleration_covariance[0] = -1.0
+        assert pair.feed('imu', unmeasured) is None
+        assert pair.controller.refused == [1, 1, 0, 0]
+    pair.expect(state, goal, pair.feed(missing, spoilt(values)))
 
 
 def test_every_signal_is_computed_in_cpp() -> None:
