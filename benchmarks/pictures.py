@@ -20,28 +20,21 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
-import time
 
 import msgspec
 import numpy as np
-import rclpy
-from rclpy.node import Node
-from rclpy.serialization import serialize_message
 from rl_nodes.core import ros_environment
-from rl_nodes.core.cameras import CameraSensorConfig
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.timing import NS
 from rl_nodes.inference.export import PolicyExporter
-from rl_nodes.nodes import pictures, qos
 from rl_nodes.tasks import load_task
 import torch
 from torch import nn
 
+from benchmarks._camera import CAMERA
 from benchmarks.latency import build, Peer, robot_of_twelve
 from benchmarks.report import LATENCY_HEAD, latency_row, Metric, percentile, publish, table
 
 RATE_HZ, SIDE, DOMAIN = 100, 64, 84
-CAMERA = CameraSensorConfig('eye', 'base_link', width=640, height=480, rate_hz=30)
 SEES, MAKES, BLIND = 'sees the camera', 'makes its own picture', 'without convolutions'
 
 
@@ -66,23 +59,6 @@ class Convolutions(nn.Module):
         planes = pictures[0].permute(0, 3, 1, 2).float() / 255 if self.sees else \
             observation[:, :1, None, None].expand(-1, 3, SIDE, SIDE) * 0.1
         return self.body(torch.cat([observation, self.eye(planes)], 1))
-
-
-def camera() -> None:
-    """Send a picture 30 times a second, stamped now, until the process is ended."""
-    rclpy.init()
-    node = Node('eye')
-    publisher = node.create_publisher(
-        pictures.Image, f'camera/{CAMERA.name}/image_raw', qos.PICTURE)
-    noise = np.random.default_rng(0).integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
-    data = serialize_message(pictures.picture_to_msg(CAMERA, 0, noise))
-    due = time.monotonic()
-    while True:
-        now = time.time_ns()
-        stamp = (now // NS).to_bytes(4, 'little') + (now % NS).to_bytes(4, 'little')
-        publisher.publish(data[:4] + stamp + data[12:])
-        due += 1.0 / CAMERA.rate_hz
-        time.sleep(max(0.0, due - time.monotonic()))
 
 
 def servers(folder: Path) -> dict[str, list[str]]:
@@ -110,12 +86,9 @@ def main() -> None:
     """Ask all of them in turns, and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[1])
     parser.add_argument('--quick', action='store_true', help='within two minutes')
-    parser.add_argument('--camera', action='store_true', help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     ros_environment.prepare(os.environ)
-    if options.camera:
-        camera()
     rounds, seconds = (2, 5.0) if options.quick else (5, 20.0)
     latency: dict[str, list[np.ndarray]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -128,7 +101,7 @@ def main() -> None:
             for _ in range(rounds):
                 for index, (who, peer) in enumerate(peers.items()):
                     eye = subprocess.Popen(
-                        [sys.executable, '-m', 'benchmarks.pictures', '--camera'],
+                        [sys.executable, '-m', 'benchmarks._camera'],
                         env=os.environ | {'ROS_DOMAIN_ID': str(DOMAIN + index)})
                     try:
                         latency.setdefault(who, []).append(
