@@ -49,7 +49,7 @@ from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings
+from rl_nodes.training.settings import load_settings, require_flat
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 import torch
 
@@ -144,6 +144,7 @@ class Trainer(TaskNode[TrainerParameters]):
     def configure(self) -> None:
         """Check settings, then build the entities; learning starts when activated."""
         super().configure()
+        require_flat(self.task.contract)
         parameters = self.parameters
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
