@@ -299,10 +299,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from rl_nodes.policies.describing import contract_of
+    from rl_nodes.policies.describing import differing_memories, read_manifest
     from rl_nodes.tasks import load_task
 
-    sides = {word: contract_of(Path(word)) for word in options.words if ':=' not in word}
+    policies = {word: read_manifest(Path(word)) for word in options.words if ':=' not in word}
+    sides = {word: manifest.contract for word, manifest in policies.items()}
     given = parse_assignments([word for word in options.words if ':=' in word])
     if set(given) == {'robot', 'task'}:
         name = f'robot {given["robot"]} doing {given["task"]}'
@@ -314,7 +315,7 @@ def _diff(options: argparse.Namespace) -> int:
         raise ConfigError(f'diff compares two, got {", ".join(sides) or "none"}; give two '
                           'policies, or one and robot:=... task:=...')
     (ours, first), (theirs, second) = sides.items()
-    differences = first.explain(second, ours, theirs)
+    differences = first.explain(second, ours, theirs) + differing_memories(policies)
     print('\n'.join(differences) or f'{ours} and {theirs} have the same contract')
     return 1 if differences else 0
 

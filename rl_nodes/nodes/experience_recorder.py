@@ -14,7 +14,7 @@ Subscribes (all STREAM, serialized):
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
-  where robot and task have them;
+  imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped), where robot and task have them;
   policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
   privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not

@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from rl_nodes.data.recorded import RecordedEpisode, sources
 from rl_nodes.nodes.transition_feed import EXECUTED, TransitionFeed
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
+
+_LOG = logging.getLogger(__name__)
 
 
 def read_transitions(inputs: Sequence[str | Path],
@@ -32,6 +35,8 @@ def read_transitions(inputs: Sequence[str | Path],
     opened, left_out = open_episodes(inputs, expected)
     batches = [replace(recorded.batch, episode=np.full(len(recorded), number, np.int64))
                for number, recorded in enumerate(recorded_episodes(opened, left_out))]
+    for line in left_out:
+        _LOG.warning('%s', line)
     return TransitionBatch.concatenate(batches), opened[0].contract
 
 

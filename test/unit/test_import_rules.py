@@ -63,9 +63,11 @@ PLACES = {
     'gymnasium': {'envs': False, 'training': False, 'datasets.minari': False},
     'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
                  'backends.pybullet_rays': False, 'backends.pybullet_robot': False,
+                 'backends.pybullet_sensors': False,
                  'backends.pybullet_view': False},
     'mujoco': {'backends.mujoco_objects': False, 'backends.mujoco_physics': False,
                'backends.mujoco_rays': False, 'backends.mujoco_robot': False,
+               'backends.mujoco_sensors': False,
                'backends.mujoco_urdf': False},
 }
 MESSAGES = ('_msgs', '_srvs', 'builtin_interfaces', 'rcl_interfaces')
