@@ -125,7 +125,7 @@ def test_a_store_gives_back_what_it_got(store):
             np.testing.assert_array_equal(second.columns()[name], values)
             assert second.columns()[name].dtype == values.dtype
     assert second.batch.episode.tolist() == [1] * 4
-    assert isinstance(store.columns['observation'], np.memmap)
+    assert isinstance(store.columns['observation'].base, np.memmap)
     assert store.batch(np.array([5, 0])).reward.tolist() == [5.0, 0.0]
 
 
