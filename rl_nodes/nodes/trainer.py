@@ -34,6 +34,7 @@ from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.experience import layout_columns
+from rl_nodes.data.transition_store import is_store
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -179,7 +180,7 @@ class Trainer(TaskNode[TrainerParameters]):
                            partial(self._on_experience, index), qos.BATCH)
 
     def _demonstrations(self, path: Path) -> TransitionBatch:
-        if path.suffix == '.npz':
+        if path.suffix == '.npz' or is_store(path):
             return demonstrations.load(path, self.task.contract)
         return read_transitions([path], self.task.contract)[0]
 
