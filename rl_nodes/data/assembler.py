@@ -34,6 +34,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from rl_nodes.core.errors import SpecError
+from rl_nodes.core.origin import origin_of
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 
@@ -151,7 +152,7 @@ class TransitionAssembler:
     def take(self) -> TransitionBatch:
         """Return the finished rows, oldest first, and forget them; may be empty."""
         rows, self._rows = self._rows, []
-        columns = list(zip(*rows)) if rows else [()] * (14 if self._privileged else 12)
+        columns = list(zip(*rows)) if rows else [()] * (15 if self._privileged else 13)
         count = len(rows)
 
         def matrix(column: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -159,12 +160,13 @@ class TransitionAssembler:
 
         observation, action = self._shapes
         flags = [np.array(columns[i], np.bool_) for i in range(5, 9)]
-        integers = [np.array(columns[i], np.int64) for i in range(9, 12)]
-        privileged = [matrix(i, self._privileged) for i in range(12, len(columns))]
+        version, episode, step, origin = (np.array(columns[i], np.int64) for i in range(9, 13))
+        privileged = [matrix(i, self._privileged) for i in range(13, len(columns))]
+        seen, next_seen = (privileged[0], privileged[1]) if privileged else (None, None)
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
-            np.array(columns[3], np.float32), matrix(4, observation), *flags, *integers,
-            *privileged)
+            np.array(columns[3], np.float32), matrix(4, observation), *flags, version, episode, step,
+            seen, next_seen, origin)
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""
@@ -318,7 +320,8 @@ class TransitionAssembler:
         since_start = state.stamp_ns - episode.start_ns
         step = (since_start + self._period_ns // 2) // self._period_ns
         return (observation, action, asked, reward.total, next_observation, reward.terminated,
-                truncated, reward.success, limited, policy_version(wanted), episode.number, step)
+                truncated, reward.success, limited, policy_version(wanted), episode.number, step,
+                int(origin_of(executed.source, self._window.sources(state.stamp_ns))))
 
 
 def policy_version(command: JointCommand | None) -> int:

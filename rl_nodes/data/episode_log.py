@@ -7,13 +7,16 @@ A state names its episode; everything else is placed by its stamp. An episode's 
 for a few states after the next one has begun, because its last reward may come after that.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
+from typing import Literal
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.origin import is_engaged
 from rl_nodes.core.types import EpisodeId, Outcome
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.writer import EpisodeWriter
@@ -22,6 +25,10 @@ _LOG = logging.getLogger(__name__)
 
 LINGER_STATES = 3   # default of ``linger``
 WAITING = 64        # messages kept whose state has not come yet
+CLOSE_S = 0.5       # a file that is being completed when it is to be discarded is waited for
+
+Keep = Literal['all', 'demonstrated', 'successes']
+Mark = Literal['save', 'discard', 'success', 'failure']
 
 
 @dataclass
@@ -37,6 +44,13 @@ class _Recording:
     discounted: float = 0.0
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
+    mark: str = ''                  # save or discard, as a person asked
+    judged: bool | None = None      # success, as a person said
+
+    @property
+    def demonstrated(self) -> bool:
+        return any(map(is_engaged, self.sources))
 
 
 class EpisodeLog:
@@ -52,11 +66,18 @@ class EpisodeLog:
     :param discount: of the discounted return in the metadata.
     :param clock: system time [ns] for the files' log times.
     :param linger: states of the next episode after which the last one's file is completed.
+    :param keep: all episodes; those in which somebody demonstrated; or of these the successful
+        ones, and those that a person wants to be saved.
+    :param most: episodes that are kept; 0 for all.
+    :ivar files: that are complete.
+    :ivar discarded: episodes in which somebody demonstrated and that were not kept.
+    :ivar newest: the outcome of the newest episode that was kept or discarded, in words.
     """
 
     def __init__(self, directory: Path, contract: Contract, topics: Mapping[str, str], *,
                  every: int, seed: int, notes: Mapping[str, str], discount: float,
-                 clock: Callable[[], int], linger: int = LINGER_STATES) -> None:
+                 clock: Callable[[], int], linger: int = LINGER_STATES, keep: Keep = 'all',
+                 most: int = 0) -> None:
         self._directory = directory
         self._contract = contract
         self._topics = topics
@@ -66,6 +87,9 @@ class EpisodeLog:
         self._discount = discount
         self._clock = clock
         self._linger = linger
+        self._keep, self._most = keep, most
+        self._kept, self._done = 0, _Recording(EpisodeId(0, 0), None)
+        self.discarded, self.newest = 0, ''
         self._current: _Recording | None = None
         self._last: _Recording | None = None
         self._states = 0
@@ -127,6 +151,33 @@ class EpisodeLog:
         recording = self._at(stamp_ns)
         if recording is not None:
             recording.policies[source] = None
+
+    def note_executed(self, stamp_ns: int, source: str) -> None:
+        """Take note of whose command the robot got."""
+        recording = self._at(stamp_ns)
+        if recording is not None:
+            recording.sources[source] += 1
+
+    def mark(self, what: Mark) -> tuple[bool, str]:
+        """
+        Take note of what a person says of the newest demonstration.
+
+        That is the present episode if somebody has demonstrated in it already, else the one before
+        it, which can still be discarded, whether its file is complete or not.
+
+        :return: whether that can be done, and what is done.
+        """
+        current, last = self._current, self._last
+        found = next((recording for recording in (current, last) if recording is not None
+                      and recording.writer is not None and recording.demonstrated), None)
+        if found is None:
+            return self._withdraw() if what == 'discard' else (
+                False, 'nothing has been demonstrated in this episode yet')
+        if what in ('save', 'discard'):
+            found.mark = what
+        else:
+            found.judged = what == 'success'
+        return True, f'episode {found.id.number}: {what}'
 
     def note_variation(self, episode: str, values: Mapping[str, float]) -> None:
         """Take note of what is different in an episode, which may not have begun yet."""
@@ -201,13 +252,53 @@ class EpisodeLog:
         if recording.writer is None:
             return
         void = self._void.get(str(recording.id), '')
+        judged = recording.judged
+        success = (recording.success if judged is None else judged) and not void
+        why_not = self._why_not_kept(recording, success)
+        if recording.demonstrated:
+            self.newest = (f'episode {recording.id.number}: {"success" if success else "failure"}'
+                           f', return {recording.total:.2f}, {recording.steps} steps, '
+                           f'{why_not or "kept"}')
+        self._closing.append(recording)
+        if why_not:
+            self.discarded += recording.demonstrated
+            recording.writer.discard()
+            return
+        self._kept += 1
+        self._done = recording
         recording.writer.finish(EpisodeEnd(
-            'void' if void else recording.reason, recording.success and not void,
+            'void' if void else recording.reason, success,
             recording.steps, recording.total, recording.discounted, self._discount,
             tuple(recording.policies),
             randomisation=variation,
-            stalled_cameras=tuple(recording.stalled_cameras), void=void))
-        self._closing.append(recording)
+            stalled_cameras=tuple(recording.stalled_cameras), void=void,
+            sources=recording.sources, judge='reward' if judged is None else 'operator'))
+
+    def _why_not_kept(self, recording: _Recording, success: bool) -> str:
+        if recording.mark == 'discard':
+            return 'discarded'
+        if self._most and self._kept >= self._most:
+            return 'one more than wanted'
+        if self._keep == 'all' or recording.mark == 'save':
+            return ''
+        if not recording.demonstrated:
+            return 'nothing demonstrated'
+        return '' if success or self._keep == 'demonstrated' else 'not kept'
+
+    def _withdraw(self) -> tuple[bool, str]:
+        """Remove the file of the newest episode that was kept."""
+        writer = self._done.writer
+        if writer is None or not writer.wait(CLOSE_S) or writer.path is None:
+            return False, 'there is no demonstration to discard'
+        self._reap()
+        try:
+            writer.path.unlink()
+        except OSError as error:
+            return False, f'{writer.path} cannot be removed: {error}'
+        number, self._done = self._done.id.number, _Recording(EpisodeId(0, 0), None)
+        self.files, self._kept, self.discarded = self.files - 1, self._kept - 1, self.discarded + 1
+        self.newest = f'episode {number}: discarded'
+        return True, self.newest
 
     def _reap(self) -> None:
         """Look at which writers are done, and with what."""
@@ -219,7 +310,7 @@ class EpisodeLog:
                 if writer.error:
                     self._report(writer.error)
                 else:
-                    self.files += 1
+                    self.files += writer.path is not None
 
     def _report(self, error: str) -> None:
         if error != self.error:

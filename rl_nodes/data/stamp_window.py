@@ -213,6 +213,10 @@ class StampWindow:
             return min(found, key=lambda wanted: (wanted.source != source, wanted.source))
         return found[0]
 
+    def sources(self, stamp_ns: int) -> list[str]:
+        """Return the sources of all commands that were wanted for a state."""
+        return [wanted.source for wanted in self._wanted.get(stamp_ns, ())]
+
     def goal(self, entry: Entry) -> Goal | None:
         """Return the newest goal not after the state and not before its episode."""
         index = bisect_right(self._goals, entry.state.stamp_ns, key=_stamp)

@@ -7,9 +7,11 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``data/assembler.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images, shadow (see below).
+batch_size, discount, seed, cameras, record_images, shadow, sources, operator, keep, most_episodes
+(see below).
 Subscribes (all STREAM, serialized):
-  joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
+  joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
+  teleop/joint_command (sensor_msgs/JointState), each where it is among the sources;
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
@@ -23,6 +25,9 @@ Subscribes (all STREAM, serialized):
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Services (std_srvs/Trigger), each about the newest demonstration:
+  ~/save_episode: keep it, whatever came of it; ~/discard_episode: do not keep it;
+  ~/mark_success, ~/mark_failure: it was one, whatever the reward says.
 """
 
 from dataclasses import asdict, replace
@@ -37,7 +42,7 @@ from msgspec import Meta
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.types import EpisodeId
 from rl_nodes.data.assembler import TransitionAssembler
-from rl_nodes.data.episode_log import EpisodeLog, LINGER_STATES
+from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.recovery import recover
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.camera_listener import CameraListener
@@ -46,15 +51,16 @@ from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.state_topics import JOINTS, StateReader
+from rl_nodes.safety.sources import Sources
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
+from std_srvs.srv import Trigger
 
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped'
-SHADOW = 'policy/shadow_command'
-TOPICS = {'goal': POSE, 'policy/joint_command': JOINT_STATE,
-          'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
+SHADOW, POLICY = 'policy/shadow_command', 'policy/joint_command'
+TOPICS = {'goal': POSE, 'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
           'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
 
 
@@ -71,6 +77,11 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
     :param record_images: keep the pictures of these cameras with the episodes
     :param shadow: keep what a policy in the shadow would do with the episodes
+    :param sources: whose wishes are heard: policy, teleop or policy+teleop
+    :param operator: who demonstrates, kept with each episode
+    :param keep: which episodes: all; demonstrated, those in which a person or script had control;
+        or successes, the successful ones among these
+    :param most_episodes: keep no more than this; 0 for all
     """
 
     directory: str = ''
@@ -82,6 +93,10 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     cameras: bool = False
     record_images: bool = False
     shadow: bool = False
+    sources: Sources = 'policy'
+    operator: str = ''
+    keep: Keep = 'all'
+    most_episodes: Annotated[int, Meta(ge=0)] = 0
 
 
 class ExperienceRecorder(TaskNode[RecorderParameters]):
@@ -111,7 +126,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             action_size=contract.action.shape[0],
             privileged_size=len(self._privileged) if parameters.publish_experience else 0)
         self._reader = StateReader(self.task)
-        topics = {**self._reader.type_names(), **TOPICS}
+        wanted = [f'{source}/joint_command' for source in parameters.sources.split('+')]
+        topics = {**self._reader.type_names(), **TOPICS, **dict.fromkeys(wanted, JOINT_STATE)}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE
             self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
@@ -130,23 +146,34 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._log: EpisodeLog | None = EpisodeLog(
             directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
             notes={'stepping': parameters.stepping,
-                   'real_time_factor': str(parameters.real_time_factor)},
+                   'real_time_factor': str(parameters.real_time_factor),
+                   **({'operator': parameters.operator} if parameters.operator else {})},
             discount=parameters.discount, clock=time.time_ns,
-            linger=linger) if parameters.directory else None
+            linger=linger, keep=parameters.keep,
+            most=parameters.most_episodes) if parameters.directory else None
+        self._told = (0, 0)
         self._sent, self._refused = 0, 0
-        self._unheard = {JOINTS, 'goal', 'policy/joint_command', 'joint_command', 'reward'}
+        self._unheard = {JOINTS, 'goal', wanted[0], 'joint_command', 'reward'}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
         for topic, kind in self._reader.topics.items():
             self.subscribe(kind, topic, partial(self._on_state, topic), qos.STREAM, raw=True)
-        self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.STREAM, raw=True)
+        for topic in wanted:
+            self.subscribe(JointState, topic, partial(self._on_wanted, topic), qos.STREAM,
+                           raw=True)
         self.subscribe(JointState, 'joint_command', self._on_executed, qos.STREAM, raw=True)
         self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM, raw=True)
         self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self._cameras = CameraListener(self, cameras,
                                        self._keep if parameters.record_images else None)
+        marks: tuple[tuple[str, Mark], ...] = (
+            ('save_episode', 'save'), ('discard_episode', 'discard'),
+            ('mark_success', 'success'), ('mark_failure', 'failure'))
+        for name, what in marks:
+            self.serve(Trigger, name, partial(self._on_mark, what))
         self.every(SEND_S, self._send)
+        self.every(SEND_S, self._tell)
 
     def deactivate(self) -> None:
         """Send what is left."""
@@ -215,15 +242,15 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._keep('privileged', stamp, data)
         self._assembler.add_privileged(stamp, values)
 
-    def _on_wanted(self, data: bytes) -> None:
+    def _on_wanted(self, topic: str, data: bytes) -> None:
         command = self._command(data)
         if command is None:
             return
-        self._keep('policy/joint_command', command.stamp_ns, data)
-        if self._log is not None:
+        self._keep(topic, command.stamp_ns, data)
+        if self._log is not None and topic == POLICY:
             self._log.note_policy(command.stamp_ns, command.source)
         self._assembler.add_wanted(command)
-        self._hear('policy/joint_command')
+        self._hear(topic)
 
     def _on_shadow(self, data: bytes) -> None:
         command = self._command(data)
@@ -235,6 +262,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if command is None:
             return
         self._keep('joint_command', command.stamp_ns, data)
+        if self._log is not None:
+            self._log.note_executed(command.stamp_ns, command.source)
         self._assembler.add_executed(command)
         self._hear('joint_command')
 
@@ -267,6 +296,20 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.add_now('safety/state', data)
 
+    def _on_mark(self, what: Mark, _request: Trigger.Request) -> tuple[bool, str]:
+        if self._log is None:
+            return False, 'nothing is recorded: the parameter directory is empty'
+        done, message = self._log.mark(what)
+        self.get_logger().info(message)
+        return done, message
+
+    def _tell(self) -> None:
+        """Publish at once when an episode was kept or discarded."""
+        log = self._log
+        if log is not None and (log.files, log.discarded) != self._told:
+            self._told = (log.files, log.discarded)
+            self.publish_health()
+
     def _hear(self, topic: str) -> None:
         """Take note that a topic's publisher is connected; tell as soon as all of them are."""
         if topic in self._unheard:
@@ -298,7 +341,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                   **asdict(self._assembler.counters)}
         complaint = self._cameras.complaint
         if self._log is not None:
-            values |= {'files': self._log.files, 'messages_dropped': self._log.dropped,
+            values |= {'files': self._log.files, 'discarded': self._log.discarded,
+                       'newest_episode': self._log.newest, 'messages_dropped': self._log.dropped,
                        'messages_misplaced': self._log.misplaced}
             if self._log.error:
                 complaint = f'recording failed, control goes on: {self._log.error}'

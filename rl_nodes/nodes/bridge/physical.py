@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rl_nodes.backends import BACKENDS, make_servo_bus
 from rl_nodes.core.errors import BackendError, ConfigError
+from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, JointCommand, RobotState
 from rl_nodes.nodes.bridge.episodes import Episodes
@@ -19,7 +20,6 @@ from rl_nodes.nodes.bridge.mode import Mode
 from rl_nodes.nodes.bridge.outlet import Outlet
 from rl_nodes.nodes.hardware_session import HardwareSession, Phase
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
-from rl_nodes.nodes.safety_monitor import MONITOR
 from rl_nodes.nodes.topic_robot import TopicRobot
 from rl_nodes.safety.watchdog import silent
 

@@ -1,0 +1,160 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who answers states at the teleoperation topic: a person, a script or a recording."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.types import Goal, RobotState
+from rl_nodes.safety.homing import FirstCommandGuard
+from rl_nodes.teleop.device import Device
+from rl_nodes.teleop.experts import Expert
+from rl_nodes.teleop.motion import Motion
+
+
+class Wish(NamedTuple):
+    """
+    What a pilot wants.
+
+    :param command: shape (A,), float64.
+    :param engaged: whether somebody has control; else the command makes the robot stand.
+    """
+
+    command: np.ndarray
+    engaged: bool
+
+
+class Pilot(Protocol):
+    """
+    Answers states.
+
+    :ivar complaint: what is wrong, or waited for; empty while all is well.
+    :ivar done: nothing more will come.
+    """
+
+    complaint: str
+    done: bool
+
+    def wish(self, state: RobotState, goal: Goal, steady_ns: int) -> Wish | None:
+        """Return the answer to a state; None for silence, in which the robot is stopped."""
+
+
+class ScriptPilot:
+    """
+    A script that always has control.
+
+    :param expert: does the task.
+    """
+
+    complaint, done = '', False
+
+    def __init__(self, expert: Expert) -> None:
+        self._expert = expert
+
+    def wish(self, state: RobotState, goal: Goal, steady_ns: int) -> Wish | None:
+        """See the base class."""
+        return Wish(self._expert.command(state, goal), True)
+
+
+class DevicePilot:
+    """
+    A person with a device.
+
+    A device that falls silent while its deadman is held is not a released one: then there is no
+    answer, and the safety monitor stops the robot.
+
+    :param device: that is read elsewhere.
+    :param motion: what its axes move.
+    """
+
+    done = False
+
+    def __init__(self, device: Device, motion: Motion) -> None:
+        self._device, self._motion = device, motion
+        self._engaged: bool | None = None
+        self._episode = ''
+
+    def wish(self, state: RobotState, goal: Goal, steady_ns: int) -> Wish | None:
+        """See the base class."""
+        device = self._device
+        if device.engaged and device.lost(steady_ns):
+            return None
+        if device.engaged != self._engaged or state.episode != self._episode:
+            self._engaged, self._episode = device.engaged, state.episode
+            self._motion.begin(state)
+        axes = device.axes if device.engaged else np.zeros_like(device.axes)
+        return Wish(self._motion.command(state, axes), device.engaged)
+
+    @property
+    def complaint(self) -> str:
+        """Return what is wrong with the device."""
+        return self._device.complaint
+
+
+class ReplayPilot:
+    """
+    The commands of a recorded episode, one per state, after the way to the first of them.
+
+    :param robot: in control mode position or velocity.
+    :param commands: as they were executed, each of shape (A,).
+    :param positions: measured when they were, each of shape (J,).
+    :param ramp: whether the robot may go to where the recording begins; else it has to be there.
+    :raises ConfigError: nothing to replay, or for a robot to which it means nothing.
+    """
+
+    def __init__(self, robot: RobotModel, commands: Sequence[np.ndarray],
+                 positions: Sequence[np.ndarray], ramp: bool) -> None:
+        if robot.config.control_mode == 'effort':
+            raise ConfigError(f'robot {robot.name} is in control mode effort: efforts that are '
+                              'repeated blindly do not repeat a motion')
+        if not commands:
+            raise ConfigError('the episode has no executed command')
+        self._commands, self._positions = list(commands), list(positions)
+        self._guard, self._commanded = FirstCommandGuard(robot), robot.commanded
+        settings = robot.config.hardware
+        self._step = np.minimum(settings.home_speed, robot.limits('velocity')) \
+            / robot.config.rate_hz
+        self._timeout_s, self._ramp = settings.home_timeout_s, ramp
+        self._way: np.ndarray | None = None
+        self._begun_at = 0
+        self._next = 0
+        self._last = -1
+        self.errors: list[float] = []  # greatest distance from the recording, state by state
+        self.complaint, self.done = '', False
+
+    def wish(self, state: RobotState, goal: Goal, steady_ns: int) -> Wish | None:
+        """See the base class."""
+        if self.done or self.complaint:
+            return None
+        here = state.position[self._commanded]
+        if self._next == 0 and self._guard.refusal(self._commands[0], state.position):
+            return self._approach(state, here, steady_ns)
+        if self._next == len(self._commands):
+            self.done = True
+            return None
+        if state.stamp_ns != self._last:
+            self._last = state.stamp_ns
+            self.errors.append(float(np.abs(state.position - self._positions[self._next]).max()))
+            self._next += 1
+        return Wish(self._commands[self._next - 1], True)
+
+    @property
+    def progress(self) -> str:
+        """Return how far it is."""
+        return f'{self._next} of {len(self._commands)} commands'
+
+    def _approach(self, state: RobotState, here: np.ndarray, steady_ns: int) -> Wish | None:
+        if not self._ramp:
+            self.complaint = self._guard.refusal(self._commands[0], state.position)
+            return None
+        if self._way is None:
+            self._way, self._begun_at = here.copy(), steady_ns
+        if (steady_ns - self._begun_at) / 1e9 > self._timeout_s:
+            self.complaint = (f'not where the recording begins after {self._timeout_s:g} s: '
+                              f'{self._guard.refusal(self._commands[0], state.position)}')
+            return None
+        self._way += np.clip(self._commands[0] - self._way, -self._step, self._step)
+        return Wish(self._way, True)
