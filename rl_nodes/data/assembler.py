@@ -159,14 +159,15 @@ class TransitionAssembler:
             return np.array(columns[column], np.float32).reshape(count, *shape)
 
         observation, action = self._shapes
-        flags = [np.array(columns[i], np.bool_) for i in range(5, 9)]
+        terminated, truncated, success, limited = (
+            np.array(columns[i], np.bool_) for i in range(5, 9))
         version, episode, step, origin = (np.array(columns[i], np.int64) for i in range(9, 13))
         privileged = [matrix(i, self._privileged) for i in range(13, len(columns))]
         seen, next_seen = (privileged[0], privileged[1]) if privileged else (None, None)
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
-            np.array(columns[3], np.float32), matrix(4, observation), *flags, version, episode, step,
-            seen, next_seen, origin)
+            np.array(columns[3], np.float32), matrix(4, observation), terminated, truncated,
+            success, limited, version, episode, step, seen, next_seen, origin)
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""

@@ -73,7 +73,7 @@ def summarise(folder: Path) -> Collection:
         _mean(found, 'return_undiscounted'), _mean(found, 'return_discounted'),
         float(spans[0] / spans[1]) if spans[1] > 0 else 0.0,
         sum(int(metadata['dropped']) for metadata in found),
-        Counter(json.loads(metadata['notes']).get('operator', '') for metadata in found))
+        dict(Counter(json.loads(metadata['notes']).get('operator', '') for metadata in found)))
 
 
 def _mean(found: list[dict[str, Any]], key: str) -> float:

@@ -37,8 +37,7 @@ BELOW = {
               'teleop'),
     # The way in: which nodes run, with which arguments.
     'graph_arguments': ('core', 'backends'),
-    'graph': ('graph_arguments', 'tasks', 'inference', 'data.reader'),
-    'data.reader': ('data',),
+    'graph': ('graph_arguments', 'tasks', 'inference', 'data'),
     'console': (),
     'orphan_guard': (),
     'runner': ('graph', 'console', 'orphan_guard'),
