@@ -304,7 +304,8 @@ def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         'episodes': values['episodes'], 'directory': str(run / 'episodes'),
         'report': str(run / 'report.json'), 'unattended': values['input'] == 'scripted'}
     return run, [*nodes, *_teleop(values, str(values['input']), {
-        'policy': values['expert'], 'mapping': values['mapping'], 'curated': True}),
+        'policy': values['expert'], 'mapping': values['mapping'], 'curated': True,
+        'noise': values['noise'], 'seed': values['seed']}),
         _node(values, 'record_session', session, 'shutdown', 'shutdown')]
 
 

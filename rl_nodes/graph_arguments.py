@@ -165,6 +165,9 @@ _RECORD = (
     Argument('operator', '', 'who demonstrates, kept with every episode; empty for the input.'),
     Argument('expert', '', "with input:=scripted, a policy that demonstrates in the script's "
              'place: a .onnx file.'),
+    Argument('noise', '0.4', 'with input:=scripted in simulation, how much the commands are '
+             'perturbed, as a share of them: a policy learns to come back from where errors '
+             'lead. What is learned is what the script intended.', 'number', high=2),
     Argument('policy', '', 'a policy that acts until a person takes over, for corrections to '
              'learn from: a .onnx file; needs input:=joy or keyboard.'),
     Argument('mapping', 'auto', 'what a person moves: the joints, the tool (cartesian), or the '
@@ -308,6 +311,8 @@ def _settle_recording(values: dict[str, Value]) -> None:
         raise GraphError(f'stepping:=lockstep with input:={values["input"]}: a simulation that '
                          'does not keep real time is too fast for a person; use '
                          'stepping:=realtime')
+    if not scripted or physical:
+        values['noise'] = 0.0
     if values['expert'] and not scripted:
         raise GraphError(f'expert:={values["expert"]} with input:={values["input"]}: an expert '
                          'belongs to input:=scripted')

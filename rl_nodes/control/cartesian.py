@@ -6,11 +6,13 @@ Joint velocities for a wanted velocity of the tip of a chain, by damped least sq
 Y. Nakamura and H. Hanafusa 1986, Inverse kinematic solutions with singularity robustness. With J
 the Jacobian of the chain, v what the tip should do,
 
-    dq = J' (J J' + d² I)^-1 v,   d² = (1 - (s / SINGULAR)²) MOST² where s < SINGULAR, else 0  (1)
+    dq = J# v + (I - J# J) z,   J# = J' (J J' + d² I)^-1,
+    d² = (1 - (s / SINGULAR)²) MOST² where s < SINGULAR, else 0                               (1)
 
-and s the least singular value of J. A joint that stands at its limit and would move further out is
-taken out of J and (1) is solved again. The result is shortened as a whole where a joint would be
-too fast, so that the tip keeps its direction.
+s the least singular value of J and z what the joints should do as far as the tip does not mind. A
+joint that stands at its limit and would move further out is taken out of J and (1) is solved
+again. The result is shortened as a whole where a joint would be too fast, so that the tip keeps
+its direction.
 """
 
 import numpy as np
@@ -36,20 +38,23 @@ class TipVelocity:
         margin = robot.config.safety.position_margin
         self._low, self._high = robot.limits('lower') + margin, robot.limits('upper') - margin
 
-    def joints(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    def joints(self, position: np.ndarray, velocity: np.ndarray,
+               rest: np.ndarray | None = None) -> np.ndarray:
         """
         Return the velocities of the commanded joints [rad/s or m/s], shape (A,).
 
         :param position: of all joints [rad or m], shape (J,).
         :param velocity: of the tip in the chain's base: linear [m/s], shape (3,), or linear and
             angular [rad/s], shape (6,).
+        :param rest: z, velocities of the commanded joints, shape (A,); None for none.
         """
         jacobian = self.jacobian(position)[:len(velocity)]
         here = position[self._commanded]
+        rest = np.zeros(len(here)) if rest is None else rest
         free = np.ones(len(here), bool)
         for _ in range(len(here)):
             wanted = np.zeros(len(here))
-            wanted[free] = _damped(jacobian[:, free], velocity)
+            wanted[free] = _damped(jacobian[:, free], velocity, rest[free])
             outward = ((here >= self._high) & (wanted > 0)) | ((here <= self._low) & (wanted < 0))
             if not outward.any():
                 break
@@ -71,11 +76,12 @@ class TipVelocity:
         return np.array(columns).T
 
 
-def _damped(jacobian: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+def _damped(jacobian: np.ndarray, velocity: np.ndarray, rest: np.ndarray) -> np.ndarray:
     if not jacobian.size:
-        return np.zeros(jacobian.shape[1])
+        return rest
     left, values, right = np.linalg.svd(jacobian, full_matrices=False)
     least = float(values.min()) if len(values) == len(velocity) else 0.0
     damping = MOST ** 2 * max(0.0, 1.0 - (least / SINGULAR) ** 2)
-    solved: np.ndarray = right.T @ (values / (values ** 2 + damping + 1e-12) * (left.T @ velocity))
+    inverse = right.T * (values / (values ** 2 + damping + 1e-12)) @ left.T
+    solved: np.ndarray = inverse @ velocity + rest - inverse @ (jacobian @ rest)
     return solved

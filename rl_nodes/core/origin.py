@@ -6,6 +6,8 @@ Who a command comes from, by its source, as it travels in ``frame_id``.
     <policy name>@<version>          a policy
     controller:<name>                a controller that stands in for one
     teleop:<operator>                a person, or a script in a person's place
+    teleop:<operator>/perturbed      the same with noise added; without it, it is on
+                                     teleop/intended_command
     teleop:<operator>/standby        nobody: the person holds no deadman, the robot may stand
     replay:<episode>                 a recorded episode
     monitor                          the safety monitor itself
@@ -14,7 +16,7 @@ Who a command comes from, by its source, as it travels in ``frame_id``.
 from collections.abc import Iterable
 from enum import IntEnum
 
-STANDBY = '/standby'
+STANDBY, PERTURBED = '/standby', '/perturbed'
 MONITOR = 'monitor'
 _TELEOP = 'teleop:'
 

@@ -34,7 +34,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from rl_nodes.core.errors import SpecError
-from rl_nodes.core.origin import origin_of
+from rl_nodes.core.origin import origin_of, PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 
@@ -117,8 +117,8 @@ class TransitionAssembler:
             self._advance()
 
     def add_wanted(self, command: JointCommand) -> None:
-        """Add the command that a policy or a human asked for."""
-        if self._window.add_wanted(command):
+        """Add the command that a policy or a person asked for, as it was before any noise."""
+        if not command.source.endswith(PERTURBED) and self._window.add_wanted(command):
             self._advance()
 
     def add_executed(self, command: JointCommand) -> None:

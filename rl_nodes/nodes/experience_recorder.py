@@ -11,7 +11,8 @@ batch_size, discount, seed, cameras, record_images, shadow, sources, operator, k
 (see below).
 Subscribes (all STREAM, serialized):
   joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
-  teleop/joint_command (sensor_msgs/JointState), each where it is among the sources;
+  teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
+  with teleop/intended_command (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
@@ -127,6 +128,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             privileged_size=len(self._privileged) if parameters.publish_experience else 0)
         self._reader = StateReader(self.task)
         wanted = [f'{source}/joint_command' for source in parameters.sources.split('+')]
+        if 'teleop/joint_command' in wanted:
+            wanted.append('teleop/intended_command')
         topics = {**self._reader.type_names(), **TOPICS, **dict.fromkeys(wanted, JOINT_STATE)}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE

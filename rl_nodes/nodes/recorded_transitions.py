@@ -18,7 +18,8 @@ from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 
-_COMMANDS = ('policy/joint_command', 'teleop/joint_command', 'joint_command')
+_COMMANDS = ('policy/joint_command', 'teleop/joint_command',
+             'teleop/intended_command', 'joint_command')
 
 
 def read_transitions(inputs: Sequence[str | Path],

@@ -8,14 +8,15 @@ episode. Whether the answers reach the robot is the safety monitor's business. W
 the deadman the answer is to stand, and its source says so (``core/origin.py``). When the device
 falls silent under a held deadman there is no answer at all.
 
-Parameters: robot, task, stepping, autostart, input, operator, policy, episode, ramp, mapping,
-speed, speed_m_s, speed_rad_s, dead_zone, stuck_s, joy_timeout_s, axes, deadman_button,
+Parameters: robot, task, stepping, autostart, input, operator, policy, noise, seed, episode, ramp,
+mapping, speed, speed_m_s, speed_rad_s, dead_zone, stuck_s, joy_timeout_s, axes, deadman_button,
 page_button, request_buttons, curated (see below).
 Subscribes:
   joint_states and the other parts of states (SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   joy (sensor_msgs/Joy, SENSOR), with input joy.
 Publishes:
   teleop/joint_command (sensor_msgs/JointState, STREAM), stamped like the state it answers;
+  teleop/intended_command (sensor_msgs/JointState, STREAM): the same before noise, where there is;
   teleop/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Calls, where curated: experience_recorder/save_episode, discard_episode, mark_success,
 mark_failure; robot_bridge/reset, robot_bridge/repeat.
@@ -30,9 +31,9 @@ from msgspec import Meta
 import numpy as np
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.origin import operator_source
+from rl_nodes.core.origin import operator_source, PERTURBED
 from rl_nodes.core.timing import steady_ns
-from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.curation import Curator
 from rl_nodes.nodes.lifecycle import main as run_main
@@ -59,6 +60,9 @@ class TeleopParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
         replay for a recorded episode
     :param operator: who has control, kept with what is recorded; empty for the input's name
     :param policy: with input scripted, a .onnx file that does the task in the script's place
+    :param noise: with input scripted, how much the script's commands are perturbed, as a share of
+        them; what it intended is published besides
+    :param seed: of the noise
     :param episode: with input replay, the recorded episode (.mcap)
     :param ramp: with input replay, whether the robot may first go to where the recording begins,
         at the home_speed of its section hardware; else it has to be there
@@ -80,6 +84,8 @@ class TeleopParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     input: Literal['joy', 'scripted', 'replay'] = 'joy'
     operator: str = ''
     policy: str = ''
+    noise: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    seed: int = 0
     episode: str = ''
     ramp: bool = True
     mapping: Mapping = 'auto'
@@ -116,6 +122,8 @@ class Teleop(TaskNode[TeleopParameters]):
         self._answer: tuple[int, bytes] | None = None
         self._answered, self._refused, self._engaged = 0, 0, False
         self._commands = self.publish_on(JointState, 'teleop/joint_command', qos.STREAM)
+        self._intended = self.publish_on(
+            JointState, 'teleop/intended_command', qos.STREAM) if self.parameters.noise else None
         self._curator = Curator(self) if self.parameters.curated else None
         self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         for topic, kind in self._reader.topics.items():
@@ -132,8 +140,8 @@ class Teleop(TaskNode[TeleopParameters]):
             raise ConfigError(f'input = {given.input!r} with policy = {given.policy!r}: a policy '
                               'belongs to input:=scripted')
         if given.input == 'scripted':
-            return ScriptPilot(self._policy(given.policy) if given.policy
-                               else make_expert(self.task))
+            expert = self._policy(given.policy) if given.policy else make_expert(self.task)
+            return ScriptPilot(self.task, expert, given.noise, given.seed)
         if given.input == 'replay':
             return ReplayPilot(self.task.robot, *read_commands(given.episode, self.task),
                                given.ramp)
@@ -194,28 +202,30 @@ class Teleop(TaskNode[TeleopParameters]):
             self._waiting = state
             return
         try:
-            wish = self._wish(state, goal)
+            wish = self._pilot.wish(state, goal, steady_ns())
         except SpecError as error:
             self._refuse(error)
             return
         if wish is None:
             self._end_if_over()
             return
-        value, engaged = wish
-        if engaged != self._engaged:
-            self._engaged = engaged
+        if wish.engaged != self._engaged:
+            self._engaged = wish.engaged
             self.publish_health()
         source = (f'replay:{self._operator}' if self.parameters.input == 'replay'
-                  else operator_source(self._operator, engaged))
-        msg = conversions.command_to_msg(
-            JointCommand(state.stamp_ns, source, value), self.task.robot.command_names,
-            self.task.robot.config.control_mode)
+                  else operator_source(self._operator, wish.engaged))
+        if wish.intended is not None:
+            self._intended.publish(self._message(state, source, wish.intended))
+            source += PERTURBED
+        msg = self._message(state, source, wish.command)
         self._answer = (state.stamp_ns, msg)
         self._answered += 1
         self._commands.publish(msg)
 
-    def _wish(self, state: RobotState, goal: Goal) -> tuple[np.ndarray, bool] | None:
-        return self._pilot.wish(state, goal, steady_ns())
+    def _message(self, state: RobotState, source: str, value: np.ndarray) -> bytes:
+        robot = self.task.robot
+        return conversions.command_to_msg(JointCommand(state.stamp_ns, source, value),
+                                          robot.command_names, robot.config.control_mode)
 
     def _end_if_over(self) -> None:
         """Leave once a recording has been replayed, or cannot be."""

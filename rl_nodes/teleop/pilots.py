@@ -3,6 +3,7 @@
 """Who answers states at the teleoperation topic: a person, a script or a recording."""
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,9 +11,12 @@ from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.safety.homing import FirstCommandGuard
+from rl_nodes.tasks.base import Task
 from rl_nodes.teleop.device import Device
 from rl_nodes.teleop.experts import Expert
 from rl_nodes.teleop.motion import Motion
+
+CORRELATION = 0.9   # of a script's noise from one period to the next
 
 
 class Wish(NamedTuple):
@@ -21,10 +25,12 @@ class Wish(NamedTuple):
 
     :param command: shape (A,), float64.
     :param engaged: whether somebody has control; else the command makes the robot stand.
+    :param intended: the command before noise was added, shape (A,); None where none was.
     """
 
     command: np.ndarray
     engaged: bool
+    intended: np.ndarray | None = None
 
 
 class Pilot(Protocol):
@@ -46,17 +52,34 @@ class ScriptPilot:
     """
     A script that always has control.
 
+    Noise on what it wants brings the robot to where only errors lead, and the recording shows how
+    one gets back from there (M. Laskey et al. 2017, DART: noise injection for robust imitation
+    learning). Here it is correlated in time and shrinks with the action, so that what has to be
+    exact stays exact.
+
+    :param task: that is done.
     :param expert: does the task.
+    :param noise: standard deviation, as a share of the action's greatest element; 0 for none.
+    :param seed: of the noise.
     """
 
     complaint, done = '', False
 
-    def __init__(self, expert: Expert) -> None:
-        self._expert = expert
+    def __init__(self, task: Task, expert: Expert, noise: float, seed: int) -> None:
+        self._task, self._expert, self._noise = task, expert, noise
+        self._rng = np.random.default_rng(seed)
+        self._drift = np.zeros(len(task.contract.action.elements))
 
     def wish(self, state: RobotState, goal: Goal, steady_ns: int) -> Wish | None:
         """See the base class."""
-        return Wish(self._expert.command(state, goal), True)
+        intended = self._expert.command(state, goal)
+        if not self._noise:
+            return Wish(intended, True)
+        fresh = self._noise * self._rng.standard_normal(len(self._drift))
+        self._drift = CORRELATION * self._drift + math.sqrt(1 - CORRELATION ** 2) * fresh
+        action = self._task.to_action(state, intended)
+        perturbed = action + (self._drift * np.abs(action).max()).astype(np.float32)
+        return Wish(self._task.command(state, perturbed), True, intended)
 
 
 class DevicePilot:

@@ -158,4 +158,5 @@ def _demonstrated(batch: TransitionBatch) -> tuple[np.ndarray, np.ndarray, np.nd
         raise TrainingError(f'bc: none of {len(batch)} recorded transitions was demonstrated: a '
                             'policy or nobody acted in all of them; "rl_nodes launch record" '
                             'records demonstrations')
-    return batch.observation[shown], batch.action[shown], batch.episode[shown]
+    # As it was wanted: what a monitor, a change of source or noise made of it is not to be copied.
+    return batch.observation[shown], batch.wanted[shown], batch.episode[shown]
