@@ -74,7 +74,7 @@ def test_a_person_takes_over_from_a_policy_and_gives_back(
         for _ in range(3):
             pad.held = True
             watch.until(lambda: executed_by(watch) == 'teleop:joy', 'the person')
-            assert watch.values('safety/state')['acting'] == 'teleop'
+            watch.until(lambda: watch.values('safety/state')['acting'] == 'teleop', 'its news')
             pad.axes = 0.6
             taken = len(watch.heard['joint_command'])
             watch.until(lambda: len(watch.heard['joint_command']) > taken + 15, 'commands')
