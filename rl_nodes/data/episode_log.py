@@ -70,6 +70,7 @@ class EpisodeLog:
         ones, and those that a person wants to be saved.
     :param most: episodes that are kept; 0 for all.
     :ivar files: that are complete.
+    :ivar kept: episodes, whose files may still be being completed.
     :ivar discarded: episodes in which somebody demonstrated and that were not kept.
     :ivar newest: the outcome of the newest episode that was kept or discarded, in words.
     """
@@ -88,8 +89,8 @@ class EpisodeLog:
         self._clock = clock
         self._linger = linger
         self._keep, self._most = keep, most
-        self._kept, self._done = 0, _Recording(EpisodeId(0, 0), None)
-        self.discarded, self.newest = 0, ''
+        self._done = _Recording(EpisodeId(0, 0), None)
+        self.kept, self.discarded, self.newest = 0, 0, ''
         self._current: _Recording | None = None
         self._last: _Recording | None = None
         self._states = 0
@@ -264,7 +265,7 @@ class EpisodeLog:
             self.discarded += recording.demonstrated
             recording.writer.discard()
             return
-        self._kept += 1
+        self.kept += 1
         self._done = recording
         recording.writer.finish(EpisodeEnd(
             'void' if void else recording.reason, success,
@@ -277,7 +278,7 @@ class EpisodeLog:
     def _why_not_kept(self, recording: _Recording, success: bool) -> str:
         if recording.mark == 'discard':
             return 'discarded'
-        if self._most and self._kept >= self._most:
+        if self._most and self.kept >= self._most:
             return 'one more than wanted'
         if self._keep == 'all' or recording.mark == 'save':
             return ''
@@ -296,7 +297,7 @@ class EpisodeLog:
         except OSError as error:
             return False, f'{writer.path} cannot be removed: {error}'
         number, self._done = self._done.id.number, _Recording(EpisodeId(0, 0), None)
-        self.files, self._kept, self.discarded = self.files - 1, self._kept - 1, self.discarded + 1
+        self.files, self.kept, self.discarded = self.files - 1, self.kept - 1, self.discarded + 1
         self.newest = f'episode {number}: discarded'
         return True, self.newest
 

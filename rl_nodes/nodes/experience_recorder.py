@@ -154,7 +154,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             discount=parameters.discount, clock=time.time_ns,
             linger=linger, keep=parameters.keep,
             most=parameters.most_episodes) if parameters.directory else None
-        self._told = (0, 0)
+        self._told = (0, 0, 0)
         self._sent, self._refused = 0, 0
         self._unheard = {JOINTS, 'goal', wanted[0], 'joint_command', 'reward'}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
@@ -309,8 +309,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def _tell(self) -> None:
         """Publish at once when an episode was kept or discarded."""
         log = self._log
-        if log is not None and (log.files, log.discarded) != self._told:
-            self._told = (log.files, log.discarded)
+        if log is not None and (log.files, log.kept, log.discarded) != self._told:
+            self._told = (log.files, log.kept, log.discarded)
             self.publish_health()
 
     def _hear(self, topic: str) -> None:
@@ -344,7 +344,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                   **asdict(self._assembler.counters)}
         complaint = self._cameras.complaint
         if self._log is not None:
-            values |= {'files': self._log.files, 'discarded': self._log.discarded,
+            values |= {'files': self._log.files, 'kept': self._log.kept,
+                       'discarded': self._log.discarded,
                        'newest_episode': self._log.newest, 'messages_dropped': self._log.dropped,
                        'messages_misplaced': self._log.misplaced}
             if self._log.error:

@@ -76,14 +76,13 @@ class RecordSession(ManagedNode[SessionParameters]):
             self._say(msg.status[0].message)
         if topic != 'recorder/status' or self._done:
             return
-        now = (int(values.get('files', 0)), int(values.get('discarded', 0)))
-        if now == (self._kept, self._discarded):
-            return
-        (self._kept, self._discarded), self._news_at = now, steady_ns()
-        of = f' of {self.parameters.episodes}' if self.parameters.episodes else ''
-        self.get_logger().info(f'kept {self._kept}{of}, discarded {self._discarded}; '
-                               f'{values.get("newest_episode", "")}')
-        if self.parameters.episodes and self._kept >= self.parameters.episodes:
+        now = (int(values.get('kept', 0)), int(values.get('discarded', 0)))
+        if now != (self._kept, self._discarded):
+            (self._kept, self._discarded), self._news_at = now, steady_ns()
+            of = f' of {self.parameters.episodes}' if self.parameters.episodes else ''
+            self.get_logger().info(f'kept {self._kept}{of}, discarded {self._discarded}; '
+                                   f'{values.get("newest_episode", "")}')
+        if 0 < self.parameters.episodes <= int(values.get('files', 0)):
             self._conclude()
             self.exit(0)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rl_nodes.backends import BACKENDS, make_servo_bus
 from rl_nodes.core.errors import BackendError, ConfigError
-from rl_nodes.core.origin import MONITOR
+from rl_nodes.core.origin import MONITOR, STANDBY
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, JointCommand, RobotState
 from rl_nodes.nodes.bridge.episodes import Episodes
@@ -58,8 +58,10 @@ class Physical(Mode):
 
     def _take(self, command: JointCommand) -> None:
         super()._take(command)
-        # By a command of its own the monitor stops the robot.
-        self._permit_at = None if command.source == MONITOR else self._command_at
+        # By a command of its own the monitor stops the robot; a person who holds no deadman does
+        # not send it home.
+        idle = command.source.endswith(STANDBY) and self._session.phase != Phase.RUNNING
+        self._permit_at = None if command.source == MONITOR or idle else self._command_at
 
     def _tick(self) -> None:
         """Live through one control period of a physical robot."""
