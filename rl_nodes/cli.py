@@ -92,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
                              'names the picture, which is beside the first where left out')
     render.set_defaults(run=_render)
 
+    dataset = commands.add_parser(
+        'dataset', add_help=False, help='look after recorded episodes, make data sets of them')
+    dataset.add_argument('verb', nargs='?', help='check, repair, info, merge, ...')
+    dataset.add_argument('words', nargs='*', metavar='file name:=value')
+    dataset.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                         help='show the verbs and their arguments')
+    dataset.set_defaults(run=_dataset)
+
     latency = commands.add_parser(
         'latency', help='measure the way from a state to its command, recorded or live')
     latency.add_argument('words', nargs='+', metavar='[show|fit|live] file',
@@ -106,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument('words', nargs='+', metavar='episode.mcap name:=value',
                         help='a recorded episode, and arguments of "rl_nodes launch replay"')
     replay.set_defaults(run=_replay)
+
+    transitions = commands.add_parser(
+        'transitions', help='make a .npz file of recorded episodes, to learn from')
+    transitions.add_argument('words', nargs='+', metavar='file',
+                             help='recorded episodes (.mcap) or folders of them; '
+                                  'output:=file.npz, or transitions.npz')
+    transitions.set_defaults(run=_transitions)
 
     bring = commands.add_parser(
         'import', add_help=False, help="make a policy of another trainer's ONNX file")
@@ -243,6 +258,34 @@ def _files_and_output(command: str, words: Sequence[str],
     return files, None if output is None else Path(output)
 
 
+def _transitions(options: argparse.Namespace) -> int:
+    from rl_nodes.nodes.recorded_transitions import read_transitions
+    from rl_nodes.training.demonstrations import save
+
+    inputs, output = _files_and_output('transitions', options.words, ('.npz',))
+    batch, contract = read_transitions(inputs)
+    path = save(output or Path('transitions.npz'), batch, contract)
+    print(f'{path}: {len(batch)} transitions of {contract.task} with {contract.robot}; learn from '
+          f'them with demonstrations:={path}')
+    return 0
+
+
+def _dataset(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.datasets.commands import DatasetOptions, help_text, run
+
+    if options.show or options.verb is None:
+        print(f'usage: rl_nodes dataset <verb> file ... [name:=value ...]\n\n{help_text()}\n\n'
+              f'{_record_help(DatasetOptions)}')
+        return 0 if options.show else _USAGE_ERROR
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    text, status = run(
+        options.verb, [word for word in options.words if ':=' not in word],
+        convert(coerce(given, DatasetOptions), DatasetOptions, 'rl_nodes dataset'), list(given))
+    print(text)
+    return status
+
+
 def _latency(options: argparse.Namespace) -> int:
     what, words = 'show', list(options.words)
     if words[0] in ('show', 'fit', 'live'):
@@ -319,10 +362,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from rl_nodes.policies.describing import contract_of
+    from rl_nodes.policies.describing import differing_memories, read_manifest
     from rl_nodes.tasks import load_task
 
-    sides = {word: contract_of(Path(word)) for word in options.words if ':=' not in word}
+    policies = {word: read_manifest(Path(word)) for word in options.words if ':=' not in word}
+    sides = {word: manifest.contract for word, manifest in policies.items()}
     given = parse_assignments([word for word in options.words if ':=' in word])
     if set(given) == {'robot', 'task'}:
         name = f'robot {given["robot"]} doing {given["task"]}'
@@ -334,7 +378,7 @@ def _diff(options: argparse.Namespace) -> int:
         raise ConfigError(f'diff compares two, got {", ".join(sides) or "none"}; give two '
                           'policies, or one and robot:=... task:=...')
     (ours, first), (theirs, second) = sides.items()
-    differences = first.explain(second, ours, theirs)
+    differences = first.explain(second, ours, theirs) + differing_memories(policies)
     print('\n'.join(differences) or f'{ours} and {theirs} have the same contract')
     return 1 if differences else 0
 

@@ -79,7 +79,8 @@ _BOTH = {
         'trainer or evaluator for all.', 'integer', low=1, high=16),
     'cameras': Argument(
         'cameras', 'false', "draw what the simulated robot's cameras see, in a process of its "
-        'own, and mark recorded episodes in which a camera has stalled.', 'boolean',
+        'own, and mark recorded episodes in which a camera has stalled; true by itself where a '
+        'policy that is deployed observes pictures.', 'boolean',
         ('true', 'false')),
     'record_images': Argument(
         'record_images', 'false', 'keep the pictures with the recorded episodes; needs '
@@ -117,6 +118,8 @@ _TRAIN = (
     Argument('time_budget_s', '300', 'train for at most this long [s].', 'number', low=1),
     Argument('target_success', '0.95', 'stop early at this evaluated success rate.', 'number',
              high=1),
+    Argument('demonstrations', '', 'recorded episodes to learn from besides: a .mcap file, a '
+             'folder of them, or the .npz file that rl_nodes transitions makes of them.'),
     Argument('resume', '', 'run directory to go on from.'),
     _BOTH['arm_on_start'],
 )

@@ -11,6 +11,9 @@ Who a command comes from, by its source, as it travels in ``frame_id``.
     teleop:<operator>/standby        nobody: the person holds no deadman, the robot may stand
     replay:<episode>                 a recorded episode
     monitor                          the safety monitor itself
+    monitor/<fallback>               the same, while the robot does not rest yet
+
+``:<operator>`` may be missing.
 """
 
 from collections.abc import Iterable
@@ -18,7 +21,7 @@ from enum import IntEnum
 
 STANDBY, PERTURBED = '/standby', '/perturbed'
 MONITOR = 'monitor'
-_TELEOP = 'teleop:'
+_TELEOP = 'teleop'
 
 
 class Origin(IntEnum):
@@ -32,12 +35,12 @@ class Origin(IntEnum):
 
 def operator_source(operator: str, engaged: bool) -> str:
     """Return the source of a teleoperated command; ``engaged`` while the deadman is held."""
-    return f'{_TELEOP}{operator}{"" if engaged else STANDBY}'
+    return f'{_TELEOP}:{operator}{"" if engaged else STANDBY}'
 
 
 def is_engaged(source: str) -> bool:
     """Return whether somebody at a teleoperation device wants this command."""
-    return source.startswith(_TELEOP) and not source.endswith(STANDBY)
+    return _teleoperated(source) and not source.endswith(STANDBY)
 
 
 def origin_of(source: str, wanted: Iterable[str]) -> Origin:
@@ -48,8 +51,12 @@ def origin_of(source: str, wanted: Iterable[str]) -> Origin:
     :param wanted: sources of all commands that were wanted for the same state.
     """
     if is_engaged(source):
-        others = any(not other.startswith(_TELEOP) for other in wanted)
+        others = any(not _teleoperated(other) for other in wanted)
         return Origin.INTERVENTION if others else Origin.DEMONSTRATION
     if source.endswith(STANDBY) or source.partition('/')[0] == MONITOR:
         return Origin.NOBODY
     return Origin.AUTONOMOUS
+
+
+def _teleoperated(source: str) -> bool:
+    return source.partition('/')[0].partition(':')[0] == _TELEOP

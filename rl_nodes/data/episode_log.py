@@ -32,16 +32,40 @@ Mark = Literal['save', 'discard', 'success', 'failure']
 
 
 @dataclass
-class _Recording:
-    """One episode: its writer, None where it is not recorded, and what its end will say."""
+class Score:
+    """
+    What an episode has earned so far, and how it ended.
 
-    id: EpisodeId
-    writer: EpisodeWriter | None
+    :param start_ns: its start; the reward that its first state gets belongs to no step [ns].
+    :param discount: per step, of the discounted return.
+    """
+
+    start_ns: int
+    discount: float
     reason: str = 'reset'
     success: bool = False
     steps: int = 0
     total: float = 0.0
     discounted: float = 0.0
+
+    def add(self, stamp_ns: int, outcome: Outcome) -> None:
+        """Count the outcome of the step that led to the state with a stamp."""
+        if stamp_ns > self.start_ns:
+            self.total += outcome.total
+            self.discounted += outcome.total * self.discount ** self.steps
+            self.steps += 1
+        self.success = outcome.success
+        if outcome.terminated or outcome.truncated:
+            self.reason = 'terminated' if outcome.terminated else 'truncated'
+
+
+@dataclass
+class _Recording:
+    """One episode: its writer, None where it is not recorded, and what its end will say."""
+
+    id: EpisodeId
+    writer: EpisodeWriter | None
+    score: Score
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
@@ -89,7 +113,7 @@ class EpisodeLog:
         self._clock = clock
         self._linger = linger
         self._keep, self._most = keep, most
-        self._done = _Recording(EpisodeId(0, 0), None)
+        self._done: _Recording | None = None  # the newest that was kept
         self.kept, self.discarded, self.newest = 0, 0, ''
         self._current: _Recording | None = None
         self._last: _Recording | None = None
@@ -139,13 +163,7 @@ class EpisodeLog:
         """Take note of what an episode earned and how it ended."""
         for recording in (self._current, self._last):
             if recording is not None and str(recording.id) == episode:
-                if stamp_ns > recording.id.start_ns:
-                    recording.total += outcome.total
-                    recording.discounted += outcome.total * self._discount ** recording.steps
-                    recording.steps += 1
-                recording.success = outcome.success
-                if outcome.terminated or outcome.truncated:
-                    recording.reason = 'terminated' if outcome.terminated else 'truncated'
+                recording.score.add(stamp_ns, outcome)
 
     def note_policy(self, stamp_ns: int, source: str) -> None:
         """Take note of who commanded."""
@@ -201,8 +219,8 @@ class EpisodeLog:
         """Complete every file; called once, when nothing more will come."""
         for recording in (self._last, self._current):
             if recording is not None:
-                if recording is self._current and recording.reason == 'reset':
-                    recording.reason = 'shutdown'
+                if recording is self._current and recording.score.reason == 'reset':
+                    recording.score.reason = 'shutdown'
                 self._complete(recording)
         self._last = self._current = None
         for recording in self._closing:
@@ -215,7 +233,8 @@ class EpisodeLog:
         if self._last is not None:
             self._complete(self._last)
         self._last, self._states = self._current, 0
-        self._current = _Recording(episode, self._open(episode))
+        self._current = _Recording(episode, self._open(episode),
+                                   Score(episode.start_ns, self._discount))
         self._reap()
 
     def _open(self, episode: EpisodeId) -> EpisodeWriter | None:
@@ -252,13 +271,13 @@ class EpisodeLog:
         variation = self._variations.pop(str(recording.id), {})
         if recording.writer is None:
             return
-        void = self._void.get(str(recording.id), '')
+        void, score = self._void.get(str(recording.id), ''), recording.score
         judged = recording.judged
-        success = (recording.success if judged is None else judged) and not void
+        success = (score.success if judged is None else judged) and not void
         why_not = self._why_not_kept(recording, success)
         if recording.demonstrated:
             self.newest = (f'episode {recording.id.number}: {"success" if success else "failure"}'
-                           f', return {recording.total:.2f}, {recording.steps} steps, '
+                           f', return {score.total:.2f}, {score.steps} steps, '
                            f'{why_not or "kept"}')
         self._closing.append(recording)
         if why_not:
@@ -268,8 +287,8 @@ class EpisodeLog:
         self.kept += 1
         self._done = recording
         recording.writer.finish(EpisodeEnd(
-            'void' if void else recording.reason, success,
-            recording.steps, recording.total, recording.discounted, self._discount,
+            'void' if void else score.reason, success,
+            score.steps, score.total, score.discounted, self._discount,
             tuple(recording.policies),
             randomisation=variation,
             stalled_cameras=tuple(recording.stalled_cameras), void=void,
@@ -288,17 +307,18 @@ class EpisodeLog:
 
     def _withdraw(self) -> tuple[bool, str]:
         """Remove the file of the newest episode that was kept."""
-        writer = self._done.writer
-        if writer is None or not writer.wait(CLOSE_S) or writer.path is None:
+        done = self._done
+        writer = None if done is None else done.writer
+        if done is None or writer is None or not writer.wait(CLOSE_S) or writer.path is None:
             return False, 'there is no demonstration to discard'
         self._reap()
         try:
             writer.path.unlink()
         except OSError as error:
             return False, f'{writer.path} cannot be removed: {error}'
-        number, self._done = self._done.id.number, _Recording(EpisodeId(0, 0), None)
+        self._done = None
         self.files, self.kept, self.discarded = self.files - 1, self.kept - 1, self.discarded + 1
-        self.newest = f'episode {number}: discarded'
+        self.newest = f'episode {done.id.number}: discarded'
         return True, self.newest
 
     def _reap(self) -> None:

@@ -12,6 +12,13 @@ Legend: E networks (members), B batch rows, I inputs, O outputs, H hidden units.
 
     h_0 = x,   h_k = relu(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                        (1)
     dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) 1[h_{k-1} > 0]   (2)
+
+With ``layer_norm`` (Ba, Kiros and Hinton 2016, arXiv:1607.06450) between product and ReLU, for
+z = h_{k-1} W_k + b_k, mean and deviation taken over the H units of a row:
+
+    n = (z - mean(z)) r,   r = 1 / sqrt(var(z) + 1e-5),   h_k = relu(n s_k + t_k)            (3)
+    dL/ds_k = sum_B g n,   dL/dt_k = sum_B g,   with u = g s_k:
+    dL/dz = r (u - mean(u) - n mean(u n))                                                    (4)
 """
 
 from collections.abc import Sequence
@@ -65,6 +72,8 @@ class Workspace:
         self.hidden = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.gradient = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.ones = torch.ones(1, 1, batch).expand(members, 1, batch)
+        self.normal: list[torch.Tensor] = []     # n of eq. (3), filled by forward()
+        self.deviation: list[torch.Tensor] = []  # r of eq. (3)
 
 
 class StackedMlp:
@@ -73,7 +82,7 @@ class StackedMlp:
     def __init__(self, members: int, sizes: Sequence[int],
                  initialisation: Initialisation = 'orthogonal', last_gain: float = 1.0,
                  generator: torch.Generator | None = None,
-                 reduced_precision: bool = False) -> None:
+                 reduced_precision: bool = False, layer_norm: bool = False) -> None:
         """
         Create the networks.
 
@@ -84,11 +93,15 @@ class StackedMlp:
         :param generator: source of the random weights; None takes torch's global one.
         :param reduced_precision: let large hidden products round their factors to bfloat16
             (accumulated in float32) on processors that have it; others ignore this.
+        :param layer_norm: normalise every hidden layer, eq. (3); such networks are for training
+            only, :meth:`member` has no counterpart of it.
         """
         self.members = members
         self.sizes = tuple(sizes)
         pairs = list(zip(self.sizes, self.sizes[1:]))
+        self._layer_norm = layer_norm
         count = sum(members * (i + 1) * o for i, o in pairs)
+        count += 2 * members * sum(self.sizes[1:-1]) if layer_norm else 0
         self.flat = torch.zeros(count)
         self.flat_gradient = torch.zeros(count)
         self.weights, self.biases = self._views(self.flat)
@@ -101,6 +114,10 @@ class StackedMlp:
                 weight, bias = initialise(inputs, outputs, initialisation, gain, generator)
                 self.weights[k][member].copy_(weight)
                 self.biases[k][member, 0].copy_(bias)
+        self.scales, self.shifts = self._affine_views(self.flat)
+        self.scale_gradients, self.shift_gradients = self._affine_views(self.flat_gradient)
+        for scale in self.scales:
+            scale.fill_(1.0)
 
     def _views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         weights, biases, start = [], [], 0
@@ -110,6 +127,17 @@ class StackedMlp:
                 views.append(flat[start:start + size].view(self.members, rows, outputs))
                 start += size
         return weights, biases
+
+    def _affine_views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return s_k and t_k of eq. (3), which lie at the end; empty lists without layer_norm."""
+        widths = self.sizes[1:-1] if self._layer_norm else ()
+        scales, shifts, start = [], [], len(flat) - 2 * self.members * sum(widths)
+        for width in widths:
+            for views in (scales, shifts):
+                size = self.members * width
+                views.append(flat[start:start + size].view(self.members, 1, width))
+                start += size
+        return scales, shifts
 
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
@@ -128,8 +156,30 @@ class StackedMlp:
         many = work.batch >= REDUCED_ROWS
         for k, (weight, bias, out) in enumerate(zip(self.weights, self.biases, work.hidden)):
             _multiply_add(bias, h, weight, out, many and self._reduced[k])
+            if self._layer_norm and k < last:
+                self._normalize(out, k, work)
             h = out if k == last else torch.relu_(out)
         return h
+
+    def _normalize(self, z: torch.Tensor, layer: int, work: Workspace) -> None:
+        """Replace z by n s + t, eq. (3), and keep n and r."""
+        if layer == 0:
+            work.normal, work.deviation = [], []
+        normal, _, deviation = torch.native_layer_norm(z, z.shape[-1:], None, None, 1e-5)
+        work.normal.append(normal)
+        work.deviation.append(deviation)
+        torch.addcmul(self.shifts[layer], normal, self.scales[layer], out=z)
+
+    def _normalize_backward(self, g: torch.Tensor, layer: int, work: Workspace, rows: slice,
+                            weights: bool) -> torch.Tensor:
+        """Return dL/dz of eq. (4) for the gradient g of n s + t."""
+        normal, deviation = work.normal[layer][:, rows], work.deviation[layer][:, rows]
+        if weights:
+            torch.sum(g * normal, 1, keepdim=True, out=self.scale_gradients[layer])
+            torch.sum(g, 1, keepdim=True, out=self.shift_gradients[layer])
+        u = g * self.scales[layer]
+        mean, along = u.mean(-1, keepdim=True), (u * normal).mean(-1, keepdim=True)
+        return u.sub_(mean).addcmul_(normal, along, value=-1.0).mul_(deviation)
 
     def backward(self, gradient: torch.Tensor, work: Workspace, weights: bool = True,
                  inputs: slice | None = None, rows: slice = slice(None)) -> torch.Tensor | None:
@@ -146,6 +196,8 @@ class StackedMlp:
         g = gradient
         for k in range(len(self.weights) - 1, -1, -1):
             below = work.hidden[k - 1][:, rows] if k else work.input[:, rows]
+            if self._layer_norm and k < len(self.weights) - 1:
+                g = self._normalize_backward(g, k, work, rows, weights)
             if weights:
                 _multiply(below.transpose(1, 2), g, self.weight_gradients[k], self._reduced[k])
                 torch.bmm(work.ones[..., rows], g, out=self.bias_gradients[k])

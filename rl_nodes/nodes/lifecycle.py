@@ -16,6 +16,7 @@ import traceback
 from typing import Any, ClassVar, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.client import Client
@@ -114,6 +115,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self._entities.append((self.destroy_timer, timer))
         return timer
 
+    def wake(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Return what lets the node call back soon, until cleanup; it may be called anywhere."""
+        guard = self.create_guard_condition(self._guarded(callback))
+        self._entities.append((self.destroy_guard_condition, guard))
+        return guard.trigger
+
     def serve(self, kind: type, name: str, callback: Callable[[Any], tuple[bool, str]],
               always: bool = False) -> None:
         """
@@ -150,6 +157,22 @@ class ManagedNode(LifecycleNode, Generic[P]):
                 self.fault(traceback.format_exc())
         self.add_post_set_parameters_callback(guarded)
         self._entities.append((self.remove_post_set_parameters_callback, guarded))
+
+    def judge_parameters(self, judge: Callable[[list[Parameter]], str]) -> None:
+        """
+        Ask until cleanup before parameters are accepted; see ``settable``.
+
+        :param judge: returns why the changes are refused, or ``''``.
+        """
+        def guarded(changed: list[Parameter]) -> SetParametersResult:
+            try:
+                why = judge(changed)
+            except Exception as error:  # it would end the node
+                self.get_logger().error(traceback.format_exc())
+                why = repr(error)
+            return SetParametersResult(successful=not why, reason=why)
+        self.add_on_set_parameters_callback(guarded)
+        self._entities.append((self.remove_on_set_parameters_callback, guarded))
 
     def fault(self, text: str) -> None:
         """Take note that the node cannot go on: log why and end the process with status 1."""

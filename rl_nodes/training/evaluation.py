@@ -18,6 +18,9 @@ MAX_EPISODE_STEPS = 100_000
 class Policy(Protocol):
     """What evaluation needs of a policy."""
 
+    def reset(self) -> None:
+        """Begin an episode: forget what is remembered."""
+
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Return the deterministic action, shape (A,), for an observation of shape (O,)."""
 
@@ -93,12 +96,15 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
         raise TrainingError('evaluation: no seeds given, expected at least one')
     returns, discounted, lengths = [], [], []
     finals: list[dict[str, Any]] = []
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     for seed in seeds:
         total, weighted, weight, length, done = 0.0, 0.0, 1.0, 0, False
         observation, info = env.reset(seed=int(seed))
+        policy.reset()
         while not done:
             action = policy.act(np.asarray(observation, np.float32)).copy()
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, reward, terminated, truncated, info = env.step(
+                action[0] if discrete else action)
             total += float(reward)
             weighted += weight * float(reward)
             weight *= discount

@@ -2,17 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run: ``config/train/<algorithm>.yaml`` as frozen records."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from rl_nodes.algorithms.actor_critic import ActorCriticConfig
 from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
+from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.algorithms.td3 import Td3, Td3Config
 from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import ConfigError, TrainingError
 from rl_nodes.training.curriculum import CurriculumConfig
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+LearnerConfig = ActorCriticConfig | DqnConfig
 
 
 class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,17 +64,39 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     curriculum: CurriculumConfig = CurriculumConfig()
 
 
+class Method(NamedTuple):
+    """
+    A method that can be trained.
+
+    :param learner: its class.
+    :param config: the record of its settings.
+    :param actions: what it can choose from.
+    """
+
+    learner: Callable[..., OffPolicyLearner]
+    config: type[LearnerConfig]
+    actions: Literal['continuous', 'discrete']
+
+
+METHODS = {
+    'ddpg': Method(Ddpg, DdpgConfig, 'continuous'),
+    'dqn': Method(Dqn, DqnConfig, 'discrete'),
+    'sac': Method(Sac, SacConfig, 'continuous'),
+    'td3': Method(Td3, Td3Config, 'continuous'),
+}
+
+
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     One file of ``config/train``.
 
-    :param algorithm: which learner.
+    :param algorithm: which learner, a key of ``METHODS``.
     :param learner: its settings.
     :param loop: the training loop's settings.
     """
 
-    algorithm: Literal['sac']
-    learner: SacConfig = SacConfig()
+    algorithm: str
+    learner: LearnerConfig
     loop: LoopConfig = LoopConfig()
 
 
@@ -77,7 +106,37 @@ def load_settings(name: str) -> TrainSettings:
 
     :raises ConfigError: no such file, an unknown key or a value out of range.
     """
-    return config.load(resources.find_config('train', name), TrainSettings)
+    path = resources.find_config('train', name)
+    return settings_from(config.read_yaml(path), str(path))
+
+
+def settings_from(data: dict[str, Any], source: str) -> TrainSettings:
+    """
+    Return the settings in what a YAML loader made.
+
+    :param source: name used in error messages.
+    :raises ConfigError: an unknown method or key, or a value out of range.
+    """
+    algorithm = data.get('algorithm')
+    if algorithm not in METHODS:
+        raise ConfigError(f'{source}: algorithm = {algorithm!r}'
+                          f'{config.suggestion(str(algorithm), METHODS)}; there are '
+                          f'{", ".join(METHODS)}')
+    kind = METHODS[algorithm].config
+    file: Any = config.convert(data, msgspec.defstruct(
+        'TrainSettings', [('algorithm', str), ('learner', kind, kind()),
+                          ('loop', LoopConfig, LoopConfig())],
+        frozen=True, forbid_unknown_fields=True), source)
+    return TrainSettings(algorithm, file.learner, file.loop)
+
+
+def require_flat(contract: Contract) -> None:
+    """Refuse a task that observes pictures; TrainingError says what to do with it."""
+    if contract.pictures:
+        raise TrainingError(
+            f'task {contract.task} observes {"; ".join(map(str, contract.pictures))}; the '
+            'learners here take a flat Box. Train elsewhere on SimEnv and bring the policy in by '
+            '"rl_nodes import", or leave pictures out of the task')
 
 
 def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffPolicyLearner:
@@ -85,9 +144,15 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffP
     Return a fresh learner for a contract.
 
     :param seed: of every random draw of the learner.
-    :raises TrainingError: the action space does not fit the algorithm.
+    :raises TrainingError: what is observed or the action space does not fit the algorithm.
     """
+    require_flat(contract)
+    method, given = METHODS[settings.algorithm], contract.action_choices
+    if method.actions != given:
+        fit = [name for name, other in METHODS.items() if other.actions == given]
+        raise TrainingError(f'{settings.algorithm} chooses {method.actions} actions, but those of '
+                            f'{contract.task} are {given}; methods that fit: {", ".join(fit)}')
     low, high = contract.action.bounds()
     privileged = contract.privileged
-    return Sac(len(contract.observation.elements), low, high, settings.learner, seed,
-               0 if privileged is None else len(privileged.elements))
+    return method.learner(len(contract.observation.elements), low, high, settings.learner, seed,
+                          0 if privileged is None else len(privileged.elements))

@@ -17,6 +17,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.training.settings import require_flat
 
 
 class Source(Protocol):
@@ -62,6 +63,7 @@ class EnvSource:
         self._envs = envs
         self._learner = learner
         self._steps_per_collect = steps_per_collect
+        self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
         count = envs.num_envs
         observation, info = envs.reset(seed=seed)
         self._observation = _float32(observation)
@@ -81,7 +83,8 @@ class EnvSource:
     def _collect_one(self) -> dict[str, np.ndarray]:
         observation = self._observation
         action = self._learner.act(observation)
-        following, reward, terminated, truncated, info = self._envs.step(action)
+        following, reward, terminated, truncated, info = self._envs.step(
+            action[:, 0] if self._discrete else action)
         following = _float32(following)
         next_observation, success = following, _successes(info, len(action))
         if '_final_obs' in info:  # those environments have been reset within this step
@@ -197,26 +200,32 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
     made from its spaces, with no robot, no joints and no physical time.
 
     :param task: name of the task in a contract made here.
-    :raises TrainingError: a space that a continuous policy cannot serve.
+    :raises TrainingError: a space that no policy here can serve.
     """
     own = getattr(env.unwrapped, 'contract', None)
+    if isinstance(own, Contract):
+        require_flat(own)
     observation = _box(env.observation_space, 'observation', task)
-    action = _box(env.action_space, 'action', task)
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-        raise TrainingError(
-            f'{task}: action space {action} is unbounded; this learner needs finite bounds. Wrap '
-            'the environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+    if isinstance(env.action_space, spaces.Discrete):
+        first, count = float(env.action_space.start), int(env.action_space.n)
+        action = ArraySpec(name='action', elements=('action',), units=('1',), low=(first,),
+                           high=(first + count - 1,), dtype='int64')
+    else:
+        box = _box(env.action_space, 'action', task)
+        if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+            raise TrainingError(
+                f'{task}: action space {box} is unbounded; learners need finite bounds. Wrap the '
+                'environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+        action = _spec('action', box)
     if isinstance(own, Contract):
         return own
     return Contract(robot='', task=task, rate_hz=0.0, control_mode='effort', joints=(),
-                    observation=_spec('observation', observation), action=_spec('action', action),
+                    observation=_spec('observation', observation), action=action,
                     action_kind='environment')
 
 
 def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
-    if isinstance(space, spaces.Discrete):
-        advice = 'choose an algorithm for discrete actions'
-    elif isinstance(space, (spaces.Dict, spaces.Tuple)):
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
         advice = 'flatten it with gymnasium.wrappers.FlattenObservation'
     else:
         advice = 'give it as a flat Box'
