@@ -13,6 +13,7 @@ from rl_nodes.nodes.hardware_session import Phase
 
 @pytest.mark.parametrize(('source', 'phase', 'permitted'), [
     ('p@1', Phase.WAITING, True), ('monitor', Phase.RUNNING, False),
+    ('monitor/brake', Phase.RUNNING, True), ('monitor/brake', Phase.WAITING, False),
     ('teleop:anna', Phase.WAITING, True), ('teleop:anna/standby', Phase.WAITING, False),
     ('teleop:anna/standby', Phase.HOMING, False), ('teleop:anna/standby', Phase.RUNNING, True)])
 def test_a_person_who_holds_no_deadman_does_not_send_the_robot_home(source, phase, permitted):

@@ -141,6 +141,7 @@ def test_what_is_unusable_reaches_the_supervisor_as_it_came():
 @pytest.mark.parametrize(('source', 'wanted', 'origin'), [
     ('teleop:anna', ['teleop:anna'], Origin.DEMONSTRATION),
     ('teleop:anna', ['p@3', 'teleop:anna'], Origin.INTERVENTION),
+    ('teleop', ['teleop'], Origin.DEMONSTRATION), ('teleop', ['teleops@3'], Origin.INTERVENTION),
     ('teleop:anna/standby', ['teleop:anna/standby'], Origin.NOBODY),
     ('p@3', ['p@3', 'teleop:anna/standby'], Origin.AUTONOMOUS),
     ('controller:lqr#1', ['controller:lqr#1'], Origin.AUTONOMOUS),
