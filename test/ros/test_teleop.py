@@ -3,6 +3,7 @@
 """People and scripts at the robot: take-over, recording, cloning, replay, a terminal's keys."""
 
 from collections.abc import Iterator
+import json
 import os
 from pathlib import Path
 import pty
@@ -153,9 +154,9 @@ def test_the_whole_way_from_demonstrations_to_a_deployed_policy(tmp_path: Path) 
     with graph('deploy', f'policy:={tmp_path / "bc" / "policy.onnx"}', 'episodes:=20',
                'stepping:=lockstep', f'run_dir:={tmp_path / "deploy"}') as run:
         assert run.wait(300) == 0, run.output
-    cloned = summarise(tmp_path / 'deploy' / 'episodes')
-    assert cloned.episodes == 20
-    assert cloned.successes >= 0.8 * 20, run.output
+    report = json.loads((tmp_path / 'deploy' / 'report.json').read_text())
+    assert report['episodes'] == 20
+    assert report['success_rate'] >= 0.8, run.output  # the script itself succeeds always
 
 
 def test_a_recorded_episode_is_repeated_on_the_robot(tmp_path: Path, watch: Observer) -> None:
