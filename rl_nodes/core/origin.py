@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 STANDBY, PERTURBED = '/standby', '/perturbed'
-MONITOR = 'monitor'
+MONITOR, REPLAY = 'monitor', 'replay:'
 _TELEOP = 'teleop'
 
 

@@ -13,7 +13,8 @@ mapping, speed, speed_m_s, speed_rad_s, dead_zone, stuck_s, joy_timeout_s, axes,
 page_button, request_buttons, curated (see below).
 Subscribes:
   joint_states and the other parts of states (SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
-  joy (sensor_msgs/Joy, SENSOR), with input joy.
+  joy (sensor_msgs/Joy, SENSOR), with input joy; joint_command (sensor_msgs/JointState, SENSOR),
+  with input replay: it stands still until its commands are executed.
 Publishes:
   teleop/joint_command (sensor_msgs/JointState, STREAM), stamped like the state it answers;
   teleop/intended_command (sensor_msgs/JointState, STREAM): the same before noise, where there is;
@@ -31,7 +32,7 @@ from msgspec import Meta
 import numpy as np
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.goals import GoalBook
-from rl_nodes.core.origin import operator_source, PERTURBED
+from rl_nodes.core.origin import operator_source, PERTURBED, REPLAY
 from rl_nodes.core.timing import steady_ns
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.nodes import conversions, qos
@@ -130,6 +131,8 @@ class Teleop(TaskNode[TeleopParameters]):
             self.subscribe(kind, topic, partial(self._on_state, topic), qos.SENSOR)
         if self._device is not None:
             self.subscribe(Joy, 'joy', self._on_joy, qos.SENSOR)
+        if isinstance(self._pilot, ReplayPilot):
+            self.subscribe(JointState, 'joint_command', self._on_executed, qos.SENSOR)
 
     def _make_pilot(self) -> Pilot:
         given = self.parameters
@@ -172,6 +175,10 @@ class Teleop(TaskNode[TeleopParameters]):
             for request in reading.requests:
                 self._curator.request(request)
 
+    def _on_executed(self, msg: JointState) -> None:
+        if msg.header.frame_id.startswith(REPLAY):
+            self._pilot.executed(conversions.stamp_to_ns(msg.header.stamp))
+
     def _on_goal(self, msg: PoseStamped) -> None:
         try:
             self._goals.add(conversions.msg_to_goal(msg, self.task.goal_frame))
@@ -212,7 +219,7 @@ class Teleop(TaskNode[TeleopParameters]):
         if wish.engaged != self._engaged:
             self._engaged = wish.engaged
             self.publish_health()
-        source = (f'replay:{self._operator}' if self.parameters.input == 'replay'
+        source = (f'{REPLAY}{self._operator}' if self.parameters.input == 'replay'
                   else operator_source(self._operator, wish.engaged))
         if wish.intended is not None:
             self._intended.publish(self._message(state, source, wish.intended))
@@ -230,7 +237,7 @@ class Teleop(TaskNode[TeleopParameters]):
     def _end_if_over(self) -> None:
         """Leave once a recording has been replayed, or cannot be."""
         pilot = self._pilot
-        if not isinstance(pilot, ReplayPilot):
+        if not isinstance(pilot, ReplayPilot) or self.exit_code is not None:
             return
         if pilot.done:
             self.get_logger().info(
@@ -238,7 +245,7 @@ class Teleop(TaskNode[TeleopParameters]):
                 f'{np.mean(pilot.errors):.4f}, greatest {np.max(pilot.errors):.4f} (rad or m)')
             self.exit(0)
         elif pilot.complaint:
-            self.get_logger().error(f'replay refused: {pilot.complaint}')
+            self.get_logger().error(f'replay ended: {pilot.complaint}')
             self.exit(1)
 
     def _refuse(self, error: SpecError) -> None:

@@ -49,7 +49,7 @@ class ReachExpert:
     gain = 6.0      # of the tool [1/s]
     posture = 2.0   # of the joints [1/s]
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Reach) -> None:
         self._task, self._tip = task, TipVelocity(task.robot, task.robot.chain)
 
     def command(self, state: RobotState, goal: Goal) -> np.ndarray:
@@ -66,7 +66,7 @@ class PushExpert:
     height_m = 0.05     # of the tool while it pushes
     aside_m = 0.1       # from the object, on the way around it
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Push) -> None:
         self._task, self._tip = task, TipVelocity(task.robot, task.robot.chain)
 
     def command(self, state: RobotState, goal: Goal) -> np.ndarray:

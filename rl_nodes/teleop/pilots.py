@@ -9,13 +9,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
-from rl_nodes.core.types import Goal, RobotState
+from rl_nodes.core.timing import NS
+from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.safety.homing import FirstCommandGuard
 from rl_nodes.tasks.base import Task
 from rl_nodes.teleop.device import Device
 from rl_nodes.teleop.experts import Expert
 from rl_nodes.teleop.motion import Motion
 
+LOST_S = 0.5        # without a command of a recording that is executed
 CORRELATION = 0.9   # of a script's noise from one period to the next
 
 
@@ -121,6 +123,8 @@ class ReplayPilot:
     """
     The commands of a recorded episode, one per state, after the way to the first of them.
 
+    It stands still until its commands are executed, and gives up where they no longer are.
+
     :param robot: in control mode position or velocity.
     :param commands: as they were executed, each of shape (A,).
     :param positions: measured when they were, each of shape (J,).
@@ -143,6 +147,8 @@ class ReplayPilot:
         self._timeout_s, self._ramp = settings.home_timeout_s, ramp
         self._way: np.ndarray | None = None
         self._begun_at = 0
+        self._executed_at: int | None = None  # stamp of the last state whose command was executed
+        self._relative = robot.config.control_mode == 'position'
         self._next = 0
         self._last = -1
         self.errors: list[float] = []  # greatest distance from the recording, state by state
@@ -153,6 +159,11 @@ class ReplayPilot:
         if self.done or self.complaint:
             return None
         here = state.position[self._commanded]
+        if self._executed_at is None or EpisodeId.parse(state.episode).intermission:
+            return Wish(here if self._relative else np.zeros_like(here), True)
+        if (state.stamp_ns - self._executed_at) / NS > LOST_S:
+            self.complaint = f'the robot was stopped after {self.progress}'
+            return None
         if self._next == 0 and self._guard.refusal(self._commands[0], state.position):
             return self._approach(state, here, steady_ns)
         if self._next == len(self._commands):
@@ -163,6 +174,10 @@ class ReplayPilot:
             self.errors.append(float(np.abs(state.position - self._positions[self._next]).max()))
             self._next += 1
         return Wish(self._commands[self._next - 1], True)
+
+    def executed(self, stamp_ns: int) -> None:
+        """Take note that the command for a state was executed."""
+        self._executed_at = stamp_ns
 
     @property
     def progress(self) -> str:
@@ -175,7 +190,7 @@ class ReplayPilot:
             return None
         if self._way is None:
             self._way, self._begun_at = here.copy(), steady_ns
-        if (steady_ns - self._begun_at) / 1e9 > self._timeout_s:
+        if (steady_ns - self._begun_at) / NS > self._timeout_s:
             self.complaint = (f'not where the recording begins after {self._timeout_s:g} s: '
                               f'{self._guard.refusal(self._commands[0], state.position)}')
             return None

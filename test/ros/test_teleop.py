@@ -3,9 +3,11 @@
 """People and scripts at the robot: take-over, recording, cloning, replay, a terminal's keys."""
 
 from collections.abc import Iterator
+import json
 import os
 from pathlib import Path
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -153,26 +155,42 @@ def test_the_whole_way_from_demonstrations_to_a_deployed_policy(tmp_path: Path) 
     with graph('deploy', f'policy:={tmp_path / "bc" / "policy.onnx"}', 'episodes:=20',
                'stepping:=lockstep', f'run_dir:={tmp_path / "deploy"}') as run:
         assert run.wait(300) == 0, run.output
-    cloned = summarise(tmp_path / 'deploy' / 'episodes')
-    assert cloned.episodes == 20
-    assert cloned.successes >= 0.8 * 20, run.output
+    report = json.loads((tmp_path / 'deploy' / 'report.json').read_text())
+    assert report['episodes'] == 20
+    assert report['success_rate'] >= 0.8, run.output  # the script itself succeeds always
+
+
+def replay(path: Path, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Replay as a user does; again where a busy machine has stopped the robot for silence."""
+    for attempt in range(4):
+        process = subprocess.run(
+            [sys.executable, '-m', 'rl_nodes', 'replay', str(path), *arguments,
+             f'run_dir:={folder / str(attempt)}'],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        if 'the robot was stopped after' not in process.stdout:
+            break
+    return process.returncode, process.stdout
 
 
 def test_a_recorded_episode_is_repeated_on_the_robot(tmp_path: Path, watch: Observer) -> None:
-    episodes = record(tmp_path / 'run', 'episodes:=1', 'noise:=0')
+    episodes = record(tmp_path / 'run', 'episodes:=1', 'noise:=0', 'seed:=9')
     path = episode_files([episodes])[0]
-    process = subprocess.run(
-        [sys.executable, '-m', 'rl_nodes', 'replay', str(path), f'run_dir:={tmp_path / "again"}'],
-        capture_output=True, text=True, timeout=90, check=False)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert 'replayed 10' in process.stdout  # of about 100 commands
-    watch.until(lambda: executed_by(watch).startswith('replay:episode_'), 'the recording')
-    refused = subprocess.run(
-        [sys.executable, '-m', 'rl_nodes', 'replay', str(path), 'ramp:=false',
-         f'run_dir:={tmp_path / "refused"}'],
-        capture_output=True, text=True, timeout=90, check=False)
-    assert refused.returncode == 1, refused.stdout
-    assert 'first command is too far' in refused.stdout
+    status, output = replay(path, tmp_path / 'again')
+    assert status == 0, output
+    assert 'replayed 10' in output  # of about 100 commands
+    furthest = float(re.search('greatest ([0-9.]+)', output)[1])
+    assert furthest < 0.1, output  # rad: it starts within a step of the recording
+    watch.until(lambda: any(message.header.frame_id.startswith('replay:episode_')
+                            for _, message in watch.heard['joint_command']), 'the recording')
+    status, output = replay(path, tmp_path / 'refused', 'ramp:=false')
+    assert status == 1, output
+    assert 'first command is too far' in output
+
+
+def judged(folder: Path) -> list[dict[str, str]]:
+    """Return the metadata of the episodes that a person judged."""
+    found = [read_episode(path).metadata for path in episode_files([folder])]
+    return [metadata for metadata in found if metadata['judge'] == 'operator']
 
 
 def test_a_person_discards_redoes_and_marks(tmp_path: Path, watch: Observer) -> None:
@@ -182,16 +200,14 @@ def test_a_person_discards_redoes_and_marks(tmp_path: Path, watch: Observer) -> 
     with graph('record', 'task:=reach', 'episodes:=0', 'stepping:=realtime',
                f'run_dir:={tmp_path / "run"}') as run:
         watch.until(lambda: int(watch.values('recorder/status').get('files', 0)) >= 1, 'a file')
-        before = int(watch.values('recorder/status')['files'])
         watch.until(lambda: executed_by(watch).startswith('teleop:'), 'a demonstration')
         assert watch.call('experience_recorder/mark_failure').success
         assert watch.call('experience_recorder/save_episode').success
         assert watch.call('robot_bridge/repeat').success
-        watch.until(lambda: int(watch.values('recorder/status')['files']) > before, 'the file')
-        found = [read_episode(path).metadata for path in episode_files([episodes])]
-        marked = [metadata for metadata in found if metadata['judge'] == 'operator']
-        assert [metadata['success'] for metadata in marked] == ['false']
-        assert marked[0]['reason'] == 'reset'
+        watch.until(lambda: bool(judged(episodes)), 'the file')
+        marked = judged(episodes)
+        assert [(metadata['success'], metadata['reason']) for metadata in marked] == [
+            ('false', 'reset')]
         discarded = int(watch.values('recorder/status')['discarded'])
         answer = watch.call('experience_recorder/discard_episode')
         assert answer.success, answer.message

@@ -117,6 +117,10 @@ def test_a_replay_goes_to_where_it_begins_and_then_repeats():
     commands = [start + 0.001 * step for step in range(5)]
     pilot = ReplayPilot(ARM, commands, commands, ramp=True)
     q, given, step = ARM.home.copy(), [], 0
+    for stamp in range(3):  # nothing of it is executed yet
+        np.testing.assert_array_equal(pilot.wish(state(q, stamp), Goal(0, q[:3], UPRIGHT),
+                                                 0).command, q)
+    pilot.executed(0)
     while (wish := pilot.wish(state(q, stamp=step), Goal(0, q[:3], UPRIGHT), 0)) is not None:
         assert np.abs(wish.command - q).max() <= (ARM.limits('velocity')
                                                   / ARM.config.rate_hz).max() * (1 + 1e-6)
@@ -127,11 +131,17 @@ def test_a_replay_goes_to_where_it_begins_and_then_repeats():
     np.testing.assert_array_equal(given[-5:], commands)
     assert len(given) > 8
     still = ReplayPilot(ARM, commands, commands, ramp=False)
+    still.executed(0)
     assert still.wish(state(ARM.home), Goal(0, q[:3], UPRIGHT), 0) is None
     assert 'too far' in still.complaint
     slow = ReplayPilot(ARM, commands, commands, ramp=True)
+    slow.executed(0)
     slow.wish(state(ARM.home), Goal(0, q[:3], UPRIGHT), 0)
     assert slow.wish(state(ARM.home), Goal(0, q[:3], UPRIGHT), 10**12) is None
     assert 'not where the recording begins' in slow.complaint
+    lost = ReplayPilot(ARM, commands, commands, ramp=True)
+    lost.executed(0)
+    assert lost.wish(state(ARM.home, 10**9), Goal(0, q[:3], UPRIGHT), 0) is None
+    assert lost.complaint == 'the robot was stopped after 0 of 5 commands'
     with pytest.raises(ConfigError, match='efforts'):
         ReplayPilot(load_robot('cartpole'), commands, commands, True)
