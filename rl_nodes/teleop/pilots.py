@@ -11,7 +11,7 @@ from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
-from rl_nodes.safety.homing import FirstCommandGuard
+from rl_nodes.safety.motion import FirstCommandGuard
 from rl_nodes.tasks.base import Task
 from rl_nodes.teleop.device import Device
 from rl_nodes.teleop.experts import Expert
