@@ -201,12 +201,12 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
                 source = f'{MONITOR}/{verdict.by}'
         if value is not None:
             state = self._supervisor.state
-            if state is not None:
-                self._arbiter.executed(value, state)
             stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
             self._commands.publish(conversions.command_to_msg(
                 JointCommand(stamp, source, value), self._model.command_names,
                 self._model.config.control_mode))
+            if state is not None:
+                self._arbiter.executed(value, state)
         self._show()
 
     def _show(self) -> None:
