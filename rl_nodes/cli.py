@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     launch = commands.add_parser(
         'launch', add_help=False, help='run a graph of nodes, as ros2 launch does')
-    launch.add_argument('graph', nargs='?', help='train, deploy or gym')
+    launch.add_argument('graph', nargs='?', help='train, deploy, gym, record or replay')
     launch.add_argument('arguments', nargs='*', metavar='name:=value')
     launch.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
                         help='show the documented arguments')
@@ -108,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
                               'besides, output:=file.yaml or channel.yaml; live: listen to a '
                               'running graph, seconds:=10 timeout_s:=5 namespace:=robot_1')
     latency.set_defaults(run=_latency)
+
+    replay = commands.add_parser(
+        'replay', help='repeat the commands of a recorded episode, through the safety monitor')
+    replay.add_argument('words', nargs='+', metavar='episode.mcap name:=value',
+                        help='a recorded episode, and arguments of "rl_nodes launch replay"')
+    replay.set_defaults(run=_replay)
 
     bring = commands.add_parser(
         'import', add_help=False, help="make a policy of another trainer's ONNX file")
@@ -170,17 +176,42 @@ def _launch(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from rl_nodes.core.config import convert
+    from rl_nodes.training.cloning import CloneOptions, clones
     from rl_nodes.training.in_process import train, TrainOptions
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
         print(_record_help(TrainOptions))
+        print('\nwith algorithm:=bc, of recorded demonstrations:\n')
+        print(_record_help(CloneOptions))
         return 0
     given = parse_assignments(options.arguments)
+    if clones(given.get('algorithm', '')):
+        return _clone(given)
+    if 'dataset' in given:
+        raise ConfigError('dataset:=... is what algorithm:=bc learns from; add algorithm:=bc')
     result = train(convert(coerce(given, TrainOptions), TrainOptions, 'rl_nodes train'))
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
     print(f'policy: {result.policy or "none was good enough to export"}')
     print(f'files:  {result.run_directory}')
+    return 0
+
+
+def _clone(given: dict[str, str]) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.data.reader import episode_files
+    from rl_nodes.nodes.recorded_transitions import read_transitions
+    from rl_nodes.training.cloning import clone, CloneOptions
+
+    if 'dataset' not in given:
+        raise ConfigError(f'algorithm:={given["algorithm"]} learns from recorded episodes: '
+                          'dataset:=FOLDER; "rl_nodes launch record" makes them')
+    options = convert(coerce(given, CloneOptions), CloneOptions, 'rl_nodes train')
+    files = episode_files([Path(options.dataset).expanduser()])
+    result = clone(options, *read_transitions(files), files)
+    print(f'policy: {result.policy}')
+    print(f'files:  {result.run_directory}')
+    print(f'next:   rl_nodes launch deploy policy:={result.policy}')
     return 0
 
 
@@ -270,6 +301,19 @@ def _latency_live(words: Sequence[str]) -> int:
                     'rl_nodes latency live')
     print(describe(listen(asked)))
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from rl_nodes.graph import build
+    from rl_nodes.runner import run_graph
+
+    files = [word for word in options.words if ':=' not in word]
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    if len(files) + ('episode' in given) != 1:
+        raise ConfigError(f'replay which episode? got {", ".join(files) or "none"}; name one '
+                          '.mcap file')
+    return run_graph(build('replay', given | dict.fromkeys(['episode'][:len(files)], ''.join(
+        files))))
 
 
 def _import(options: argparse.Namespace) -> int:

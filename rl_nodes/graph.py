@@ -1,7 +1,7 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Which nodes make ``train``, ``deploy`` and ``gym``, and what happens when one of them ends.
+Which nodes make each graph, and what happens when one of them ends.
 
 Pure data and pure functions without ROS. ``runner.py`` runs a :class:`Graph` as processes,
 ``launch_description.py`` turns the same graph into launch_ros actions.
@@ -83,7 +83,7 @@ class Graph:
     """
     A graph ready to run.
 
-    :param name: ``train``, ``deploy`` or ``gym``.
+    :param name: as in ``train``, see ``GRAPHS``.
     :param arguments: every argument with the value in force.
     :param namespace: ``/`` or ``/name``.
     :param domain_id: ROS domain.
@@ -168,7 +168,7 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
     """
     Return a graph whose every argument, file and contract has been checked.
 
-    :param name: ``train``, ``deploy`` or ``gym``.
+    :param name: as in ``train``, see ``GRAPHS``.
     :param arguments: arguments as text; those left out take their defaults.
     :param environ: environment variables; None for those of this process.
     :param now: the time that names a run; None for the present.
@@ -181,7 +181,7 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
     domain_id = ros_environment.check(os.environ if environ is None else environ)
     namespace = _namespace(str(values['namespace']))
     makers: dict[str, Callable[[dict[str, Value], datetime], tuple[Path, list[NodeSpec]]]] = {
-        'train': _train, 'deploy': _deploy, 'gym': _gym}
+        'train': _train, 'deploy': _deploy, 'gym': _gym, 'record': _record, 'replay': _replay}
     run_directory, nodes = makers[name](values, now or datetime.now(UTC))
     return Graph(name, values | {'run_dir': str(run_directory)}, namespace, domain_id,
                  run_directory, tuple(nodes))
@@ -248,10 +248,14 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         values['cameras'] = True
     values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
                'shadow': shadow}
-    nodes = _common(values, run, {
+    own = values if values['teleop'] == 'none' else values | {
+        'sources': 'policy+teleop', 'operator': values['teleop']}
+    nodes = _common(own, run, {
         'policy': str(policy), 'sampling': 'deterministic', 'shadow': shadow,
         'control_path': values['control_path'], 'fallback': values['fallback'],
         'chunk_blend': values['chunk_blend']}, record_every=1, publish_experience=False)
+    if values['teleop'] != 'none':
+        nodes += _teleop(own, str(values['teleop']), {})
     evaluator: dict[str, Value] = {
         'episodes': values['episodes'], 'report': str(run / 'report.json'),
         'robots': values['robots']}
@@ -289,13 +293,93 @@ def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]
     return run, [*nodes, *_cameras(values)]
 
 
+def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
+    """Return a graph in which somebody demonstrates a task."""
+    robot, task = _reference('robots', values['robot']), _reference('tasks', values['task'])
+    contract = _contract(robot, task)
+    run = _absolute(str(values['run_dir']) or f'runs/{now:%Y%m%d-%H%M%S}_{Path(task).stem}_record')
+    _require_unused(run)
+    for key in ('policy', 'expert'):
+        values[key] = _policy_for(contract, key, str(values[key]))
+    values |= {'robot': robot, 'task': task, 'channel': _channel(values),
+               'operator': values['operator'] or values['input']}
+    own = values | {'sources': 'policy+teleop' if values['policy'] else 'teleop'}
+    nodes = [*_watched_robot(own, recorded=True),
+             _node(values, 'reward_computer', {}, 'fail', 'shutdown'),
+             _recorder(own, run, record_every=1, publish_experience=False),
+             *_cameras(values)]
+    if values['policy']:
+        nodes.append(_node(values, 'policy_server', {
+            'policy': values['policy'], 'sampling': 'deterministic', 'seed': values['seed'],
+            'robots': 1}, 'fail', 'shutdown'))
+    session: dict[str, Value] = {
+        'episodes': values['episodes'], 'directory': str(run / 'episodes'),
+        'report': str(run / 'report.json'), 'unattended': values['input'] == 'scripted'}
+    return run, [*nodes, *_teleop(values, str(values['input']), {
+        'policy': values['expert'], 'mapping': values['mapping'], 'curated': True,
+        'noise': values['noise'], 'seed': values['seed']}),
+        _node(values, 'record_session', session, 'shutdown', 'shutdown')]
+
+
+def _replay(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
+    """Return a graph without rewards, so that no end of an episode interrupts the recording."""
+    from rl_nodes.data.reader import read_episode
+
+    episode = _absolute(str(values['episode']))
+    theirs: Contract = read_episode(episode).contract
+    robot = _reference('robots', values['robot'] or theirs.robot)
+    task = _reference('tasks', values['task'] or theirs.task)
+    _contract(robot, task).require(theirs, f'robot {Path(robot).stem} with task '
+                                   f'{Path(task).stem}', f'episode {episode.name}')
+    run = _absolute(str(values['run_dir']) or f'runs/{now:%Y%m%d-%H%M%S}_{Path(task).stem}_replay')
+    _require_unused(run)
+    values |= {'robot': robot, 'task': task, 'episode': str(episode)}
+    own = values | {'stepping': 'realtime', 'seed': 0, 'sources': 'teleop'}
+    values['channel'] = _channel(own)
+    own['channel'] = values['channel']
+    return run, [*_watched_robot(own, recorded=False), _node(own, 'teleop', {
+        'input': 'replay', 'episode': str(episode), 'ramp': values['ramp'],
+        'operator': episode.stem}, 'shutdown', 'shutdown')]
+
+
+def _teleop(values: dict[str, Value], kind: str, parameters: dict[str, Value]) -> list[NodeSpec]:
+    """Return the teleop node and, for a person at this terminal, the keyboard."""
+    nodes = [_node(values, 'teleop', {
+        'input': 'scripted' if kind == 'scripted' else 'joy',
+        'operator': values.get('operator', kind), **parameters}, 'fail', 'shutdown')]
+    if kind == 'keyboard':
+        try:
+            terminal = os.ttyname(0)
+        except OSError:
+            raise GraphError('keyboard: this is no terminal whose keys can be read; start it in '
+                             'one, not through a pipe') from None
+        nodes.append(_node(values, 'keyboard', {'terminal': terminal}, 'continue', 'continue'))
+    return nodes
+
+
+def _policy_for(contract: Contract, key: str, given: str) -> str:
+    """Return the absolute path of a policy that fits, or ``''`` where none is given."""
+    from rl_nodes.inference.bundle import PolicyBundle
+
+    if not given:
+        return ''
+    path = _absolute(given)
+    if not path.is_file():
+        raise GraphError(f'{key}:={given}: no such file; give the path of a .onnx file that a '
+                         'training run has written')
+    contract.require(PolicyBundle.load(path).manifest.contract,
+                     f'robot {contract.robot} with task {contract.task}', f'{key} {path.name}')
+    return str(path)
+
+
 def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
     return [
         _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed'],
                                        'channel': values['channel'], 'recorded': recorded},
               'fail', 'shutdown'),
         _node(values, 'safety_monitor', {
-            'arm_on_start': values['arm_on_start'], 'backend': values['backend']},
+            'arm_on_start': values['arm_on_start'], 'backend': values['backend'],
+            **({'sources': values['sources']} if 'sources' in values else {})},
             'fail', 'shutdown'),
     ]
 
@@ -305,8 +389,17 @@ def _recorder(values: dict[str, Value], run: Path, record_every: int,
     return _node(values, 'experience_recorder', {
         'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
         'publish_experience': publish_experience, 'cameras': values['cameras'],
-        'record_images': values['record_images'], 'shadow': bool(values.get('shadow'))},
+        'record_images': values['record_images'], 'shadow': bool(values.get('shadow')),
+        **_curation(values)},
         'continue', 'continue')
+
+
+def _curation(values: dict[str, Value]) -> dict[str, Value]:
+    """Return what the recorder is to know of people and of which episodes are kept."""
+    if 'sources' not in values:
+        return {}
+    found = {key: values[key] for key in ('sources', 'operator', 'seed', 'keep') if key in values}
+    return found | ({'most_episodes': values['episodes']} if 'keep' in values else {})
 
 
 def _cameras(values: dict[str, Value]) -> list[NodeSpec]:

@@ -135,6 +135,9 @@ _DEPLOY = (
              'compared and recorded, and never moves the robot: a .onnx file.'),
     Argument('control_path', 'auto', 'what answers the states: cpp is fastest, auto takes it '
              'where it can be had.', choices=('auto', 'cpp', 'python')),
+    Argument('teleop', 'none', 'who may take over while the policy runs, for as long as the '
+             'deadman is held: a person with a gamepad (joy) or at this terminal (keyboard).',
+             choices=('none', 'joy', 'keyboard')),
     Argument('robot', '', "robot; empty for the one in the policy's manifest."),
     Argument('task', '', "task; empty for the one in the policy's manifest."),
     _BOTH['hardware'],
@@ -150,6 +153,59 @@ _DEPLOY = (
     _BOTH['namespace'],
     Argument('run_dir', '', 'where report and episodes are written; empty for a new folder '
              'named deploy beside the policy.'),
+    _BOTH['arm_on_start'],
+)
+
+_TELEOP_INPUTS = ('joy', 'keyboard')
+
+_RECORD = (
+    Argument('robot', 'arm', 'robot: a name in config/robots, a path to a .yaml file, or to a '
+             '.urdf file with one beside it (rl_nodes robot init makes it).'),
+    Argument('task', 'reach', 'task: a name in config/tasks or a path to a .yaml file.'),
+    Argument('input', 'scripted', 'who demonstrates: joy, a person with a gamepad (ros2 run joy '
+             'joy_node); keyboard, a person at this terminal; scripted, a script that does the '
+             'task.', choices=('scripted', *_TELEOP_INPUTS)),
+    Argument('operator', '', 'who demonstrates, kept with every episode; empty for the input.'),
+    Argument('expert', '', "with input:=scripted, a policy that demonstrates in the script's "
+             'place: a .onnx file.'),
+    Argument('noise', '0.4', 'with input:=scripted in simulation, how much the commands are '
+             'perturbed, as a share of them: a policy learns to come back from where errors '
+             'lead. What is learned is what the script intended.', 'number', high=2),
+    Argument('policy', '', 'a policy that acts until a person takes over, for corrections to '
+             'learn from: a .onnx file; needs input:=joy or keyboard.'),
+    Argument('mapping', 'auto', 'what a person moves: the joints, the tool (cartesian), or the '
+             "elements of the task's action; auto takes what fits the robot.",
+             choices=('auto', 'joint', 'cartesian', 'action')),
+    Argument('episodes', '20', 'number of episodes to keep; 0 goes on until Ctrl-C.', 'integer',
+             high=10**6),
+    Argument('keep', 'successes', 'which episodes are kept: successes, and what a person saves; '
+             'or all in which somebody demonstrated.', choices=('successes', 'demonstrated')),
+    _BOTH['hardware'],
+    Argument('stepping', '', 'lockstep: the simulation waits for every command, for '
+             'input:=scripted only; realtime: it never waits. Empty for what fits the input.',
+             choices=('', 'lockstep', 'realtime')),
+    _BOTH['real_time_factor'],
+    _BOTH['channel'],
+    Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
+    _BOTH['cameras'],
+    _BOTH['record_images'],
+    _BOTH['namespace'],
+    Argument('run_dir', '', 'where report and episodes are written; empty for '
+             'runs/<UTC time>_<task>_record.'),
+    _BOTH['arm_on_start'],
+)
+
+_REPLAY = (
+    Argument('episode', None, 'recorded episode whose executed commands are repeated (.mcap).'),
+    Argument('ramp', 'true', 'go to where the recording begins first, at the home_speed of the '
+             'robot; false refuses unless the robot is there.', 'boolean', ('true', 'false')),
+    Argument('robot', '', 'robot; empty for the one in the recording.'),
+    Argument('task', '', 'task; empty for the one in the recording.'),
+    _BOTH['hardware'],
+    _BOTH['real_time_factor'],
+    _BOTH['channel'],
+    _BOTH['namespace'],
+    Argument('run_dir', '', 'where the log is written; empty for runs/<UTC time>_<task>_replay.'),
     _BOTH['arm_on_start'],
 )
 
@@ -172,11 +228,14 @@ _GYM = (
     _BOTH['arm_on_start'],
 )
 
-GRAPHS: dict[str, tuple[Argument, ...]] = {'train': _TRAIN, 'deploy': _DEPLOY, 'gym': _GYM}
+GRAPHS: dict[str, tuple[Argument, ...]] = {
+    'train': _TRAIN, 'deploy': _DEPLOY, 'gym': _GYM, 'record': _RECORD, 'replay': _REPLAY}
 
 SUMMARIES = {
     'train': 'Train a policy on a task with the running graph of nodes.',
     'deploy': 'Run a trained policy and report how well it does.',
+    'record': 'Record demonstrations of a task by a person or a script.',
+    'replay': 'Repeat the commands of a recorded episode, through the safety monitor.',
     'gym': 'Run robot, safety monitor and rewards for a Gymnasium client (rl_nodes/Ros-v0).',
 }
 
@@ -219,16 +278,21 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
         if value is None or (argument.default is None and not value):
             raise GraphError(f'{name} needs the argument {key}:=... ({argument.description})')
         values[key] = argument.parse(value)
+    if name == 'record':
+        _settle_recording(values)
+    if values.get('teleop', 'none') != 'none' and values['robots'] != 1:
+        raise GraphError(f'teleop:={values["teleop"]} with robots:={values["robots"]}: a person '
+                         'moves one robot at a time')
     backend = values.get('backend')
     if backend in HARDWARE:
-        if values['stepping'] == 'lockstep':
+        if values.get('stepping') == 'lockstep':
             raise GraphError(f'stepping:=lockstep with backend:={backend}: a physical robot does '
                              'not wait; use stepping:=realtime')
         if values.get('robots', 1) != 1:
             raise GraphError(
                 f'robots:={values["robots"]} with backend:={backend}: a physical robot is one; '
                 'run a graph of its own, with a namespace of its own, for each')
-        if values['cameras']:
+        if values.get('cameras'):
             raise GraphError(f'cameras:=true with backend:={backend}: these cameras are drawn; '
                              'those of a physical robot have drivers of their own')
         if given.get('arm_on_start') == 'true':
@@ -236,9 +300,28 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
                 f'arm_on_start:=true with backend:={backend}: only a person may allow a physical '
                 'robot to move, by the service safety_monitor/clear_stop')
         values['arm_on_start'] = False
-    if values['record_images']:
+    if values.get('record_images'):
         _require_pictures(values)
     return values
+
+
+def _settle_recording(values: dict[str, Value]) -> None:
+    """Fill in the stepping and refuse what does not go together."""
+    scripted, physical = values['input'] == 'scripted', values['backend'] in HARDWARE
+    if not values['stepping']:
+        values['stepping'] = 'lockstep' if scripted and not physical else 'realtime'
+    if values['stepping'] == 'lockstep' and not scripted:
+        raise GraphError(f'stepping:=lockstep with input:={values["input"]}: a simulation that '
+                         'does not keep real time is too fast for a person; use '
+                         'stepping:=realtime')
+    if not scripted or physical:
+        values['noise'] = 0.0
+    if values['expert'] and not scripted:
+        raise GraphError(f'expert:={values["expert"]} with input:={values["input"]}: an expert '
+                         'belongs to input:=scripted')
+    if values['policy'] and scripted:
+        raise GraphError(f'policy:={values["policy"]} with input:=scripted: a script does not '
+                         'take over; for a policy that demonstrates use expert:=...')
 
 
 def _require_pictures(values: Mapping[str, Value]) -> None:

@@ -27,7 +27,7 @@ def make(name: str) -> 'LaunchDescription':
     """
     Return the launch description of a graph.
 
-    :param name: ``train``, ``deploy`` or ``gym``.
+    :param name: as in ``train``, see ``graph_arguments.GRAPHS``.
     """
     from launch import LaunchDescription
     from launch.actions import OpaqueFunction

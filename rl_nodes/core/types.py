@@ -160,7 +160,7 @@ class JointCommand:
     One command to the robot, wanted (before the safety monitor) or executed (after it).
 
     :param stamp_ns: stamp of the state that caused it [ns].
-    :param source: who wants it: ``<policy name>@<version>``, ``teleop`` or ``monitor``.
+    :param source: who wants it, see ``core/origin.py``.
     :param value: position, velocity or effort targets by the robot's control mode, shape (A,).
     """
 
@@ -258,6 +258,7 @@ class TransitionBatch:
     step: np.ndarray               # (N,) int64, 0 is the first step of an episode
     privileged: np.ndarray | None = None       # (N, P) float32; None where the task has none
     next_privileged: np.ndarray | None = None  # (N, P) float32
+    origin: np.ndarray | None = None  # (N,) int64, see core/origin.py; None where nobody noted it
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns().items()}

@@ -34,6 +34,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from rl_nodes.core.errors import SpecError
+from rl_nodes.core.origin import MONITOR, origin_of, PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 
@@ -117,8 +118,8 @@ class TransitionAssembler:
             self._advance()
 
     def add_wanted(self, command: JointCommand) -> None:
-        """Add the command that a policy or a human asked for."""
-        if self._window.add_wanted(command):
+        """Add the command that a policy or a person asked for, as it was before any noise."""
+        if not command.source.endswith(PERTURBED) and self._window.add_wanted(command):
             self._advance()
 
     def add_executed(self, command: JointCommand) -> None:
@@ -157,20 +158,22 @@ class TransitionAssembler:
         """Do as :meth:`take`; return the stamps of the rows' states, int64 (N,), besides [ns]."""
         rows, self._rows = self._rows, []
         stamps, self._stamps = np.array(self._stamps, np.int64), []
-        columns = list(zip(*rows)) if rows else [()] * (14 if self._privileged else 12)
+        columns = list(zip(*rows)) if rows else [()] * (15 if self._privileged else 13)
         count = len(rows)
 
         def matrix(column: int, shape: tuple[int, ...]) -> np.ndarray:
             return np.array(columns[column], np.float32).reshape(count, *shape)
 
         observation, action = self._shapes
-        flags = [np.array(columns[i], np.bool_) for i in range(5, 9)]
-        integers = [np.array(columns[i], np.int64) for i in range(9, 12)]
-        privileged = [matrix(i, self._privileged) for i in range(12, len(columns))]
+        terminated, truncated, success, limited = (
+            np.array(columns[i], np.bool_) for i in range(5, 9))
+        version, episode, step, origin = (np.array(columns[i], np.int64) for i in range(9, 13))
+        privileged = [matrix(i, self._privileged) for i in range(13, len(columns))]
+        seen, next_seen = (privileged[0], privileged[1]) if privileged else (None, None)
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
-            np.array(columns[3], np.float32), matrix(4, observation), *flags, *integers,
-            *privileged), stamps
+            np.array(columns[3], np.float32), matrix(4, observation), terminated, truncated,
+            success, limited, version, episode, step, seen, next_seen, origin), stamps
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""
@@ -240,7 +243,7 @@ class TransitionAssembler:
             if later < self._command_patience and not final:
                 return None
             # A monitor that acts on its own has nobody who wanted it; otherwise a message is lost.
-            if executed is None or executed.source.partition('/')[0] != 'monitor':
+            if executed is None or executed.source.partition('/')[0] != MONITOR:
                 self.counters.no_command += 1
                 return False
         reward = window.rewards.get((following.state.stamp_ns, state.episode))
@@ -325,7 +328,8 @@ class TransitionAssembler:
         since_start = state.stamp_ns - episode.start_ns
         step = (since_start + self._period_ns // 2) // self._period_ns
         return (observation, action, asked, reward.total, next_observation, reward.terminated,
-                truncated, reward.success, limited, policy_version(wanted), episode.number, step)
+                truncated, reward.success, limited, policy_version(wanted), episode.number, step,
+                int(origin_of(executed.source, self._window.sources(state.stamp_ns))))
 
 
 def policy_version(command: JointCommand | None) -> int:

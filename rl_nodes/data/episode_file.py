@@ -70,6 +70,8 @@ class EpisodeEnd:
     :param randomisation: what was drawn for the episode, by name; empty where nothing was.
     :param stalled_cameras: names of the cameras whose pictures failed to come.
     :param void: the fault, in words; empty where there was none.
+    :param sources: number of executed commands by source, see ``core/origin.py``.
+    :param judge: who said whether it was a success: ``reward`` or ``operator``.
     """
 
     reason: str
@@ -83,6 +85,8 @@ class EpisodeEnd:
     randomisation: Mapping[str, float] = field(default_factory=dict)
     stalled_cameras: tuple[str, ...] = ()
     void: str = ''
+    sources: Mapping[str, int] = field(default_factory=dict)
+    judge: str = 'reward'
 
     def metadata(self) -> dict[str, str]:
         """Return it as texts."""
@@ -95,6 +99,7 @@ class EpisodeEnd:
             'counters': json.dumps(dict(self.counters), sort_keys=True),
             'randomisation': json.dumps(dict(self.randomisation)),
             'stalled_cameras': json.dumps(list(self.stalled_cameras)), 'void': self.void,
+            'sources': json.dumps(dict(self.sources)), 'judge': self.judge,
             'recovered': 'false'}
 
 

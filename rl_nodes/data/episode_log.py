@@ -7,13 +7,16 @@ A state names its episode; everything else is placed by its stamp. An episode's 
 for a few states after the next one has begun, because its last reward may come after that.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
+from typing import Literal
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.origin import is_engaged
 from rl_nodes.core.types import EpisodeId, Outcome
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.writer import EpisodeWriter
@@ -22,6 +25,10 @@ _LOG = logging.getLogger(__name__)
 
 LINGER_STATES = 3   # default of ``linger``
 WAITING = 64        # messages kept whose state has not come yet
+CLOSE_S = 0.5       # a file that is being completed when it is to be discarded is waited for
+
+Keep = Literal['all', 'demonstrated', 'successes']
+Mark = Literal['save', 'discard', 'success', 'failure']
 
 
 @dataclass
@@ -63,6 +70,13 @@ class _Recording:
     score: Score
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
+    mark: str = ''                  # save or discard, as a person asked
+    judged: bool | None = None      # success, as a person said
+
+    @property
+    def demonstrated(self) -> bool:
+        return any(map(is_engaged, self.sources))
 
 
 class EpisodeLog:
@@ -78,11 +92,19 @@ class EpisodeLog:
     :param discount: of the discounted return in the metadata.
     :param clock: system time [ns] for the files' log times.
     :param linger: states of the next episode after which the last one's file is completed.
+    :param keep: all episodes; those in which somebody demonstrated; or of these the successful
+        ones, and those that a person wants to be saved.
+    :param most: episodes that are kept; 0 for all.
+    :ivar files: that are complete.
+    :ivar kept: episodes, whose files may still be being completed.
+    :ivar discarded: episodes in which somebody demonstrated and that were not kept.
+    :ivar newest: the outcome of the newest episode that was kept or discarded, in words.
     """
 
     def __init__(self, directory: Path, contract: Contract, topics: Mapping[str, str], *,
                  every: int, seed: int, notes: Mapping[str, str], discount: float,
-                 clock: Callable[[], int], linger: int = LINGER_STATES) -> None:
+                 clock: Callable[[], int], linger: int = LINGER_STATES, keep: Keep = 'all',
+                 most: int = 0) -> None:
         self._directory = directory
         self._contract = contract
         self._topics = topics
@@ -92,6 +114,9 @@ class EpisodeLog:
         self._discount = discount
         self._clock = clock
         self._linger = linger
+        self._keep, self._most = keep, most
+        self._done: _Recording | None = None  # the newest that was kept
+        self.kept, self.discarded, self.newest = 0, 0, ''
         self._current: _Recording | None = None
         self._last: _Recording | None = None
         self._states = 0
@@ -147,6 +172,33 @@ class EpisodeLog:
         recording = self._at(stamp_ns)
         if recording is not None:
             recording.policies[source] = None
+
+    def note_executed(self, stamp_ns: int, source: str) -> None:
+        """Take note of whose command the robot got."""
+        recording = self._at(stamp_ns)
+        if recording is not None:
+            recording.sources[source] += 1
+
+    def mark(self, what: Mark) -> tuple[bool, str]:
+        """
+        Take note of what a person says of the newest demonstration.
+
+        That is the present episode if somebody has demonstrated in it already, else the one before
+        it, which can still be discarded, whether its file is complete or not.
+
+        :return: whether that can be done, and what is done.
+        """
+        current, last = self._current, self._last
+        found = next((recording for recording in (current, last) if recording is not None
+                      and recording.writer is not None and recording.demonstrated), None)
+        if found is None:
+            return self._withdraw() if what == 'discard' else (
+                False, 'nothing has been demonstrated in this episode yet')
+        if what in ('save', 'discard'):
+            found.mark = what
+        else:
+            found.judged = what == 'success'
+        return True, f'episode {found.id.number}: {what}'
 
     def note_variation(self, episode: str, values: Mapping[str, float]) -> None:
         """Take note of what is different in an episode, which may not have begun yet."""
@@ -222,13 +274,54 @@ class EpisodeLog:
         if recording.writer is None:
             return
         void, score = self._void.get(str(recording.id), ''), recording.score
+        judged = recording.judged
+        success = (score.success if judged is None else judged) and not void
+        why_not = self._why_not_kept(recording, success)
+        if recording.demonstrated:
+            self.newest = (f'episode {recording.id.number}: {"success" if success else "failure"}'
+                           f', return {score.total:.2f}, {score.steps} steps, '
+                           f'{why_not or "kept"}')
+        self._closing.append(recording)
+        if why_not:
+            self.discarded += recording.demonstrated
+            recording.writer.discard()
+            return
+        self.kept += 1
+        self._done = recording
         recording.writer.finish(EpisodeEnd(
-            'void' if void else score.reason, score.success and not void,
+            'void' if void else score.reason, success,
             score.steps, score.total, score.discounted, self._discount,
             tuple(recording.policies),
             randomisation=variation,
-            stalled_cameras=tuple(recording.stalled_cameras), void=void))
-        self._closing.append(recording)
+            stalled_cameras=tuple(recording.stalled_cameras), void=void,
+            sources=recording.sources, judge='reward' if judged is None else 'operator'))
+
+    def _why_not_kept(self, recording: _Recording, success: bool) -> str:
+        if recording.mark == 'discard':
+            return 'discarded'
+        if self._most and self.kept >= self._most:
+            return 'one more than wanted'
+        if self._keep == 'all' or recording.mark == 'save':
+            return ''
+        if not recording.demonstrated:
+            return 'nothing demonstrated'
+        return '' if success or self._keep == 'demonstrated' else 'not kept'
+
+    def _withdraw(self) -> tuple[bool, str]:
+        """Remove the file of the newest episode that was kept."""
+        done = self._done
+        writer = None if done is None else done.writer
+        if done is None or writer is None or not writer.wait(CLOSE_S) or writer.path is None:
+            return False, 'there is no demonstration to discard'
+        self._reap()
+        try:
+            writer.path.unlink()
+        except OSError as error:
+            return False, f'{writer.path} cannot be removed: {error}'
+        self._done = None
+        self.files, self.kept, self.discarded = self.files - 1, self.kept - 1, self.discarded + 1
+        self.newest = f'episode {done.id.number}: discarded'
+        return True, self.newest
 
     def _reap(self) -> None:
         """Look at which writers are done, and with what."""
@@ -240,7 +333,7 @@ class EpisodeLog:
                 if writer.error:
                     self._report(writer.error)
                 else:
-                    self.files += 1
+                    self.files += writer.path is not None
 
     def _report(self, error: str) -> None:
         if error != self.error:

@@ -6,7 +6,8 @@ Labelled columns: transitions as one matrix of float32 values, for the ``experie
 Row n is transition n; the columns follow each other in the order of the fields of
 :class:`TransitionBatch`. A message carries the layout's name and version (``transitions/v1``) and
 one text that names every column and its width, as in ``observation:21,action:6,...``; the columns
-``privileged`` and ``next_privileged`` are there only where the task has such signals. A receiver
+``privileged`` and ``next_privileged`` are there only where the task has such signals. ``origin``
+is not sent: no trainer that learns while a policy acts asks who acted. A receiver
 refuses whatever it does not know, so an old recorder and a new trainer cannot misunderstand each
 other. The layout is named apart from the widths because widths belong to a task.
 

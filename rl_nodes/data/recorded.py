@@ -4,9 +4,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-import re
 
 import numpy as np
+from rl_nodes.core.origin import Origin, origin_of
 from rl_nodes.core.types import TransitionBatch
 
 AUTONOMOUS, INTERVENTION, DEMONSTRATION = range(3)
@@ -61,13 +61,13 @@ def sources(commanded_by: Sequence[str]) -> np.ndarray:
     Return who acted in each row of one episode, indices into ``SOURCES``, uint8, shape (N,).
 
     What a human does in an episode in which nobody else acts is a demonstration, otherwise an
-    intervention. A command that the monitor made up counts for whoever it stood in for.
+    intervention. A command that the monitor made up, or that made the robot stand, counts for
+    whoever it stood in for.
 
-    :param commanded_by: source of the executed command: ``teleop``, ``<policy>@<version>`` or
-        ``monitor``, each perhaps with ``:...`` or ``/...`` behind it.
+    :param commanded_by: source of the executed command, see ``core/origin.py``.
     """
-    names = [re.split('[:/]', name)[0] for name in commanded_by]
-    human = np.array([name == 'teleop' for name in names], bool)
-    alone = all(name in ('teleop', 'monitor') for name in names) and human.any()
-    found = np.where(human, DEMONSTRATION if alone else INTERVENTION, AUTONOMOUS)
-    return (np.full(len(names), DEMONSTRATION) if alone else found).astype(np.uint8)
+    found = np.array([origin_of(name, ()) for name in commanded_by], np.int64)
+    human = found == Origin.DEMONSTRATION
+    if human.any() and not (found == Origin.AUTONOMOUS).any():
+        return np.full(len(found), DEMONSTRATION, np.uint8)
+    return np.where(human, INTERVENTION, AUTONOMOUS).astype(np.uint8)

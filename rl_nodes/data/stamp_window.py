@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rl_nodes.core.origin import MONITOR, PERTURBED
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState
 
 
@@ -208,10 +209,14 @@ class StampWindow:
         found = self._wanted.get(stamp_ns)
         if found is None:
             return None
-        if len(found) > 1:
-            source = executed.source if executed is not None else ''
-            return min(found, key=lambda wanted: (wanted.source != source, wanted.source))
-        return found[0]
+        if executed is None or executed.source.partition('/')[0] == MONITOR:
+            return min(found, key=lambda wanted: wanted.source)
+        source = executed.source.removesuffix(PERTURBED)
+        return next((wanted for wanted in found if wanted.source == source), None)
+
+    def sources(self, stamp_ns: int) -> list[str]:
+        """Return the sources of all commands that were wanted for a state."""
+        return [wanted.source for wanted in self._wanted.get(stamp_ns, ())]
 
     def goal(self, entry: Entry) -> Goal | None:
         """Return the newest goal not after the state and not before its episode."""

@@ -133,7 +133,7 @@ def episode_of(name: str, number: int, columns: dict[str, np.ndarray],
         **dict.fromkeys(('success', 'limited'), np.zeros(count)), **columns,
         'episode': np.full(count, number)}
     types = {**dict.fromkeys(FLAGS, np.bool_), **dict.fromkeys(
-        ('policy_version', 'episode', 'step', 'stamp_ns'), np.int64), 'source': np.uint8}
+        ('policy_version', 'episode', 'step', 'stamp_ns', 'origin'), np.int64), 'source': np.uint8}
     found = {}
     for key, values in filled.items():
         array = np.asarray(values)

@@ -201,7 +201,7 @@ def _read_episode(path: Path, number: int, tables: list[pyarrow.Table],
 
 
 _OURS = ('wanted', 'limited', 'policy_version', 'step', 'stamp_ns', 'source', 'privileged',
-         'next_privileged')
+         'next_privileged', 'origin')
 
 
 def _metadata(path: Path) -> dict[int, dict[str, str]]:

@@ -94,7 +94,7 @@ def _episodes(path: Path, dataset: minari.MinariDataset) -> Iterator[RecordedEpi
 
 
 _KNOWN_INFOS = ('wanted', 'success', 'limited', 'policy_version', 'step', 'stamp_ns', 'source',
-                'privileged', 'next_privileged')
+                'privileged', 'next_privileged', 'origin')
 
 
 def _unbroken(episode: RecordedEpisode) -> Iterator[RecordedEpisode]:

@@ -66,7 +66,8 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
                for stamp, (name, outcome) in outcomes.items()}
     counts = {'changed': 0}
     path = rewrite(episode, final, _rewarded(episode, rewards, counts), {
-        **_result(episode, score), 'relabelled_from': episode.path.name}, task.contract)
+        **_result(episode, score, task.contract.task),
+        'relabelled_from': episode.path.name}, task.contract)
     return Relabelled(path, counts['changed'], _said(episode.metadata),
                       (score.total, score.success, score.reason))
 
@@ -104,7 +105,7 @@ def trim(episode: Episode, final: Path, start_ns: int, end_ns: int) -> Path:
     for stamp in sorted(outcomes):
         score.add(stamp, outcomes[stamp])
     return rewrite(episode, final, inside(), {
-        **_result(episode, score), 'trimmed_from': json.dumps(
+        **_result(episode, score, episode.contract.task), 'trimmed_from': json.dumps(
             {'file': episode.path.name, 'start_s': start_ns / NS, 'end_s': end_ns / NS})})
 
 
@@ -195,12 +196,16 @@ def _id(episode: Episode) -> EpisodeId:
         raise RecordingError(f'{episode.path}: {error}') from None
 
 
-def _result(episode: Episode, score: Score) -> dict[str, str]:
-    """Return the metadata that tell a result; who ended an unfinished episode stays known."""
+def _result(episode: Episode, score: Score, task: str) -> dict[str, str]:
+    """Return the metadata that tell a result; who ended it and what a person said stays known."""
+    judged = episode.metadata.get('judge') == 'operator' and task == episode.contract.task
+    if judged:
+        score.success = episode.metadata.get('success') == 'true'
     said = episode.metadata.get('reason', 'reset')
     kept = said if said not in ('terminated', 'truncated') else 'reset'
     score.reason = kept if score.reason == 'reset' else score.reason
     return {'reason': score.reason, 'success': str(score.success).lower(),
+            'judge': 'operator' if judged else 'reward',
             'steps': str(score.steps), 'return_undiscounted': repr(float(score.total)),
             'return_discounted': repr(float(score.discounted))}
 

@@ -7,10 +7,12 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``transition_feed.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images, shadow (see below).
+batch_size, discount, seed, cameras, record_images, shadow, sources, operator, keep, most_episodes
+(see below).
 Subscribes (all STREAM, serialized):
-  joint_states, policy/joint_command, teleop/joint_command, joint_command, reward
-  (sensor_msgs/JointState);
+  joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
+  teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
+  with teleop/intended_command (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
@@ -24,6 +26,9 @@ Subscribes (all STREAM, serialized):
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
+Services (std_srvs/Trigger), each about the newest demonstration:
+  ~/save_episode: keep it, whatever came of it; ~/discard_episode: do not keep it;
+  ~/mark_success, ~/mark_failure: it was one, whatever the reward says.
 """
 
 from dataclasses import asdict
@@ -35,7 +40,7 @@ from typing import Annotated, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 from rl_nodes.core.errors import ConfigError, SpecError
-from rl_nodes.data.episode_log import EpisodeLog, LINGER_STATES
+from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.recovery import recover
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.camera_listener import CameraListener
@@ -45,8 +50,10 @@ from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFeed, WANTED
+from rl_nodes.safety.sources import Sources
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
+from std_srvs.srv import Trigger
 
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
@@ -68,6 +75,11 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
     :param record_images: keep the pictures of these cameras with the episodes
     :param shadow: keep what a policy in the shadow would do with the episodes
+    :param sources: whose wishes are heard: policy, teleop or policy+teleop
+    :param operator: who demonstrates, kept with each episode
+    :param keep: which episodes: all; demonstrated, those in which a person or script had control;
+        or successes, the successful ones among these
+    :param most_episodes: keep no more than this; 0 for all
     """
 
     directory: str = ''
@@ -79,6 +91,10 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     cameras: bool = False
     record_images: bool = False
     shadow: bool = False
+    sources: Sources = 'policy'
+    operator: str = ''
+    keep: Keep = 'all'
+    most_episodes: Annotated[int, Meta(ge=0)] = 0
 
 
 class ExperienceRecorder(TaskNode[RecorderParameters]):
@@ -100,7 +116,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 raise ConfigError(f'directory {directory}: {error}') from None
             for found in recover(directory):
                 self.get_logger().warning(f'{found.original.name}: {found.note}')
-        self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience)
+        self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience,
+                                    sources=parameters.sources)
         self._assembler = self._feed.assembler
         topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE}
         if self.task.variation_names:
@@ -118,11 +135,14 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._log: EpisodeLog | None = EpisodeLog(
             directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
             notes={'stepping': parameters.stepping,
-                   'real_time_factor': str(parameters.real_time_factor)},
+                   'real_time_factor': str(parameters.real_time_factor),
+                   **({'operator': parameters.operator} if parameters.operator else {})},
             discount=parameters.discount, clock=time.time_ns,
-            linger=linger) if parameters.directory else None
+            linger=linger, keep=parameters.keep,
+            most=parameters.most_episodes) if parameters.directory else None
+        self._told = (0, 0, 0)
         self._sent, self._refused = 0, 0
-        self._unheard = {JOINTS, GOAL, WANTED, EXECUTED, REWARD}
+        self._unheard = {JOINTS, GOAL, self._feed.wanted[0], EXECUTED, REWARD}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         for topic, kind in self._feed.kinds.items():
             self.subscribe(kind, topic, partial(self._on_message, topic),
@@ -131,7 +151,13 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self._cameras = CameraListener(self, cameras,
                                        self._keep if parameters.record_images else None)
+        marks: tuple[tuple[str, Mark], ...] = (
+            ('save_episode', 'save'), ('discard_episode', 'discard'),
+            ('mark_success', 'success'), ('mark_failure', 'failure'))
+        for name, what in marks:
+            self.serve(Trigger, name, partial(self._on_mark, what))
         self.every(SEND_S, self._send)
+        self.every(SEND_S, self._tell)
 
     def deactivate(self) -> None:
         """Send what is left."""
@@ -161,6 +187,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self._keep(topic, stamp, data)
         if log is not None and topic == WANTED:
             log.note_policy(stamp, heard.frame_id)
+        elif log is not None and topic == EXECUTED:
+            log.note_executed(stamp, heard.frame_id)
         elif log is not None and topic == REWARD:
             log.note_reward(heard.frame_id, stamp, heard.value)
         if heard.value is None:  # a part of a state is on its way
@@ -198,6 +226,20 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.add_now('safety/state', data)
 
+    def _on_mark(self, what: Mark, _request: Trigger.Request) -> tuple[bool, str]:
+        if self._log is None:
+            return False, 'nothing is recorded: the parameter directory is empty'
+        done, message = self._log.mark(what)
+        self.get_logger().info(message)
+        return done, message
+
+    def _tell(self) -> None:
+        """Publish at once when an episode was kept or discarded."""
+        log = self._log
+        if log is not None and (log.files, log.kept, log.discarded) != self._told:
+            self._told = (log.files, log.kept, log.discarded)
+            self.publish_health()
+
     def _hear(self, topic: str) -> None:
         """Take note that a topic's publisher is connected; tell as soon as all of them are."""
         if topic in self._unheard:
@@ -229,7 +271,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                   **asdict(self._assembler.counters)}
         complaint = self._cameras.complaint
         if self._log is not None:
-            values |= {'files': self._log.files, 'messages_dropped': self._log.dropped,
+            values |= {'files': self._log.files, 'kept': self._log.kept,
+                       'discarded': self._log.discarded,
+                       'newest_episode': self._log.newest, 'messages_dropped': self._log.dropped,
                        'messages_misplaced': self._log.misplaced}
             if self._log.error:
                 complaint = f'recording failed, control goes on: {self._log.error}'

@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -143,6 +144,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
             return response
         service = self.create_service(kind, f'~/{name}', answer)
         self._entities.append((self.destroy_service, service))
+
+    def client_of(self, kind: type, name: str) -> Client:
+        """Return a client of another node's service that lives until cleanup."""
+        client = self.create_client(kind, name)
+        self._entities.append((self.destroy_client, client))
+        return client
 
     def on_parameters_set(self, callback: Callable[[list[Parameter]], None]) -> None:
         """Call back until cleanup after parameters were accepted; see ``settable``."""

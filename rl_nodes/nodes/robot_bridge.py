@@ -35,6 +35,7 @@ Subscribes:
   lockstep.
 Services: ~/reset (std_srvs/Trigger): end the episode by hand and start another; the answer names
 the new episode's number. The parameter seed may be set before: this reset then starts from it.
+~/repeat (std_srvs/Trigger): the same, but the new episode starts like the present one.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -102,6 +103,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
         self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND)
         self.subscribe(JointState, 'reward', self._on_reward, qos.SENSOR)
         self.serve(Trigger, 'reset', self._on_reset)
+        self.serve(Trigger, 'repeat', self._on_repeat)
         self.on_parameters_set(self._on_set)
 
     def _make_mode(self) -> Mode:
@@ -164,6 +166,10 @@ class RobotBridge(TaskNode[BridgeParameters]):
         number = self._episodes.number + 1
         self._mode.reset()
         return True, conversions.reset_answer(number)
+
+    def _on_repeat(self, request: Trigger.Request) -> tuple[bool, str]:
+        self._episodes.repeat()
+        return self._on_reset(request)
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return steps, rate, episodes, holds, refusals and the state-to-command latency."""

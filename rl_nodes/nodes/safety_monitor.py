@@ -6,11 +6,12 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start, backend; speed_scale, extra_margin,
-extra_clearance_m, which may be set while it runs, to narrow limits only (see below).
+Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources; speed_scale,
+extra_margin, extra_clearance_m, which may be set while it runs, to narrow limits only (see below).
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR);
-  policy/joint_command (sensor_msgs/JointState, COMMAND): what the policy wants.
+  policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
+  person want, each where it is among the sources; one acts at a time, see safety/sources.py.
 Publishes:
   joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
@@ -21,6 +22,7 @@ Services:
   ~/clear_stop (std_srvs/Trigger): allow motion again, refused while the cause persists.
 """
 
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -28,6 +30,7 @@ from rclpy.parameter import Parameter
 from rl_nodes.backends import BACKENDS, HARDWARE
 from rl_nodes.control.controllers import KINDS, make_controller
 from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
@@ -35,6 +38,7 @@ from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.safety.limits import Narrowing
+from rl_nodes.safety.sources import Arbiter, Offer, Sources
 from rl_nodes.safety.supervisor import HOLD, Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level, Verdict
 from sensor_msgs.msg import JointState
@@ -44,7 +48,6 @@ TICK_S = 0.005
 # In lockstep the robot waits, so a late command is no fault; the check on values is the same.
 LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0, healthy_s=0.0)
 LOCKSTEP_TICK_S = 0.1
-MONITOR = 'monitor'
 
 
 class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +57,8 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param arm_on_start: simulation only; clear the stop of the start once, when states and
         commands are healthy. On hardware a person calls ~/clear_stop
     :param backend: what drives the robot; with a physical one arm_on_start is refused
+    :param sources: whose commands may reach the robot: policy, teleop, or policy+teleop, where a
+        person who holds the deadman goes before the policy
     :param speed_scale: share of the robot's speed limits in force; while the node is configured it
         may be set lower, never higher
     :param extra_margin: kept free at each end of a joint's range beyond the robot's
@@ -66,6 +71,7 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
 
     arm_on_start: bool = False
     backend: str = BACKENDS[0]
+    sources: Sources = 'policy'
     speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
     extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
     extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
@@ -94,12 +100,16 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         if self._arm and self.parameters.backend in HARDWARE:
             raise ConfigError(f'arm_on_start with backend {self.parameters.backend}: only a '
                               'person may allow a physical robot to move, by ~/clear_stop')
-        self._waiting: tuple[tuple[str, ...], JointCommand] | None = None
-        self._shown: tuple[Mode, str] | None = None
+        self._arbiter = Arbiter(self._model, LOCKSTEP.watchdog_s if self.lockstep
+                                else safety.watchdog_s, self.parameters.sources)
+        self._waiting: dict[str, Offer] = {}  # by source; their states have not come yet
+        self._shown: tuple[Mode, str, str] | None = None
         self._bad_states = 0
         self._commands = self.publish_on(JointState, 'joint_command', qos.EXECUTED)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
-        self.subscribe(JointState, 'policy/joint_command', self._on_command, qos.COMMAND)
+        for source in self._arbiter.sources:
+            self.subscribe(JointState, f'{source}/joint_command',
+                           partial(self._on_command, source), qos.COMMAND)
         self.serve(Trigger, 'stop', self._on_stop, always=True)
         self.serve(Trigger, 'clear_stop', self._on_clear)
         self.every(LOCKSTEP_TICK_S if self.lockstep else TICK_S, self.tick)
@@ -128,22 +138,28 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         verdict = self._supervisor.fall_back(steady_ns())
         if verdict is not None:
             self._carry_out(verdict)
-        if self._waiting is not None and self._waiting[1].stamp_ns <= state.stamp_ns:
-            waiting, self._waiting = self._waiting, None
-            self._judge(*waiting)
+        for source, offer in list(self._waiting.items()):
+            if offer.command.stamp_ns <= state.stamp_ns:
+                self._judge(source, self._waiting.pop(source))
 
-    def _on_command(self, msg: JointState) -> None:
+    def _on_command(self, source: str, msg: JointState) -> None:
         """Judge a command against the state that caused it, which may arrive just after it."""
-        names, command = conversions.msg_to_command(msg, self._model.config.control_mode)
+        offer = Offer(*conversions.msg_to_command(msg, self._model.config.control_mode))
         state = self._supervisor.state
-        if state is None or state.stamp_ns < command.stamp_ns:
-            self._waiting = (names, command)
+        if state is None or state.stamp_ns < offer.command.stamp_ns:
+            self._waiting[source] = offer
         else:
-            self._judge(names, command)
+            self._judge(source, offer)
 
-    def _judge(self, names: tuple[str, ...], command: JointCommand) -> None:
-        now_ns = (self._supervisor.state.stamp_ns if self.lockstep
-                  else self.get_clock().now().nanoseconds)
+    def _judge(self, source: str, offer: Offer) -> None:
+        state = self._supervisor.state
+        chosen = self._arbiter.choose(source, offer, steady_ns(),
+                                      self._supervisor.mode == Mode.STOPPED)
+        if chosen is None:
+            self._show()
+            return
+        names, command = chosen.names, self._arbiter.shaped(chosen.command, state)
+        now_ns = state.stamp_ns if self.lockstep else self.get_clock().now().nanoseconds
         verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
         if self._arm and verdict.check == 'latched' and not self._supervisor.clear(steady_ns()):
             self._arm = False
@@ -163,7 +179,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def tick(self) -> None:
         """Notice silence, also when nothing arrives."""
-        if self._waiting is not None and not self.lockstep:
+        if self._waiting and not self.lockstep:
             self._expire_waiting()
         verdict = self._supervisor.tick(steady_ns())
         if verdict is not None:
@@ -171,10 +187,10 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def _expire_waiting(self) -> None:
         """A command from the future never finds its state: judge it, which refuses it."""
-        age_ns = self.get_clock().now().nanoseconds - self._waiting[1].stamp_ns
-        if abs(age_ns) > self._model.config.safety.skew_s * NS:
-            waiting, self._waiting = self._waiting, None
-            self._judge(*waiting)
+        now_ns, skew_s = self.get_clock().now().nanoseconds, self._model.config.safety.skew_s
+        for source, offer in list(self._waiting.items()):
+            if abs(now_ns - offer.command.stamp_ns) > skew_s * NS:
+                self._judge(source, self._waiting.pop(source))
 
     def _carry_out(self, verdict: Verdict, cause: JointCommand | None = None) -> None:
         """Publish what is allowed, or what the robot gets in place of what is not."""
@@ -189,11 +205,13 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self._commands.publish(conversions.command_to_msg(
                 JointCommand(stamp, source, value), self._model.command_names,
                 self._model.config.control_mode))
+            if state is not None:
+                self._arbiter.executed(value, state)
         self._show()
 
     def _show(self) -> None:
-        """Publish the state when mode or check have changed."""
-        shown = (self._supervisor.mode, self._supervisor.check)
+        """Publish the state when mode, check or source have changed."""
+        shown = (self._supervisor.mode, self._supervisor.check, self._arbiter.acting)
         if shown == self._shown:
             return
         if shown[0] == Mode.STOPPED and shown[1] not in ('boot', 'inactive'):
@@ -221,7 +239,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         return level, f'{supervisor.mode.value} {supervisor.reason}'.strip(), {
             'mode': supervisor.mode.value, 'check': supervisor.check,
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
-            'bad_states': self._bad_states,
+            'acting': self._arbiter.acting, 'bad_states': self._bad_states,
+            **self._arbiter.counts(),
             **dict(sorted(supervisor.counts.items()))}
 
 

@@ -17,11 +17,13 @@ from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.state_topics import StateReader
+from rl_nodes.safety.sources import Sources
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 
 GOAL, REWARD, PRIVILEGED = 'goal', 'reward', 'privileged'
 WANTED, TELEOP, EXECUTED = 'policy/joint_command', 'teleop/joint_command', 'joint_command'
+INTENDED = 'teleop/intended_command'  # what was wanted at TELEOP before noise was added to it
 
 
 class Heard(NamedTuple):
@@ -45,19 +47,24 @@ class TransitionFeed:
 
     :param task: of the robot that the messages are of.
     :param privileged: rows have what the critic is to see, where the task lists such signals.
+    :param sources: whose wishes are read.
     :ivar assembler: what is fed.
+    :ivar wanted: topics of these wishes, the first of which is always there.
     :ivar kinds: message type by topic of everything that is read.
     """
 
-    def __init__(self, task: Task, privileged: bool = True) -> None:
+    def __init__(self, task: Task, privileged: bool = True,
+                 sources: Sources = 'policy+teleop') -> None:
         contract = task.contract
         self._task, self._states = task, StateReader(task)
         self._mode = task.robot.config.control_mode
         self._privileged = contract.privileged.elements if contract.privileged else ()
         self.state_topics = self._states.topics
+        topics = {'policy': (WANTED,), 'teleop': (TELEOP, INTENDED)}
+        self.wanted = [topic for source in sources.split('+') for topic in topics[source]]
         self.kinds: dict[str, type] = {
             **self._states.topics, GOAL: PoseStamped,
-            **dict.fromkeys((WANTED, TELEOP, EXECUTED, REWARD), JointState),
+            **dict.fromkeys((*self.wanted, EXECUTED, REWARD), JointState),
             **({PRIVILEGED: JointState} if self._privileged else {})}
         self.assembler = TransitionAssembler(
             task.observer, lambda state, command: task.to_action(state, command.value),

@@ -52,8 +52,8 @@ class CartpoleSwingup(Task):
     start_ranges: ClassVar[tuple[str, ...]] = ('start_noise',)
 
     def __init__(self, name: str, config: CartpoleSwingupConfig, robot: RobotModel) -> None:
-        self._cart = robot.index_of(config.cart_joint)
-        self._pole = robot.index_of(config.pole_joint)
+        self.cart = robot.index_of(config.cart_joint)
+        self.pole = robot.index_of(config.pole_joint)
         super().__init__(name, config, robot)
         self._config = config
 
@@ -62,26 +62,26 @@ class CartpoleSwingup(Task):
         noise = rng.uniform(-self._config.start_noise, self._config.start_noise,
                             len(self.robot.home))
         position = self.robot.home + noise
-        position[self._pole] = math.pi + noise[self._pole]
+        position[self.pole] = math.pi + noise[self.pole]
         return Start(position, np.zeros(3))
 
     def terms(self, before: RobotState, action: np.ndarray, after: RobotState,
               goal: Goal) -> dict[str, float]:
         """Return uprightness, offset, spin and action size."""
         return {
-            'upright': terms.upright(float(after.position[self._pole])),
-            'offset': terms.deviation(float(after.position[self._cart]),
+            'upright': terms.upright(float(after.position[self.pole])),
+            'offset': terms.deviation(float(after.position[self.cart]),
                                       self._config.offset_limit_m),
-            'spin': terms.deviation(float(after.velocity[self._pole]),
+            'spin': terms.deviation(float(after.velocity[self.pole]),
                                     self._config.spin_limit_rad_s),
             'action': terms.action_size(action)}
 
     def failed(self, state: RobotState, goal: Goal) -> bool:
         """Return whether the cart has left its range."""
-        return not abs(state.position[self._cart]) <= self._config.offset_limit_m
+        return not abs(state.position[self.cart]) <= self._config.offset_limit_m
 
     def succeeded(self, state: RobotState, goal: Goal, step: int) -> bool:
         """Return whether the pole is upright and slow."""
-        tilt = math.acos(math.cos(float(state.position[self._pole])))
+        tilt = math.acos(math.cos(float(state.position[self.pole])))
         return bool(tilt <= self._config.tolerance_rad and not self.failed(state, goal)
-                    and abs(state.velocity[self._pole]) <= self._config.tolerance_rad_s)
+                    and abs(state.velocity[self.pole]) <= self._config.tolerance_rad_s)

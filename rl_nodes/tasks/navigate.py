@@ -59,7 +59,11 @@ class NavigateConfig(TaskConfig, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Navigate(Task):
-    """See the module's text; needs a robot with a floating base and a ``range_sensor``."""
+    """
+    See the module's text; needs a robot with a floating base and a ``range_sensor``.
+
+    :ivar radii: of the circle over ground around each object [m], shape (N,).
+    """
 
     config_type: ClassVar[type[TaskConfig]] = NavigateConfig
     term_names: ClassVar[tuple[str, ...]] = ('distance', 'progress', 'closeness', 'nearness',
@@ -76,7 +80,7 @@ class Navigate(Task):
         super().__init__(name, config, robot)
         self._config = config
         self._height = robot.home_base.position[2]
-        self._radii = [_radius(entry) for entry in config.objects]
+        self.radii = np.array([_radius(entry) for entry in config.objects])
 
     def start(self, rng: np.random.Generator) -> Start:
         """Return a robot at the origin, a goal and the obstacles of a world."""
@@ -128,7 +132,7 @@ class Navigate(Task):
         """Return a place (2,) for each obstacle, or None where one has found none."""
         config = self._config
         points: list[np.ndarray] = []
-        for radius in self._radii:
+        for radius in self.radii:
             for _ in range(100):
                 angle = rng.uniform(-math.pi, math.pi)
                 out = reach * math.sqrt(rng.uniform())
@@ -136,7 +140,7 @@ class Navigate(Task):
                 free = min(math.hypot(*point), math.hypot(*(point - goal)))
                 if free >= radius + config.clearance_m and all(
                         math.hypot(*(point - other)) >= radius + size + config.gap_m
-                        for other, size in zip(points, self._radii)):
+                        for other, size in zip(points, self.radii)):
                     points.append(point)
                     break
             else:

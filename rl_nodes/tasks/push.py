@@ -89,6 +89,7 @@ class Push(Task):
                               'with a mass')
         super().__init__(name, config, robot)
         self._config = config
+        self.standoff_m = config.standoff_m
         self._height = config.objects[0].half[2]
         low, high = np.full(len(robot.home), -np.inf), np.full(len(robot.home), np.inf)
         low[robot.commanded], high[robot.commanded] = robot.limits('lower'), robot.limits('upper')

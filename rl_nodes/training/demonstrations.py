@@ -85,7 +85,7 @@ def _batch(path: Path, found: dict[str, np.ndarray], contract: Contract) -> Tran
             'step': np.arange(count), **dict.fromkeys(('truncated', 'success', 'limited'),
                                                       np.zeros(count))}
     types = dict.fromkeys(('terminated', 'truncated', 'success', 'limited'), np.bool_) \
-        | dict.fromkeys(('policy_version', 'episode', 'step'), np.int64)
+        | dict.fromkeys(('policy_version', 'episode', 'step', 'origin'), np.int64)
     names = {field.name for field in fields(TransitionBatch)}
     sizes = {name: spec.shape[0] for name, spec in (
         ('observation', contract.observation), ('next_observation', contract.observation),

@@ -71,6 +71,10 @@ def test_help_of_one_graph(capsys):
     (('launch', 'train', ':=reach'), 'name:=value'),
     (('launch', 'deploy'), 'needs the argument policy'),
     (('launch', 'deploy', 'policy:=none.onnx'), 'no such file'),
+    (('train', 'algorithm:=bc'), 'dataset:=FOLDER'),
+    (('train', 'dataset:=folder'), 'add algorithm:=bc'),
+    (('replay', 'ramp:=false'), 'replay which episode'),
+    (('replay', 'one.mcap', 'two.mcap'), 'replay which episode'),
 ])
 def test_refusals_are_one_paragraph_and_status_2(capsys, words, message):
     status, out, err = run(capsys, *words)

@@ -22,11 +22,20 @@ class Episodes:
         self._rng = np.random.default_rng(seed)
         self.number = 0
         self.difficulty = 1.0
+        self._drawn: Start | None = None
+        self._again = False
 
     def reseed(self, seed: int) -> None:
         """Draw the starts that come as after a fresh start with this seed."""
         self._rng = np.random.default_rng(seed)
 
+    def repeat(self) -> None:
+        """Let the next episode start like the newest one."""
+        self._again = True
+
     def draw(self) -> Start:
         """Return how the next episode starts; it is counted by its caller."""
-        return self._task.episode(self._rng, self.difficulty)
+        again, self._again = self._again, False
+        if self._drawn is None or not again:
+            self._drawn = self._task.episode(self._rng, self.difficulty)
+        return self._drawn

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rl_nodes.backends import BACKENDS, make_servo_bus
 from rl_nodes.core.errors import BackendError, ConfigError
+from rl_nodes.core.origin import MONITOR, STANDBY
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, JointCommand, RobotState
 from rl_nodes.nodes.bridge.episodes import Episodes
@@ -19,7 +20,6 @@ from rl_nodes.nodes.bridge.mode import Mode
 from rl_nodes.nodes.bridge.outlet import Outlet
 from rl_nodes.nodes.hardware_session import HardwareSession, Phase
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
-from rl_nodes.nodes.safety_monitor import MONITOR
 from rl_nodes.nodes.topic_robot import TopicRobot
 from rl_nodes.safety.watchdog import silent
 
@@ -60,11 +60,14 @@ class Physical(Mode):
     def _take(self, command: JointCommand) -> None:
         super()._take(command)
         # By a command of its own the monitor stops the robot; by a fallback's it brings the robot
-        # to rest from where it runs, and permits nothing else.
+        # to rest from where it runs, and permits nothing else. A person who holds no deadman does
+        # not send it home.
         own, _, fallback = command.source.partition('/')
         self._from_monitor = own == MONITOR
-        runs = fallback and self._session.phase == Phase.RUNNING
-        self._permit_at = None if self._from_monitor and not runs else self._command_at
+        runs = self._session.phase == Phase.RUNNING
+        permits = (fallback != '' and runs if self._from_monitor
+                   else runs or not command.source.endswith(STANDBY))
+        self._permit_at = self._command_at if permits else None
 
     def _tick(self) -> None:
         """Live through one control period of a physical robot."""

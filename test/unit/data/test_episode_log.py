@@ -168,3 +168,81 @@ def test_an_episode_that_a_fault_has_cut_is_void(tmp_path: Path, early: bool) ->
     assert second['success'] == 'false'
     assert [(m['reason'], m['void']) for m in (first, third)] == [('reset', ''), ('shutdown', '')]
     assert first['success'] == 'true'
+
+
+# --- which episodes are kept ---------------------------------------------------------------
+
+def curated(folder: Path, keep: str = 'successes', most: int = 0) -> EpisodeLog:
+    ticks = itertools.count(1)
+    return EpisodeLog(folder, load_task('arm', 'reach').contract, TYPES, every=1, seed=7,
+                      notes={'operator': 'anna'}, discount=0.5, clock=lambda: next(ticks),
+                      keep=keep, most=most)
+
+
+def demonstrate(log: EpisodeLog, number: int, success: bool = True,
+                source: str = 'teleop:anna') -> None:
+    """One episode of three states, ten apart, which begins at a hundred times its number."""
+    start = 100 * number
+    name = f'{number}@{start}'
+    for stamp in (start, start + 10, start + 20):
+        feed(log, name, [stamp])
+        log.note_executed(stamp, source)
+    log.note_reward(name, start + 20, outcome(1.0, truncated=True, success=success))
+
+
+def kept(folder: Path) -> list[dict[str, str]]:
+    return [read_episode(path).metadata for path in sorted(folder.glob('*.mcap'))]
+
+
+def numbers(folder: Path) -> list[str]:
+    return [metadata['episode'].partition('@')[0] for metadata in kept(folder)]
+
+
+@pytest.mark.parametrize(('keep', 'most', 'expected'), [
+    ('all', 0, ['1', '2', '3', '4']), ('demonstrated', 0, ['1', '2', '4']),
+    ('successes', 0, ['1', '4']), ('successes', 1, ['1'])])
+def test_what_is_kept_of_itself(tmp_path: Path, keep: str, most: int,
+                                expected: list[str]) -> None:
+    log = curated(tmp_path, keep, most)
+    demonstrate(log, 1)
+    demonstrate(log, 2, success=False)
+    demonstrate(log, 3, source='teleop:anna/standby')
+    demonstrate(log, 4)
+    log.close(5.0)
+    assert numbers(tmp_path) == expected
+    assert log.files == len(expected)
+    assert log.discarded == 3 - len([number for number in expected if number != '3'])
+    assert not list(tmp_path.glob('*.partial'))
+
+
+def test_a_person_has_the_last_word(tmp_path: Path) -> None:
+    log = curated(tmp_path)
+    assert log.mark('save') == (False, 'nothing has been demonstrated in this episode yet')
+    assert log.mark('discard') == (False, 'there is no demonstration to discard')
+    for number, what in enumerate(('discard', 'save', 'failure', 'success'), 1):
+        demonstrate(log, number, success=number in (1, 3))
+        assert log.mark(what)[0]
+    demonstrate(log, 5)
+    log.close(5.0)
+    assert numbers(tmp_path) == ['2', '4', '5']
+    found = kept(tmp_path)
+    assert [metadata['success'] for metadata in found] == ['false', 'true', 'true']
+    assert [metadata['judge'] for metadata in found] == ['reward', 'operator', 'reward']
+    assert json.loads(found[0]['sources']) == {'teleop:anna': 3}
+
+
+def test_the_one_before_can_still_be_discarded(tmp_path: Path) -> None:
+    """Whether its file waits for late messages or is complete: nobody is quicker than an end."""
+    log = curated(tmp_path)
+    demonstrate(log, 1)
+    feed(log, '2@200', [200])                  # it waits
+    log.note_executed(200, 'teleop:anna/standby')
+    assert log.mark('discard')[0]
+    feed(log, '2@200', [210, 220, 230])
+    demonstrate(log, 3)
+    feed(log, '4@400', [400, 410, 420, 430])   # the third is complete
+    assert log.mark('discard') == (True, 'episode 3: discarded')
+    assert log.mark('discard')[0] is False
+    log.close(5.0)
+    assert numbers(tmp_path) == []
+    assert (log.files, log.discarded) == (0, 2)

@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 from rclpy.serialization import serialize_message
+from rl_nodes.core.origin import PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, RobotState
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.pictures import picture_to_msg
-from rl_nodes.nodes.transition_feed import TransitionFeed
+from rl_nodes.nodes.transition_feed import INTENDED, TELEOP, TransitionFeed, WANTED
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -43,8 +44,11 @@ def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None):
         command = task.command(state, rng.uniform(-1, 1, len(names)).astype(np.float32))
         source = who[step % len(who)]
         given = conversions.command_to_msg(JointCommand(stamp, source, command), names, mode)
-        wanted = 'teleop/joint_command' if source == 'teleop' else 'policy/joint_command'
+        wanted = TELEOP if source.startswith('teleop') else WANTED
         messages += [(wanted, stamp, given), ('joint_command', stamp, given)]
+        if source.endswith(PERTURBED):
+            messages.append((INTENDED, stamp, conversions.command_to_msg(
+                JointCommand(stamp, source.removesuffix(PERTURBED), command - 0.01), names, mode)))
         before, velocity, position = state, (command - position) * 1e9 / period, command
     return messages
 

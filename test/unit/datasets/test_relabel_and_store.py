@@ -7,15 +7,18 @@ import shutil
 
 import numpy as np
 import pytest
-from recordings import record
+from recordings import record, rollout
 from rl_nodes.cli import main
 from rl_nodes.core.errors import ConfigError, ContractError, RecordingError
+from rl_nodes.core.origin import Origin
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.reader import read_episode
 from rl_nodes.data.recorded import DEMONSTRATION, INTERVENTION, RecordedEpisode, sources
+from rl_nodes.data.rewriting import rewrite
 from rl_nodes.data.transition_store import Draws, TransitionStore, write_store
 from rl_nodes.nodes.recorded_transitions import read_recorded, read_transitions, task_of
+from rl_nodes.nodes.transition_feed import TransitionFeed
 from rl_nodes.tasks import load_task
 
 
@@ -55,7 +58,6 @@ def test_other_rewards_make_other_transitions_of_the_same_steps(episodes, tmp_pa
 
 
 def test_demonstrations_without_rewards_get_them(tmp_path, task):
-    from rl_nodes.data.rewriting import rewrite
     path, = record(tmp_path / 'shown', task, episodes=1, who=('teleop',))
     episode = read_episode(path)
     bare = rewrite(episode, tmp_path / 'bare' / path.name,
@@ -85,6 +87,16 @@ def test_a_faster_simulation_is_read_at_its_pace(tmp_path, capsys):
     assert batch.reward.tobytes() == found.reward.tobytes() and contract == fast.contract
 
 
+def test_what_a_person_said_of_an_episode_outlasts_new_rewards(episodes, tmp_path):
+    episode = read_episode(sorted(episodes.iterdir())[0])
+    said = 'true' if episode.metadata['success'] == 'false' else 'false'
+    judged = rewrite(episode, tmp_path / 'judged' / episode.path.name, episode.messages(),
+                     {'success': said, 'judge': 'operator'})
+    assert main(['dataset', 'relabel', str(judged), f'output:={tmp_path / "new"}']) == 0
+    after = read_episode(tmp_path / 'new' / judged.name).metadata
+    assert (after['success'], after['judge']) == (said, 'operator')
+
+
 def test_who_acted_is_known(tmp_path, task):
     path, = record(tmp_path, task, episodes=1, who=('reach@3', 'teleop', 'teleop'))
     found = read_recorded(read_episode(path), task)
@@ -92,7 +104,27 @@ def test_who_acted_is_known(tmp_path, task):
     np.testing.assert_array_equal(found.batch.policy_version, np.where(np.arange(12) % 3, -1, 3))
     assert sources(['monitor/hold', 'p@1']).tolist() == [0, 0]
     assert sources(['monitor', 'teleop/left']).tolist() == [DEMONSTRATION] * 2
+    assert sources(['teleop:anna/standby', 'teleop:anna']).tolist() == [DEMONSTRATION] * 2
+    assert sources(['teleop:anna/standby', 'teleop:anna', 'p@1']).tolist() == [0, INTERVENTION, 0]
     assert sources([]).tolist() == []
+
+
+def test_a_recording_has_the_origins_and_intentions_of_its_making(tmp_path, task):
+    who = ('reach@3', 'teleop:anna', 'teleop:anna/perturbed', 'teleop:anna/standby')
+    path, = record(tmp_path, task, episodes=1, who=who)
+    found = read_recorded(read_episode(path), task)
+    feed = TransitionFeed(task)
+    for topic, _, data in rollout(task, 1, seed=1, who=who):
+        if topic in feed.kinds:
+            feed.add(topic, data)
+    feed.assembler.flush()
+    live = feed.assembler.take()
+    for name, values in live.columns().items():
+        assert found.batch.columns()[name].tobytes() == values.tobytes(), name
+    np.testing.assert_array_equal(found.batch.origin, [
+        Origin.AUTONOMOUS, Origin.DEMONSTRATION, Origin.DEMONSTRATION, Origin.NOBODY] * 3)
+    np.testing.assert_array_equal(found.batch.limited, [False, False, True, False] * 3)
+    assert (found.batch.wanted != found.batch.action).any(axis=1)[2::4].all()
 
 
 def made(name, steps, first, ended=True, source=0):

@@ -90,7 +90,10 @@ def test_a_recorder_is_told_every_topic_with_its_type() -> None:
     pushing = TransitionFeed(load_task('arm', 'push')).type_names()
     assert pushing['objects'] == 'geometry_msgs/msg/PoseArray'
     assert set(pushing) == {'joint_states', 'objects', 'goal', 'policy/joint_command',
-                            'teleop/joint_command', 'joint_command', 'reward'}
+                            'teleop/joint_command', 'teleop/intended_command',
+                            'joint_command', 'reward'}
+    alone = TransitionFeed(load_task('arm', 'push'), sources='policy').type_names()
+    assert set(pushing) - set(alone) == {'teleop/joint_command', 'teleop/intended_command'}
 
 
 def test_a_scan_says_where_its_rays_point() -> None:
