@@ -220,6 +220,9 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         raise GraphError(f'policy:={values["policy"]}: no such file; give the path of a .onnx '
                          'file that a training run has written')
     theirs: Contract = PolicyBundle.load(policy).manifest.contract
+    if theirs.discrete:
+        raise GraphError(f'policy:={values["policy"]} chooses between the discrete actions of '
+                         f'the environment {theirs.task}; robots take continuous commands only')
     robot = _reference('robots', values['robot'] or theirs.robot)
     task = _reference('tasks', values['task'] or theirs.task)
     ours = _contract(robot, task)

@@ -3,7 +3,7 @@
 """The verbs that a training loop calls on a learner, and the module that every policy exports."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from rl_nodes.core.types import TransitionBatch
@@ -15,20 +15,76 @@ import torch
 from torch import nn
 
 
-class OffPolicyLearner(ABC):
+class Learner(ABC):
     """
-    A method that learns from stored transitions.
+    What every learner promises, however it gets its experience.
 
     Observations and actions at this boundary are float32 in the contract's units; whatever scaling
     a method uses inside is its own affair and is part of the policy that it exports.
 
+    :cvar sampling: how a draw from the exported policy is made, see ``inference/bundle.py``.
     :ivar name: the algorithm's name, as in its configuration file.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
+    """
+
+    sampling: ClassVar[Literal['deterministic', 'squashed_gaussian']]
+    name: str
+    updates: int
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """Return the means of the logged quantities since the last call, and forget them."""
+
+    @abstractmethod
+    def is_finite(self) -> bool:
+        """Return True where every weight is finite."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of weights, optimisers, normaliser, counters and random state."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned; stored experience is kept apart."""
+
+    @abstractmethod
+    def roll_back(self, state: dict[str, Any]) -> None:
+        """Take over weights, optimisers and normaliser, but no counter and no random state."""
+
+    @abstractmethod
+    def recent_observations(self, count: int) -> np.ndarray:
+        """Return at most ``count`` observations of late, shape (N, O)."""
+
+    @abstractmethod
+    def experience_state(self) -> dict[str, Any]:
+        """Return a copy of the experience that learning will still use."""
+
+    @abstractmethod
+    def load_experience_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`experience_state` returned."""
+
+    @abstractmethod
+    def experience_metrics(self) -> dict[str, float]:
+        """Return what is logged of stored experience."""
+
+    @abstractmethod
+    def policy_module(self) -> nn.Module:
+        """
+        Return a detached copy of the present policy for export.
+
+        Its forward takes the observation, (B, O) float32, and returns what :class:`PolicyModule`
+        does, or the action alone where ``sampling`` is ``deterministic``.
+        """
+
+
+class OffPolicyLearner(Learner):
+    """
+    A method that learns from stored transitions.
+
     :ivar buffer: the stored transitions.
     """
 
-    name: str
-    updates: int
+    sampling = 'squashed_gaussian'
     buffer: ReplayBuffer
 
     @abstractmethod
@@ -57,34 +113,21 @@ class OffPolicyLearner(ABC):
         :raises TrainingError: a loss is not finite; the weights must be rolled back.
         """
 
-    @abstractmethod
-    def metrics(self) -> dict[str, float]:
-        """Return the means of the logged quantities since the last call, and forget them."""
+    def recent_observations(self, count: int) -> np.ndarray:
+        """Return the newest observations in the buffer, shape (N, O)."""
+        return self.buffer.newest(count)
 
-    @abstractmethod
-    def is_finite(self) -> bool:
-        """Return True where every weight is finite."""
+    def experience_state(self) -> dict[str, Any]:
+        """Return a copy of the buffer."""
+        return self.buffer.state_dict()
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return copies of weights, optimisers, normaliser, counters and random state."""
+    def load_experience_state(self, state: dict[str, Any]) -> None:
+        """Take over a buffer."""
+        self.buffer.load_state_dict(state)
 
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
-
-    @abstractmethod
-    def roll_back(self, state: dict[str, Any]) -> None:
-        """Take over weights, optimisers and normaliser, but no counter and no random state."""
-
-    @abstractmethod
-    def policy_module(self) -> nn.Module:
-        """
-        Return a detached copy of the present policy for export.
-
-        Its forward takes the observation, (B, O) float32, and returns what :class:`PolicyModule`
-        does.
-        """
+    def experience_metrics(self) -> dict[str, float]:
+        """Return how many transitions were not fit to be stored."""
+        return {'buffer_refused': float(self.buffer.refused)}
 
 
 class PolicyModule(nn.Module):

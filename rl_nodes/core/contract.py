@@ -52,7 +52,9 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param joints: all measured joints in order.
     :param observation: layout of the policy's input.
     :param action: layout of the policy's output.
-    :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
+    :param action_kind: how an action becomes a command, see ``tasks/actions.py``; or
+        ``environment`` or ``discrete`` where it is a Gymnasium environment's own, the latter one
+        whole number from ``low`` to ``high``.
     :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor;
         empty where it uses none.
     :param privileged_spec: layout of what only a critic or a teacher may see while training; left
@@ -76,6 +78,11 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the layout of what the policy never sees; None where there is no such thing."""
         spec = self.privileged_spec
         return None if isinstance(spec, msgspec.UnsetType) else spec
+
+    @property
+    def discrete(self) -> bool:
+        """Return whether an action is one of some choices instead of values."""
+        return self.action_kind == 'discrete'
 
     @property
     def commanded(self) -> tuple[Joint, ...]:

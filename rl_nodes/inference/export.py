@@ -35,6 +35,9 @@ OPSET = 20
 # width 256 stays below a tenth of it; a stale normaliser or weight does not.
 PARITY_RTOL = 1e-4
 PARITY_ATOL = 1e-4
+# Part of the observations for which an argmax may fall the other way: where two choices are all
+# but equally good, rounding decides.
+PARITY_TIES = 0.01
 RECORDED_OBSERVATIONS = 256
 GOLDEN_VECTORS = 4
 
@@ -173,7 +176,7 @@ class PolicyExporter:
         for name, wanted in expected.items():
             atol = PARITY_ATOL * (scale if name == 'action' else 1.0)
             excess = np.abs(answers[name] - wanted) - (atol + PARITY_RTOL * np.abs(wanted))
-            if not (excess <= 0).all():
+            if (~(excess <= 0)).mean() > (PARITY_TIES if self._contract.discrete else 0.0):
                 raise BundleError(
                     f'{self._name}: torch and ONNX Runtime differ in {name} by up to '
                     f'{np.abs(answers[name] - wanted).max():.3g} (allowed {PARITY_ATOL:g} of half '

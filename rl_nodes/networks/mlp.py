@@ -10,8 +10,11 @@ costs, because nothing is allocated and no gradient is computed that nobody aske
 
 Legend: E networks (members), B batch rows, I inputs, O outputs, H hidden units.
 
-    h_0 = x,   h_k = relu(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                        (1)
-    dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) 1[h_{k-1} > 0]   (2)
+    h_0 = x,   h_k = f(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                           (1)
+    dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) f'(h_{k-1})      (2)
+    t_k = (t_{k-1} W_k + h_{k-1} V_k + c_k) f'(h_k)   along the direction (V, c)             (3)
+
+with f' written as a function of f: 1[h > 0] for ReLU, 1 - h^2 for tanh.
 """
 
 from collections.abc import Sequence
@@ -68,12 +71,14 @@ class Workspace:
 
 
 class StackedMlp:
-    """E perceptrons with ReLU, evaluated and differentiated together; see the file's header."""
+    """E perceptrons, evaluated and differentiated together; see the file's header."""
 
     def __init__(self, members: int, sizes: Sequence[int],
                  initialisation: Initialisation = 'orthogonal', last_gain: float = 1.0,
                  generator: torch.Generator | None = None,
-                 reduced_precision: bool = False) -> None:
+                 reduced_precision: bool = False,
+                 activation: Literal['relu', 'tanh'] = 'relu',
+                 storage: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
         """
         Create the networks.
 
@@ -84,19 +89,22 @@ class StackedMlp:
         :param generator: source of the random weights; None takes torch's global one.
         :param reduced_precision: let large hidden products round their factors to bfloat16
             (accumulated in float32) on processors that have it; others ignore this.
+        :param activation: of the hidden layers.
+        :param storage: zeros for ``flat`` and ``flat_gradient``, each of :func:`parameter_count`
+            elements, where they are part of longer vectors; None makes them.
         """
         self.members = members
         self.sizes = tuple(sizes)
+        self.activation = activation
         pairs = list(zip(self.sizes, self.sizes[1:]))
-        count = sum(members * (i + 1) * o for i, o in pairs)
-        self.flat = torch.zeros(count)
-        self.flat_gradient = torch.zeros(count)
+        count = parameter_count(sizes, members)
+        self.flat, self.flat_gradient = storage or (torch.zeros(count), torch.zeros(count))
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
         self._transposed = [weight.transpose(1, 2) for weight in self.weights]
         self._reduced = [reduced_precision and min(pair) >= 64 for pair in pairs]
         for k, (inputs, outputs) in enumerate(pairs):
-            gain = last_gain if k == len(pairs) - 1 else hidden_gain('relu')
+            gain = last_gain if k == len(pairs) - 1 else hidden_gain(activation)
             for member in range(members):
                 weight, bias = initialise(inputs, outputs, initialisation, gain, generator)
                 self.weights[k][member].copy_(weight)
@@ -126,9 +134,10 @@ class StackedMlp:
         work.input = h = x.unsqueeze(0).expand(self.members, -1, -1)
         last = len(self.weights) - 1
         many = work.batch >= REDUCED_ROWS
+        activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
         for k, (weight, bias, out) in enumerate(zip(self.weights, self.biases, work.hidden)):
             _multiply_add(bias, h, weight, out, many and self._reduced[k])
-            h = out if k == last else torch.relu_(out)
+            h = out if k == last else activate(out)
         return h
 
     def backward(self, gradient: torch.Tensor, work: Workspace, weights: bool = True,
@@ -152,14 +161,35 @@ class StackedMlp:
             if k:
                 out = work.gradient[k - 1][:, rows]
                 _multiply(g, self._transposed[k], out, self._reduced[k])
-                g = torch.ops.aten.threshold_backward.grad_input(out, below, 0, grad_input=out)
+                if self.activation == 'relu':
+                    g = torch.ops.aten.threshold_backward.grad_input(out, below, 0, grad_input=out)
+                else:
+                    g = torch.ops.aten.tanh_backward.grad_input(out, below, grad_input=out)
         if inputs is None:
             return None
         return torch.bmm(g, self._transposed[0][:, :, inputs]).sum(0)
 
+    def tangent(self, direction: torch.Tensor, work: Workspace) -> torch.Tensor:
+        """
+        Return how the outputs of the last forward pass change along a direction, eq. (3).
+
+        :param direction: of the parameters, laid out as ``flat``.
+        :param work: the buffers of that forward pass.
+        :return: Jacobian times direction, shape (E, B, O).
+        """
+        weights, biases = self._views(direction)
+        h, last = work.input, len(weights) - 1
+        change = torch.baddbmm(biases[0], h, weights[0])
+        for k in range(1, last + 1):
+            h = work.hidden[k - 1]
+            change *= (h > 0) if self.activation == 'relu' else 1.0 - h.square()
+            change = torch.baddbmm(torch.baddbmm(biases[k], h, weights[k]), change,
+                                   self.weights[k])
+        return change
+
     def member(self, index: int) -> Mlp:
         """Return a copy of one member as a plain module."""
-        module = Mlp(self.sizes, 'relu', 'default')
+        module = Mlp(self.sizes, self.activation, 'default')
         self.copy_to(module, index)
         return module
 
@@ -170,6 +200,11 @@ class StackedMlp:
         for layer, weight, bias in zip(layers, self.weights, self.biases, strict=True):
             layer.weight.copy_(weight[index].T)
             layer.bias.copy_(bias[index, 0])
+
+
+def parameter_count(sizes: Sequence[int], members: int = 1) -> int:
+    """Return how many parameters perceptrons of these widths have together."""
+    return sum(members * (inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:]))
 
 
 def hidden_gain(activation: str) -> float:

@@ -47,7 +47,7 @@ from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings
+from rl_nodes.training.settings import load_settings, ON_POLICY
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 import torch
 
@@ -144,6 +144,11 @@ class Trainer(TaskNode[TrainerParameters]):
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
         settings = load_settings(parameters.algorithm)
+        if settings.algorithm in ON_POLICY:
+            raise ConfigError(
+                f'algorithm {settings.algorithm} learns from what its newest policy has just '
+                'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
+                f'algorithm:={parameters.algorithm} env:=..., or use an off-policy method here')
         if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
                               f'task {self.task.name}'):
             raise ConfigError(why)

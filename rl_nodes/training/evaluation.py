@@ -85,12 +85,14 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
     """
     Run one episode per seed with the deterministic policy.
 
-    :param env: has a time limit; its action space is the policy's.
+    :param env: has a time limit; its action space is the policy's. Where that is ``Discrete``, the
+        policy's one number is the action.
     :param seeds: at least one.
     :raises TrainingError: no seeds, or an episode that does not end.
     """
     if not seeds:
         raise TrainingError('evaluation: no seeds given, expected at least one')
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     returns, discounted, lengths = [], [], []
     finals: list[dict[str, Any]] = []
     for seed in seeds:
@@ -98,6 +100,8 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
         observation, info = env.reset(seed=int(seed))
         while not done:
             action = policy.act(np.asarray(observation, np.float32)).copy()
+            if discrete:
+                action = int(action[0])
             observation, reward, terminated, truncated, info = env.step(action)
             total += float(reward)
             weighted += weight * float(reward)

@@ -13,18 +13,17 @@ import threading
 from typing import Any
 
 import msgspec
-from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import CheckpointError
 from rl_nodes.inference.export import PolicyExporter
-from rl_nodes.training import report
+from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.metrics import MetricSink
-from rl_nodes.training.off_policy import run
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Evaluator, Limits, Outputs, Session
-from rl_nodes.training.settings import make_learner, TrainSettings
+from rl_nodes.training.settings import make_learner, ON_POLICY, TrainSettings
 from rl_nodes.training.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class TrainResult(msgspec.Struct, frozen=True):
     evaluation: Evaluation | None
 
 
-def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int], Source],
+def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source],
             evaluator: Evaluator | None, progress: Progress,
             stop: threading.Event) -> TrainResult:
     """
@@ -96,20 +95,21 @@ def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
 
+    loop = on_policy if settings.algorithm in ON_POLICY else off_policy
     learner = make_learner(settings, contract, experiment.seed)
     source = make_source(learner, steps_before)
     metrics = MetricSink(folder, None if saved is None else steps_before)
     outputs = Outputs(folder, store, metrics, progress,
                       lambda text: progress.say(f'ALARM: {text}'), identity)
     exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
-                              settings.algorithm, 'squashed_gaussian')
+                              settings.algorithm, learner.sampling)
     session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
                       evaluator)
     if saved is not None:
         session.load_state_dict(saved)
         progress.say(f'resumed at step {session.steps:,}')
     try:
-        result = run(session, stop)
+        result = loop.run(session, stop)
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
             report.write_learning_curve(folder, title, experiment.limits.target)

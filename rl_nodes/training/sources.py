@@ -83,12 +83,12 @@ class EnvSource:
         action = self._learner.act(observation)
         following, reward, terminated, truncated, info = self._envs.step(action)
         following = _float32(following)
-        next_observation, success = following, _successes(info, len(action))
+        next_observation, success = following, successes(info, len(action))
         if '_final_obs' in info:  # those environments have been reset within this step
             next_observation = following.copy()
             for i in np.flatnonzero(info['_final_obs']):
                 next_observation[i] = info['final_obs'][i]
-            ended = _successes(info.get('final_info', {}), len(action))
+            ended = successes(info.get('final_info', {}), len(action))
             success = np.where(info['_final_obs'], ended, success)
         count = len(action)
         batch = {
@@ -133,7 +133,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float32)
 
 
-def _successes(info: dict[str, Any], count: int) -> np.ndarray:
+def successes(info: dict[str, Any], count: int) -> np.ndarray:
     """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
     return np.asarray(info.get('success', np.zeros(count)), bool)
 
@@ -197,10 +197,14 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
     made from its spaces, with no robot, no joints and no physical time.
 
     :param task: name of the task in a contract made here.
-    :raises TrainingError: a space that a continuous policy cannot serve.
+    :raises TrainingError: a space that a policy here cannot serve.
     """
     own = getattr(env.unwrapped, 'contract', None)
     observation = _box(env.observation_space, 'observation', task)
+    if isinstance(env.action_space, spaces.Discrete):
+        return Contract(robot='', task=task, rate_hz=0.0, control_mode='effort', joints=(),
+                        observation=_spec('observation', observation),
+                        action=_choices(env.action_space), action_kind='discrete')
     action = _box(env.action_space, 'action', task)
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise TrainingError(
@@ -214,9 +218,7 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
 
 
 def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
-    if isinstance(space, spaces.Discrete):
-        advice = 'choose an algorithm for discrete actions'
-    elif isinstance(space, (spaces.Dict, spaces.Tuple)):
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
         advice = 'flatten it with gymnasium.wrappers.FlattenObservation'
     else:
         advice = 'give it as a flat Box'
@@ -224,6 +226,13 @@ def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
         raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one '
                             f'dimension. {advice[0].upper()}{advice[1:]}')
     return space
+
+
+def _choices(space: spaces.Discrete) -> ArraySpec:
+    """Return the layout of an action that is one whole number, written as a float32."""
+    first = int(space.start)
+    return ArraySpec(name='action', elements=('action/index',), units=('1',),
+                     low=(float(first),), high=(float(first + space.n - 1),))
 
 
 def _spec(name: str, box: spaces.Box) -> ArraySpec:

@@ -85,7 +85,7 @@ def env_with(observation=None, action=None):
 
 
 @pytest.mark.parametrize(('env', 'message'), [
-    (env_with(action=spaces.Discrete(3)), 'algorithm for discrete actions'),
+    (env_with(action=spaces.MultiDiscrete([3, 2])), 'flat Box'),
     (env_with(observation=spaces.Dict({'a': spaces.Box(-1, 1, (2,))})), 'FlattenObservation'),
     (env_with(observation=spaces.Box(0, 255, (8, 8, 3), np.uint8)), 'one dimension'),
     (env_with(action=spaces.Box(-np.inf, np.inf, (2,))), 'unbounded'),
