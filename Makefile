@@ -5,6 +5,7 @@
 #   make test-learning  learners against known answers, every task into docs/results.md (hours);
 #                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
 #   make soak           long runs with faults, and every variant of the tests
+#   make coverage       branch coverage of the safety core; below 100 % it fails
 #   make bench          every benchmark, QUICK=1 for a minute each
 #   make lint, make types, make clean
 
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: all demo test lint types bench test-learning soak clean setup
+.PHONY: all demo test lint types bench coverage test-learning soak clean setup
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -81,6 +82,11 @@ test-learning: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m 'soak or slow' --timeout 0 $(PYTEST_ARGS)
+
+coverage: $(READY)
+	$(BIN)/python -m coverage run --branch --source rl_nodes/safety -m pytest -q \
+	  test/unit/safety -m 'not soak' -k 'not million'
+	$(BIN)/python -m coverage report --show-missing --fail-under 100
 
 bench: $(READY)
 	@set -euo pipefail; shopt -s nullglob; \

@@ -20,8 +20,8 @@ pybullet = ['pybullet>=3.2.7']
 mujoco = ['mujoco>=3.3,<5']
 # Wheels for a machine without ROS. Never a core dependency: they would shadow an installed ROS.
 ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
-dev = ['hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3', 'ruff>=0.17',
-       'stable-baselines3>=2.9']
+dev = ['coverage>=7.4', 'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3',
+       'ruff>=0.17', 'stable-baselines3>=2.9']
 nodes = ['robot_bridge', 'policy_server', 'safety_monitor', 'reward_computer',
          'experience_recorder', 'trainer', 'evaluator', 'camera']
 

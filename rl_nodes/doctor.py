@@ -5,6 +5,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 import os
+from pathlib import Path
 import platform
 import re
 import subprocess
@@ -17,7 +18,9 @@ from rl_nodes.core.errors import ConfigError, GraphError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.realtime import load, onnxruntime_library
 
+SOCKET_BYTES = 4 << 20  # what nodes ask for, see core/ros_environment.py
 IMPORT_TIMEOUT_S = 60.0
+_SOCKET_LIMIT = Path('/proc/sys/net/core/rmem_max')
 
 Level = Literal['ok', 'note', 'FAIL']
 
@@ -119,9 +122,20 @@ def _environment() -> list[Finding]:
     findings.append(Finding('note' if chosen else 'ok', 'transports', (
         f'as {chosen} says; with shared memory a process that is killed can stop the others'
         if chosen else 'UDP, no shared memory')))
+    findings += _sockets()
     findings.append(Finding('ok', 'middleware', os.environ.get('RMW_IMPLEMENTATION', 'default') + (
         ' of ' + (', '.join(ros_environment.middlewares(os.environ)) or 'none found'))))
     return findings
+
+
+def _sockets() -> list[Finding]:
+    try:
+        size = int(_SOCKET_LIMIT.read_text())
+    except (OSError, ValueError):
+        return []  # not Linux
+    return [Finding('ok' if size >= SOCKET_BYTES else 'note', 'net.core.rmem_max', f'{size}' + (
+        '' if size >= SOCKET_BYTES else '; in bursts messages are lost and sent again, too late '
+        f'for a recorder at high rates: sudo sysctl -w net.core.rmem_max={SOCKET_BYTES}'))]
 
 
 def _control_path() -> Finding:

@@ -201,13 +201,19 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
             raise GraphError(f'resume:={values["resume"]}: no such run directory')
     if str(run) != resume:
         _require_unused(run)
+    shown = str(values['demonstrations'])
+    if shown:
+        shown = str(_absolute(shown))
+        if not Path(shown).exists():
+            raise GraphError(f'demonstrations:={values["demonstrations"]}: no such file or folder')
     values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
                'channel': _channel(values)}
     nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
                'time_budget_s': values['time_budget_s'],
-               'target_success': values['target_success'], 'resume': resume,
+               'target_success': values['target_success'], 'demonstrations': shown,
+               'resume': resume,
                'simulator': values['backend'], 'robots': values['robots']}
     return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
 
@@ -220,9 +226,10 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         raise GraphError(f'policy:={values["policy"]}: no such file; give the path of a .onnx '
                          'file that a training run has written')
     theirs: Contract = PolicyBundle.load(policy).manifest.contract
-    if theirs.discrete:
-        raise GraphError(f'policy:={values["policy"]} chooses between the discrete actions of '
-                         f'the environment {theirs.task}; robots take continuous commands only')
+    if theirs.action_choices == 'discrete':
+        raise GraphError(f'policy:={values["policy"]} chooses one of several actions by its '
+                         'number; robots here take continuous commands. Deploy a policy that was '
+                         'trained on a task of config/tasks')
     robot = _reference('robots', values['robot'] or theirs.robot)
     task = _reference('tasks', values['task'] or theirs.task)
     ours = _contract(robot, task)

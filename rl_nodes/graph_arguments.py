@@ -117,6 +117,8 @@ _TRAIN = (
     Argument('time_budget_s', '300', 'train for at most this long [s].', 'number', low=1),
     Argument('target_success', '0.95', 'stop early at this evaluated success rate.', 'number',
              high=1),
+    Argument('demonstrations', '', 'recorded episodes to learn from besides: a .mcap file, a '
+             'folder of them, or the .npz file that rl_nodes transitions makes of them.'),
     Argument('resume', '', 'run directory to go on from.'),
     _BOTH['arm_on_start'],
 )

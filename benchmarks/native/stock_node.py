@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What most people write: rclpy's executor, messages as objects, torch in eager mode."""
 
+from contextlib import suppress
 import sys
 
 import rclpy
@@ -40,4 +41,5 @@ class StockNode(Node):
 if __name__ == '__main__':
     torch.set_num_threads(1)
     rclpy.init()
-    rclpy.spin(StockNode(int(sys.argv[1]), float(sys.argv[2])))
+    with suppress(KeyboardInterrupt):
+        rclpy.spin(StockNode(int(sys.argv[1]), float(sys.argv[2])))

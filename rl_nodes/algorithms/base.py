@@ -3,9 +3,11 @@
 """The verbs that a training loop calls on a learner, and the module that every policy exports."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+import math
+from typing import Any, Literal
 
 import numpy as np
+from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN
@@ -19,21 +21,51 @@ class Learner(ABC):
     """
     What every learner promises, however it gets its experience.
 
-    Observations and actions at this boundary are float32 in the contract's units; whatever scaling
-    a method uses inside is its own affair and is part of the policy that it exports.
+    Observations and actions at this boundary have the contract's units; whatever scaling a method
+    uses inside is its own affair and is part of the policy that it exports.
 
-    :cvar sampling: how a draw from the exported policy is made, see ``inference/bundle.py``.
     :ivar name: the algorithm's name, as in its configuration file.
+    :ivar sampling: how an action is drawn for exploration, as the policy's manifest says it.
+    :ivar noise_correlation: of the exploration noise from one step to the next, 0 where white.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
     """
 
-    sampling: ClassVar[Literal['deterministic', 'squashed_gaussian']]
     name: str
+    sampling: Literal['deterministic', 'squashed_gaussian', 'gaussian']
+    noise_correlation: float = 0.0
     updates: int
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self.updates = 0
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def learn_from(self, demonstrations: TransitionBatch) -> int:
+        """
+        Let a share of every batch come from given transitions, which are never dropped.
+
+        :param demonstrations: in the contract's units; to be given again after a restart.
+        :return: how many were fit to be learned from.
+        :raises TrainingError: this method has no use for them, or none is fit.
+        """
+        raise TrainingError(f'{self.name} does not learn from demonstrations; ddpg, sac and td3 '
+                            'do')
+
+    def record(self, **values: float) -> None:
+        """Add to the logged quantities."""
+        for key, value in values.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value
+            self._counts[key] = self._counts.get(key, 0) + 1
+
     def metrics(self) -> dict[str, float]:
         """Return the means of the logged quantities since the last call, and forget them."""
+        means = {key: value / self._counts[key] for key, value in self._sums.items()}
+        self.forget_metrics()
+        return means
+
+    def forget_metrics(self) -> None:
+        """Begin the means of the logged quantities anew."""
+        self._sums, self._counts = {}, {}
 
     @abstractmethod
     def is_finite(self) -> bool:
@@ -72,8 +104,8 @@ class Learner(ABC):
         """
         Return a detached copy of the present policy for export.
 
-        Its forward takes the observation, (B, O) float32, and returns what :class:`PolicyModule`
-        does, or the action alone where ``sampling`` is ``deterministic``.
+        Its forward takes the observation, (B, O) float32, and returns ``action`` and, for a
+        sampling other than deterministic, ``action_mean`` and ``action_std``.
         """
 
 
@@ -84,7 +116,6 @@ class OffPolicyLearner(Learner):
     :ivar buffer: the stored transitions.
     """
 
-    sampling = 'squashed_gaussian'
     buffer: ReplayBuffer
 
     @abstractmethod
@@ -112,6 +143,20 @@ class OffPolicyLearner(Learner):
 
         :raises TrainingError: a loss is not finite; the weights must be rolled back.
         """
+
+    def _finish(self, **values: float) -> None:
+        """
+        Count the step and log it.
+
+        :raises TrainingError: a value is not finite; the weights must be rolled back.
+        """
+        self.updates += 1
+        self.record(**values)
+        if not all(map(math.isfinite, values.values())):
+            said = ', '.join(f'{key} {value:g}' for key, value in values.items())
+            raise TrainingError(
+                f'{self.name}: update {self.updates}: {said}; learning diverged. Lower the '
+                'learning rates or look for absurd rewards')
 
     def recent_observations(self, count: int) -> np.ndarray:
         """Return the newest observations in the buffer, shape (N, O)."""
@@ -171,3 +216,63 @@ class PolicyModule(nn.Module):
         mean, log_std = output[:, :size], output[:, size:]
         action = self.middle + self.half_range * torch.tanh(mean)
         return action, mean, torch.exp(torch.clamp(log_std, LOG_STD_MIN, LOG_STD_MAX))
+
+
+class GaussianPolicyModule(PolicyModule):
+    """
+    A deterministic policy, and the noise that is added to it while it learns.
+
+    ======================  ========  =====================================================
+    output                  shape     meaning
+    ======================  ========  =====================================================
+    ``action``              (B, A)    deterministic action in the contract's units
+    ``action_mean``         (B, A)    mean of the Gaussian in the contract's units
+    ``action_std``          (B, A)    its standard deviation in the contract's units
+    ======================  ========  =====================================================
+
+    A sample is ``clip(action_mean + action_std * noise, low, high)``.
+    """
+
+    noise_std: torch.Tensor
+
+    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
+                 half_range: torch.Tensor, noise_std: float) -> None:
+        """
+        Put the parts together.
+
+        :param network: maps (B, O) to (B, A), squashed here.
+        :param noise_std: a part of half the action's range.
+        """
+        super().__init__(normalizer, network, middle, half_range)
+        self.register_buffer('noise_std', noise_std * half_range)
+
+    def forward(self, observation: torch.Tensor
+                ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (action, action_mean, action_std); see the class."""
+        squashed = torch.tanh(self.network(self.normalizer(observation)))
+        mean = self.middle + self.half_range * squashed
+        action = torch.clamp(mean, self.middle - self.half_range, self.middle + self.half_range)
+        return action, mean, self.noise_std + 0.0 * mean
+
+
+class DiscretePolicyModule(nn.Module):
+    """
+    The choice of the best action: ``action`` (B, 1), int64, counted from ``first``.
+
+    :param values: maps normalised observations (B, O) to one number per action (B, n), its value
+        or its logit; the greatest is chosen.
+    :param first: number of the first action.
+    """
+
+    first: torch.Tensor
+
+    def __init__(self, normalizer: FrozenNormalizer, values: nn.Module, first: int) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.values = values
+        self.register_buffer('first', torch.tensor(first))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the action; see the class."""
+        values = self.values(self.normalizer(observation))
+        return self.first + torch.argmax(values, dim=1, keepdim=True)

@@ -13,29 +13,28 @@ the first statistics and is not learned from.
 """
 
 from abc import abstractmethod
-from collections import defaultdict
 from dataclasses import dataclass
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
+from rl_nodes.algorithms.actor_critic import Width
 from rl_nodes.algorithms.adam import Adam
-from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.base import DiscretePolicyModule, Learner
 from rl_nodes.algorithms.estimators import advantages, explained_variance
 from rl_nodes.algorithms.scaling import RewardScaler
 from rl_nodes.algorithms.schedules import Linear, Scheduled, value_at
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.data.rollout import Rollout
-from rl_nodes.networks.actor_critic import ActorCritic
+from rl_nodes.networks.actor_critic import ActorCriticNetworks
 from rl_nodes.networks.mlp import Initialisation, Mlp
 from rl_nodes.networks.normalizer import FrozenNormalizer, ObservationNormalizer
 from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead, PolicyHead
 import torch
 from torch import nn
 
-Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 ADAM_EPSILON = 1e-5  # as in OpenAI's baselines; see docs/algorithms/ppo.md
@@ -113,13 +112,14 @@ class OnPolicyLearner(Learner):
         :param seed: of every random draw of this learner.
         :raises TrainingError: an action element has no finite, non-empty range.
         """
+        super().__init__()
         self.shared = config
         low, high = (bound.astype(np.float64) for bound in contract.action.bounds())
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise TrainingError(
                 f'{self.name}: action bounds {low.tolist()} to {high.tolist()}; every action '
                 'element needs a finite lower bound below a finite upper one')
-        self.discrete = contract.discrete
+        self.discrete = contract.action_choices == 'discrete'
         self._middle = (0.5 * (low + high)).astype(np.float32)
         self._half_range = (0.5 * (high - low)).astype(np.float32)
         self._first_action = int(low[0])
@@ -127,14 +127,13 @@ class OnPolicyLearner(Learner):
             else GaussianHead(len(low))
         size = len(contract.observation.elements)
         self._generator = torch.Generator().manual_seed(seed)
-        self.networks = ActorCritic(size, self.head, config.hidden, config.activation,
-                                    config.initialisation, config.initial_log_std,
-                                    self._generator)
+        self.networks = ActorCriticNetworks(
+            size, self.head, config.hidden, config.activation, config.initialisation,
+            config.initial_log_std, self._generator)
         self.normalizer = ObservationNormalizer(size)
         self.reward_scaler = RewardScaler(config.discount) if config.normalize_reward else None
-        self.updates, self.steps = 0, 0
+        self.steps = 0
         self._recent = np.zeros((0, size), np.float32)
-        self._sums: dict[str, list[float]] = defaultdict(list)
 
     # Acting ----------------------------------------------------------------------------------
 
@@ -154,9 +153,9 @@ class OnPolicyLearner(Learner):
         return self.head.best(output)
 
     def command(self, action: np.ndarray) -> np.ndarray:
-        """Return actions in the contract's units: (N, A) within the bounds, or indices (N,)."""
+        """Return actions in the contract's type, units and bounds, shape (N, A)."""
         if self.discrete:
-            return action[:, 0].astype(np.int64) + self._first_action
+            return action.astype(np.int64) + self._first_action
         return self._middle + self._half_range * np.clip(action, -1.0, 1.0)
 
     # Learning --------------------------------------------------------------------------------
@@ -276,15 +275,9 @@ class OnPolicyLearner(Learner):
 
     # Telling and keeping ---------------------------------------------------------------------
 
-    def record(self, **values: float) -> None:
-        """Add to the logged quantities."""
-        for key, value in values.items():
-            self._sums[key].append(value)
-
     def metrics(self) -> dict[str, float]:
         """Return the means of the logged quantities since the last call, and forget them."""
-        means = {key: math.fsum(values) / len(values) for key, values in self._sums.items()}
-        self._sums.clear()
+        means = super().metrics()
         if not self.discrete:
             means['action_std'] = self.networks.own.exp().mean().item()
         return means
@@ -322,7 +315,7 @@ class OnPolicyLearner(Learner):
         self.normalizer.load_state_dict(state['normalizer'])
         if self.reward_scaler is not None:
             self.reward_scaler.load_state_dict(state['reward_scaler'])
-        self._sums.clear()
+        self.forget_metrics()
 
     def recent_observations(self, count: int) -> np.ndarray:
         """Return the last observations of the last rollout, shape (N, O)."""
@@ -366,23 +359,3 @@ class ClippedPolicyModule(nn.Module):
         """Return the action for (B, O)."""
         mean = self.network(self.normalizer(observation))
         return self.middle + self.half_range * torch.clamp(mean, -1.0, 1.0)
-
-
-class DiscretePolicyModule(nn.Module):
-    """The most probable index of a categorical, (B, 1): a whole number in a float32."""
-
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, first: int) -> None:
-        """
-        Put the parts together.
-
-        :param first: the action that index 0 stands for.
-        """
-        super().__init__()
-        self.normalizer = normalizer
-        self.network = network
-        self._first = first
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Return the action for (B, O)."""
-        preference = self.network(self.normalizer(observation))
-        return torch.argmax(preference, 1, keepdim=True).to(torch.float32) + self._first

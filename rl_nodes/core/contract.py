@@ -53,8 +53,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param observation: layout of the policy's input.
     :param action: layout of the policy's output.
     :param action_kind: how an action becomes a command, see ``tasks/actions.py``; or
-        ``environment`` or ``discrete`` where it is a Gymnasium environment's own, the latter one
-        whole number from ``low`` to ``high``.
+        ``environment`` where it is a Gymnasium environment's own.
     :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor;
         empty where it uses none.
     :param privileged_spec: layout of what only a critic or a teacher may see while training; left
@@ -80,9 +79,9 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if isinstance(spec, msgspec.UnsetType) else spec
 
     @property
-    def discrete(self) -> bool:
-        """Return whether an action is one of some choices instead of values."""
-        return self.action_kind == 'discrete'
+    def action_choices(self) -> Literal['continuous', 'discrete']:
+        """Return whether an action is numbers from a range or one of several that are counted."""
+        return 'discrete' if self.action.dtype == 'int64' else 'continuous'
 
     @property
     def commanded(self) -> tuple[Joint, ...]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.urdf import Urdf
 
@@ -63,3 +64,34 @@ def _in_packages(name: str, urdf: Path) -> Iterator[Path]:
         yield Path(prefix) / 'share' / name
     for prefix in filter(None, os.environ.get('ROS_PACKAGE_PATH', '').split(os.pathsep)):
         yield Path(prefix) / name
+
+
+def vertices(path: Path) -> np.ndarray:
+    """
+    Return the corners of a mesh in its own unit, shape (N, 3).
+
+    :param path: a Wavefront ``.obj`` or a ``.stl`` file, binary or text.
+    :raises ConfigError: unreadable, of another format, or without corners.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == '.obj':
+            rows = [line.split()[1:4] for line in data.splitlines() if line.startswith(b'v ')]
+        elif path.suffix.lower() != '.stl':
+            raise ConfigError(f'{path}: corners can be read of .obj and .stl meshes only')
+        elif len(data) >= 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], 'little'):
+            facets = np.frombuffer(data, np.dtype([('n', '<f4', 3), ('v', '<f4', (3, 3)),
+                                                   ('a', '<u2')]), offset=84)
+            return _corners(facets['v'].reshape(-1, 3).astype(float), path)
+        else:
+            rows = [line.split()[1:4] for line in data.splitlines()
+                    if line.lstrip().startswith(b'vertex ')]
+        return _corners(np.array([[float(part) for part in row] for row in rows]), path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'{path}: not a readable mesh: {error}') from None
+
+
+def _corners(points: np.ndarray, path: Path) -> np.ndarray:
+    if points.shape[1:] != (3,) or len(points) < 4 or not np.isfinite(points).all():
+        raise ConfigError(f'{path}: a mesh needs four corners or more, all of them finite')
+    return np.unique(points, axis=0)

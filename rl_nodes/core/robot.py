@@ -15,6 +15,7 @@ from rl_nodes.core.gait import Gait, GaitConfig
 from rl_nodes.core.kinematics import Chain
 from rl_nodes.core.range_sensor import RangeSensor, RangeSensorConfig
 from rl_nodes.core.resources import find_config, find_urdf
+from rl_nodes.core.safety_config import SafetyConfig
 from rl_nodes.core.types import BaseState
 from rl_nodes.core.urdf import load_urdf, MOVABLE, Urdf
 
@@ -31,6 +32,9 @@ class JointConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param upper: greatest position [rad or m].
     :param velocity: greatest speed [rad/s or m/s].
     :param effort: greatest effort [N·m or N].
+    :param acceleration: greatest by which commands may speed up, and at which the joint can brake
+        [rad/s² or m/s²]; none where neither is limited.
+    :param jerk: greatest by which that acceleration may rise [rad/s³ or m/s³]; needs the latter.
     :param commanded: False for a passive joint.
     """
 
@@ -40,7 +44,13 @@ class JointConfig(Struct, frozen=True, forbid_unknown_fields=True):
     upper: float | None = None
     velocity: Positive | None = None
     effort: Positive | None = None
+    acceleration: Positive | None = None
+    jerk: Positive | None = None
     commanded: bool = True
+
+    def __post_init__(self) -> None:
+        if self.jerk is not None and self.acceleration is None:
+            raise ValueError(f'joint {self.name}: jerk without acceleration limits nothing')
 
 
 class CameraConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,32 +100,6 @@ class SimulationConfig(Struct, frozen=True, forbid_unknown_fields=True):
     camera: CameraConfig = CameraConfig()
 
 
-class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """
-    How the safety monitor and the bridge treat this robot.
-
-    :param watchdog_s: silence of the commanding node after which the monitor stops the robot.
-    :param command_timeout_s: age after which a command is void, and silence after which the
-        bridge holds on its own; not below ``watchdog_s``.
-    :param skew_s: how far a stamp may lie in the future.
-    :param healthy_s: how long states and commands must have been without fault before a stop can
-        be cleared.
-    :param position_margin: kept free at each end of a joint's range [rad or m].
-    :param overspeed: measured speed, as a multiple of the joint's limit, that stops the robot.
-    """
-
-    watchdog_s: Positive
-    command_timeout_s: Positive
-    skew_s: Positive = 0.02
-    healthy_s: Annotated[float, Meta(ge=0)] = 1.0
-    position_margin: Annotated[float, Meta(ge=0)] = 0.0
-    overspeed: Annotated[float, Meta(gt=1)] = 2.0
-
-    def __post_init__(self) -> None:
-        if self.command_timeout_s < self.watchdog_s:
-            raise ValueError('command_timeout_s must not be below watchdog_s')
-
-
 class HardwareConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
     How the bridge treats the physical robot, whatever drives it.
@@ -149,7 +133,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param joints: every measured joint, in the order of all vectors.
     :param fixed_joints: position [rad or m] of each movable joint that this robot does not use,
         a gripper's for instance; neither measured nor commanded, the simulators keep it there.
-    :param safety: see :class:`SafetyConfig`.
+    :param safety: see :class:`SafetyConfig` in ``core/safety_config.py``.
     :param floating_base: whether ``base_link`` moves freely, as that of a walking robot.
     :param home_height_m: height of a floating ``base_link`` when the robot stands at home [m].
     :param gait: see :class:`GaitConfig`; none where the robot does not walk.
@@ -248,11 +232,12 @@ class RobotModel:
         """
         Return one limit of the commanded joints.
 
-        :param field: ``lower``, ``upper``, ``velocity`` or ``effort``.
+        :param field: ``lower``, ``upper``, ``velocity``, ``effort``, ``acceleration``, ``jerk``.
         :return: shape (A,); infinite where there is none.
         """
-        default = {'lower': -np.inf, 'upper': np.inf}.get(field)
-        values = [getattr(self.joints[i], field) for i in self.commanded]
+        default = -np.inf if field == 'lower' else np.inf
+        joints = self.config.joints if field in ('acceleration', 'jerk') else self.joints
+        values = [getattr(joints[i], field) for i in self.commanded]
         return np.array([default if value is None else value for value in values])
 
 

@@ -56,7 +56,7 @@ def prepare(environ: MutableMapping[str, str]) -> int:
     """
     domain = check(environ)
     if shares_memory(environ) and not environ.get(TRANSPORTS) and not environ.get(PROFILES):
-        environ[TRANSPORTS] = 'UDPv4'
+        environ[TRANSPORTS] = 'UDPv4?sockets_size=4MB'  # for a burst of pictures
         local = environ.get('ROS_LOCALHOST_ONLY') == '1' or environ.get(RANGE) == 'LOCALHOST'
         if local and not environ.get('ROS_STATIC_PEERS'):
             # For this range ROS 2 adds shared memory whatever the variable above says, so the

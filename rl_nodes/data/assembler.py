@@ -234,7 +234,7 @@ class TransitionAssembler:
             if later < self._command_patience and not final:
                 return None
             # A monitor that acts on its own has nobody who wanted it; otherwise a message is lost.
-            if executed is None or executed.source != 'monitor':
+            if executed is None or executed.source.partition('/')[0] != 'monitor':
                 self.counters.no_command += 1
                 return False
         reward = window.rewards.get((following.state.stamp_ns, state.episode))

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from rl_nodes.core.errors import CheckpointError, SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.n_step import NStepBatch
 import torch
 
-_SCALARS = ('reward', 'terminated', 'truncated')
+_SCALARS = ('reward', 'terminated', 'truncated', 'discount')
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,20 @@ class ReplaySample:
     truncated: torch.Tensor         # (B,) float32, 1 where a limit outside the task ended it
     privileged: torch.Tensor | None = None       # (B, P) float32; None where it is not stored
     next_privileged: torch.Tensor | None = None  # (B, P) float32
+    discount: torch.Tensor | None = None         # (B,) float32, of what follows
+
+    @classmethod
+    def concatenate(cls, first: 'ReplaySample', second: 'ReplaySample') -> 'ReplaySample':
+        """Return the rows of two samples that have the same columns, as copies."""
+        return cls(**{name: torch.cat((column, getattr(second, name)))
+                      for name, column in vars(first).items() if column is not None})
 
 
 class ReplayBuffer:
     """Preallocated ring of the newest C transitions; refuses what would poison learning."""
 
     def __init__(self, capacity: int, observation_size: int, action_size: int,
-                 privileged_size: int = 0) -> None:
+                 privileged_size: int = 0, discounted: bool = False) -> None:
         """
         Allocate the ring (memory is touched only as it fills).
 
@@ -44,6 +52,7 @@ class ReplayBuffer:
         :param observation_size: O.
         :param action_size: A.
         :param privileged_size: P; 0 stores none.
+        :param discounted: store how much of what follows a row counts, see ``n_step.py``.
         :raises TrainingError: the capacity is not positive or does not fit into memory.
         """
         if capacity < 1:
@@ -53,6 +62,8 @@ class ReplayBuffer:
                        'next_observation': observation_size, 'terminated': 1, 'truncated': 1}
         if privileged_size:
             self._sizes |= {'privileged': privileged_size, 'next_privileged': privileged_size}
+        if discounted:
+            self._sizes['discount'] = 1
         try:
             self._columns = {name: np.zeros((capacity, size), np.float32)
                              for name, size in self._sizes.items()}
@@ -72,7 +83,12 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return self._size
 
-    def add(self, batch: TransitionBatch) -> int:
+    @property
+    def position(self) -> int:
+        """Return where in the ring the next row goes."""
+        return self._next
+
+    def add(self, batch: TransitionBatch | NStepBatch) -> int:
         """
         Append the finite rows of a batch; count the others in ``refused``.
 
@@ -122,9 +138,17 @@ class ReplayBuffer:
         if self._size == 0:
             raise TrainingError('replay buffer: asked for a sample, but no transition has been '
                                 'stored; collect experience first')
+        return self.gather(torch.randint(self._size, (batch_size,), generator=generator))
+
+    def gather(self, rows: torch.Tensor) -> ReplaySample:
+        """
+        Return chosen transitions.
+
+        :param rows: where they lie in the ring, int64, shape (B,).
+        """
+        batch_size = len(rows)
         if batch_size not in self._drawn:
             self._allocate(batch_size)
-        rows = torch.randint(self._size, (batch_size,), generator=generator)
         for name, target in self._targets[batch_size].items():
             torch.index_select(self._tensors[name], 0, rows, out=target)
         return self._drawn[batch_size]

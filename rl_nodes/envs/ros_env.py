@@ -30,8 +30,8 @@ class RosEnv(gymnasium.Env):
     """
     Task and running graph behind the Gymnasium API.
 
-    Spaces, observations, rewards and ``info`` are those of ``SimEnv``, but for what is
-    ``privileged``: the same task computes them. In lockstep the same seed and actions also give
+    Spaces, observations, rewards and ``info`` are those of ``SimEnv``, ``privileged`` only with a
+    simulated robot: the same task computes them. In lockstep the same seed and actions also give
     the same bits. In real time ``step`` answers the state it observed last and returns at the
     next state; when the caller took longer than a period it returns the newest state, with the
     rewards of those passed over added up.
@@ -74,7 +74,7 @@ class RosEnv(gymnasium.Env):
         self._step_timeout_s = step_timeout_s + self.task.period_ns / NS
         self._reset_timeout_s = reset_timeout_s
         self._arm = arm
-        self._varies = False
+        self._varies = self._tells_truth = False
         self._difficulty = 1.0
         self._difficulty_set: float | None = None  # what this graph has been told
         self._connected = False
@@ -131,7 +131,7 @@ class RosEnv(gymnasium.Env):
             graph.hold(False)
         drawn = graph.variations.get(self._state.episode)
         return (self._observer.observe(self._state, graph.goal_of(self._state)),
-                {} if drawn is None else {'randomisation': drawn})
+                ({} if drawn is None else {'randomisation': drawn}) | self._truth(self._state))
 
     def _connect(self, timeout_s: float) -> None:
         """Require that the graph is complete and does what this environment was made for."""
@@ -146,7 +146,9 @@ class RosEnv(gymnasium.Env):
             raise GraphError(f'arm=True is for simulation ({", ".join(BACKENDS)}); with '
                              f'backend:={theirs["backend"]} a person clears the stop')
         self._graph.require_matched(timeout_s)
-        self._varies = bool(self.task.variation_names) and theirs['backend'] in BACKENDS
+        simulated = theirs['backend'] in BACKENDS
+        self._varies = simulated and bool(self.task.variation_names)
+        self._tells_truth = simulated and self.contract.privileged is not None
         self._difficulty_set = None
         self._connected = True
 
@@ -165,12 +167,15 @@ class RosEnv(gymnasium.Env):
         def complete(state: RobotState) -> bool:
             return (graph.goal_of(state) is not None
                     and (state.stamp_ns, state.episode) in graph.rewards
+                    and (not self._tells_truth or state.stamp_ns in graph.privileged)
                     and (not self._varies or state.episode in graph.variations))
         if not graph.until(found, timeout_s):
             what = ('state from robot_bridge' if not seen else
                     'goal from robot_bridge' if graph.goal_of(seen[-1]) is None else
                     'randomisation from robot_bridge'
                     if self._varies and seen[-1].episode not in graph.variations else
+                    'privileged state from robot_bridge'
+                    if self._tells_truth and seen[-1].stamp_ns not in graph.privileged else
                     'reward from reward_computer')
             raise GraphError(f'no {what} for episode {number} within {timeout_s:g} s')
         return next(filter(complete, seen))
@@ -226,8 +231,12 @@ class RosEnv(gymnasium.Env):
         limited = executed is None or not np.array_equal(executed.value, wanted)
         observation = self._observe(before, after)
         self._state = None if outcome.terminated or outcome.truncated else after
-        info = {'success': outcome.success, 'limited': limited, **outcome.terms}
+        info = {'success': outcome.success, 'limited': limited, **outcome.terms,
+                **self._truth(after)}
         return observation, outcome.total, outcome.terminated, outcome.truncated, info
+
+    def _truth(self, state: RobotState) -> dict[str, np.ndarray]:
+        return {'privileged': self._graph.privileged[state.stamp_ns]} if self._tells_truth else {}
 
     def _clear_own_silence(self, wanted: np.ndarray) -> None:
         """Go on after a stop that came only because this program took its time."""
@@ -262,6 +271,8 @@ class RosEnv(gymnasium.Env):
                     raise GraphError('the safety monitor has stopped the robot '
                                      f'({graph.stopped}). Call reset() to go on')
                 return target is not None
+            if self._tells_truth and target.stamp_ns not in graph.privileged:
+                return False
             return (not self._lockstep or before.stamp_ns in graph.executed) and all(
                 (state.stamp_ns, state.episode) in graph.rewards
                 for state in self._followers(before) if state.stamp_ns <= target.stamp_ns)
@@ -284,6 +295,10 @@ class RosEnv(gymnasium.Env):
     def _missing(self, before: RobotState, target: RobotState | None) -> str:
         """Return what a step has waited for in vain."""
         within = f'within {self._step_timeout_s:g} s'
+        if target is not None and self._tells_truth \
+                and target.stamp_ns not in self._graph.privileged:
+            return (f'no privileged state {target.stamp_ns} from robot_bridge {within}; is it '
+                    'running?')
         if target is not None and (not self._lockstep
                                    or before.stamp_ns in self._graph.executed):
             return (f'no reward for state {target.stamp_ns} from reward_computer {within}; is it '

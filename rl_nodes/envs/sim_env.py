@@ -12,7 +12,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.core.variation import Variation
 from rl_nodes.envs.window import EpisodeWindow
-from rl_nodes.safety.checks import checks_for, judge_values
+from rl_nodes.safety.gate import Gate
 from rl_nodes.safety.verdict import Level
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.curriculum import require_difficulty
@@ -58,7 +58,7 @@ class SimEnv(gymnasium.Env):
                                           if mode != 'human' or 'DISPLAY' in os.environ],
                          'render_fps': round(self.contract.rate_hz)}
         self.observation_space, self.action_space = spaces_of(self.contract)
-        self._checks = checks_for(self.task.robot)
+        self._gate = Gate(self.task.robot)
         self._observer = self.task.observer()
         self._robot = make_robot(backend, self.task.robot, self.task.objects, self.task.disturbs)
         self._window = EpisodeWindow(robot, task, self.task.period_ns) \
@@ -106,11 +106,13 @@ class SimEnv(gymnasium.Env):
             raise gymnasium.error.ResetNeeded('call reset() before step()')
         before = self._state
         wanted = self.task.command(before, np.asarray(action))
-        level, _, _, allowed = judge_values(self._checks, wanted, before)
+        level, _, _, allowed = self._gate.judge(wanted, before)
         if allowed is None:
+            self._gate.trace.halted()
             self._robot.hold()
             executed = self.task.hold_command(before)
         else:
+            self._gate.executed(allowed, before)
             executed = self._robot.write(allowed)
         self._observer.acted(before, wanted)
         self._robot.step()

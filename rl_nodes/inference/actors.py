@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.types import RobotState
@@ -59,11 +60,14 @@ class SingleActor:
     def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None) -> None:
         self.label = policy.bundle.label
         self._policy, self._rng = policy, rng
+        self._noise: np.ndarray | None = None  # of the last action, where noise is correlated
+        if rng is not None and policy.bundle.manifest.noise_correlation is not msgspec.UNSET:
+            self._noise = rng.standard_normal(policy.contract.action.shape, np.float32)
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
         return (self._policy.act(observation) if self._rng is None
-                else self._policy.sample(observation, self._rng))
+                else self._policy.sample(observation, self._rng, self._noise))
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""

@@ -31,7 +31,7 @@ MAX_MANIFEST_BYTES = 4 * 1024**2
 MAX_GOLDEN = 256
 MANIFEST_SUFFIX = '.manifest.json'
 
-Sampling = Literal['deterministic', 'squashed_gaussian']
+Sampling = Literal['deterministic', 'squashed_gaussian', 'gaussian']
 
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')
 _AGAIN = 'export the policy again, or copy both files again from where they were made'
@@ -91,6 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     :param origin: of an imported policy; left out of the JSON of any other.
     :param chunk_layout: of a policy that answers with the actions of several periods, ditto. To
         be read as :attr:`chunk`.
+    :param noise_correlation: of the exploration noise of ``gaussian`` sampling from one step to
+        the next; left out where it is white.
     """
 
     format_version: int = FORMAT_VERSION
@@ -112,6 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     origin: Origin | msgspec.UnsetType = msgspec.UNSET
     chunk_layout: ChunkLayout | msgspec.UnsetType = msgspec.field(
         name='chunk', default=msgspec.UNSET)
+    noise_correlation: float | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def chunk(self) -> ChunkLayout | None:
@@ -328,6 +331,11 @@ def _manifest_problem(manifest: Manifest) -> str | None:
         return f'was created at {manifest.created!r}, expected a UTC time in ISO 8601'
     if manifest.sampling != 'deterministic' and manifest.chunk is not None:
         return f'has chunks with {manifest.sampling} sampling, expected deterministic'
+    correlation = manifest.noise_correlation
+    if correlation is not msgspec.UNSET and not (
+            manifest.sampling == 'gaussian' and 0.0 < correlation < 1.0):
+        return (f'has noise_correlation {correlation} with {manifest.sampling} sampling, expected '
+                'between 0 and 1, with gaussian')
     return _golden_problem(manifest)
 
 

@@ -35,9 +35,7 @@ OPSET = 20
 # width 256 stays below a tenth of it; a stale normaliser or weight does not.
 PARITY_RTOL = 1e-4
 PARITY_ATOL = 1e-4
-# Part of the observations for which an argmax may fall the other way: where two choices are all
-# but equally good, rounding decides.
-PARITY_TIES = 0.01
+PARITY_TIES = 0.01  # of the observations may be so near to a tie that rounding decides
 RECORDED_OBSERVATIONS = 256
 GOLDEN_VECTORS = 4
 
@@ -58,20 +56,22 @@ class PolicyExporter:
     :param name: name of the policy.
     :param algorithm: what trains it, as in ``sac``.
     :param sampling: ``squashed_gaussian`` promises action = tanh(action_mean) scaled to the
-        contract's bounds.
+        contract's bounds, ``gaussian`` action = action_mean clipped to them.
     :param training_commit: revision of the training code; empty where unknown.
     :param chunk: where an answer is the actions of several periods; needs deterministic sampling.
+    :param noise_correlation: of the exploration noise from one step to the next.
     """
 
     def __init__(self, module: nn.Module, contract: Contract, name: str, algorithm: str,
                  sampling: Sampling, training_commit: str = '',
-                 chunk: ChunkLayout | None = None) -> None:
+                 chunk: ChunkLayout | None = None, noise_correlation: float = 0.0) -> None:
         self._contract = contract
         self._name = name
         self._algorithm = algorithm
         self._sampling: Sampling = sampling
         self._commit = training_commit
         self._chunk = chunk
+        self._noise_correlation = noise_correlation or msgspec.UNSET
         rows = () if chunk is None else (chunk.horizon,)
         self._action_shape = (*rows, *contract.action.shape)
         self._template: onnx.ModelProto | None = None
@@ -103,6 +103,7 @@ class PolicyExporter:
             training_commit=self._commit, training_updates=training_updates,
             evaluation=evaluation, data=data or {}, golden=(),
             chunk_layout=msgspec.UNSET if self._chunk is None else self._chunk,
+            noise_correlation=self._noise_correlation,
             created=datetime.now(UTC).isoformat(timespec='seconds'))
         with _evaluating(module):
             expected = self._torch_answers(module, observations)
@@ -152,7 +153,7 @@ class PolicyExporter:
         with torch.no_grad():
             answer = module(torch.from_numpy(observations).to(_device(module)))
         outputs = answer if isinstance(answer, (tuple, list)) else (answer,)
-        needed = (3,) if self._sampling == 'squashed_gaussian' else (1, 3)
+        needed = (1, 3) if self._sampling == 'deterministic' else (3,)
         if len(outputs) not in needed or not all(isinstance(o, torch.Tensor) for o in outputs):
             raise BundleError(f'{self._name}: forward() returned {len(outputs)} values, expected '
                               f'{" or ".join(map(str, needed))} tensors for {self._sampling} '
@@ -160,9 +161,10 @@ class PolicyExporter:
         answers = {name: output.cpu().numpy() for name, output in zip(_OUTPUTS, outputs)}
         shape = (len(observations), *self._action_shape)
         for name, output in answers.items():
-            if output.shape != shape or output.dtype != np.float32:
+            dtype = self._contract.action.dtype
+            if output.shape != shape or output.dtype != dtype:
                 raise BundleError(f'{self._name}: {name} is {output.dtype}{list(output.shape)}, '
-                                  f'expected float32{list(shape)}; change what forward() returns')
+                                  f'expected {dtype}{list(shape)}; change what forward() returns')
             if not np.isfinite(output).all():
                 raise BundleError(f'{self._name}: {name} is not finite for a finite observation; '
                                   'the training has diverged, go back to an earlier checkpoint')
@@ -170,24 +172,38 @@ class PolicyExporter:
 
     def _parity(self, expected: dict[str, np.ndarray], answers: dict[str, Any]) -> np.ndarray:
         """Return the greatest difference of ``action`` per observation, (N,), parts of range."""
+        if self._contract.action_choices == 'discrete':
+            return self._choices_parity(expected['action'], answers['action'])
         low, high = self._contract.action.bounds()
         half = (high - low) / 2
         scale = np.where(np.isfinite(half) & (half > 0), half, 1.0)
         for name, wanted in expected.items():
             atol = PARITY_ATOL * (scale if name == 'action' else 1.0)
             excess = np.abs(answers[name] - wanted) - (atol + PARITY_RTOL * np.abs(wanted))
-            if (~(excess <= 0)).mean() > (PARITY_TIES if self._contract.discrete else 0.0):
+            if not (excess <= 0).all():
                 raise BundleError(
                     f'{self._name}: torch and ONNX Runtime differ in {name} by up to '
                     f'{np.abs(answers[name] - wanted).max():.3g} (allowed {PARITY_ATOL:g} of half '
                     'the range); keep every value that changes in a parameter or buffer')
-        if self._sampling == 'squashed_gaussian':
-            squashed = (low + high) / 2 + half * np.tanh(expected['action_mean'])
-            if not (np.abs(squashed - expected['action']) <= PARITY_ATOL * scale * 10).all():
-                raise BundleError(f"{self._name}: action is not tanh(action_mean) scaled to the "
-                                  "contract's bounds, so sampling would not match; scale it so")
+        if self._sampling != 'deterministic':
+            mean, gaussian = expected['action_mean'], self._sampling == 'gaussian'
+            promised = np.clip(mean, low, high) if gaussian else \
+                (low + high) / 2 + half * np.tanh(mean)
+            if not (np.abs(promised - expected['action']) <= PARITY_ATOL * scale * 10).all():
+                form = 'action_mean clipped' if gaussian else 'tanh(action_mean) scaled'
+                raise BundleError(f"{self._name}: action is not {form} to the contract's bounds, "
+                                  'so sampling would not match; make it so')
         difference: np.ndarray = np.abs(answers['action'] - expected['action']) / scale
         return difference.reshape(len(difference), -1).max(1)
+
+    def _choices_parity(self, expected: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """Return 1 where two choices differ, (N,); rounding may decide between equals."""
+        differ: np.ndarray = (expected != answers).any(1)
+        if differ.sum() > PARITY_TIES * len(differ):
+            raise BundleError(f'{self._name}: torch and ONNX Runtime choose another action for '
+                              f'{differ.sum()} of {len(differ)} observations; keep every value '
+                              'that changes in a parameter or buffer')
+        return differ.astype(np.float32)
 
 
 def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.ModelProto:

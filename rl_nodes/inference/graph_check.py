@@ -41,7 +41,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     Refuse an ONNX file that is not an acceptable policy for ``contract``.
 
     :param onnx_bytes: the whole file.
-    :param sampling: ``squashed_gaussian`` asks for ``action_mean`` and ``action_std`` too.
+    :param sampling: any but ``deterministic`` asks for ``action_mean`` and ``action_std`` too.
     :param metadata: what its ``metadata_props`` must say; further keys are allowed.
     :param opset: operator set that the manifest names.
     :param action_shape: of an answer, (A,) or (H, A).
@@ -98,7 +98,7 @@ def _check_metadata(model: Any, expected: dict[str, str]) -> None:
 
 def _check_interface(graph: Any, contract: Contract, sampling: str,
                      action_shape: tuple[int, ...]) -> None:
-    gaussian = sampling == 'squashed_gaussian'
+    gaussian = sampling != 'deterministic'
     inputs = [value.name for value in graph.input]
     outputs = [value.name for value in graph.output]
     needed = {'action', 'action_mean', 'action_std'} if gaussian else {'action'}
@@ -114,7 +114,7 @@ def _check_interface(graph: Any, contract: Contract, sampling: str,
             _check_value(value, contract.action, action_shape)
     low, high = contract.action.bounds()
     if gaussian and not np.isfinite([low, high]).all():
-        raise BundleError('samples a squashed Gaussian, which needs bounds, but the contract has '
+        raise BundleError('samples within bounds, which it needs bounds, but the contract has '
                           'actions without bounds; set low and high of every action')
 
 

@@ -12,6 +12,7 @@ from functools import partial
 import math
 import threading
 
+import msgspec
 import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
@@ -68,10 +69,10 @@ class OnnxSession:
     A model on the CPU with its input and outputs bound to fixed buffers.
 
     ``run()`` computes ``outputs``, name -> (A,), from ``observation``, (O,), in place; of a policy
-    with chunks, (H, A). All of them are parts of ``memory``, which one look can therefore find to
-    be finite.
+    with chunks, (H, A). All float32 ones are parts of ``memory``, which one look can therefore
+    find to be finite.
 
-    :param onnx_bytes: the model; input ``observation`` (1, O), outputs (1, A), float32.
+    :param onnx_bytes: the model; input ``observation`` (1, O), float32, outputs (1, A).
     :param contract: gives O and A.
     :param threads: threads inside one operator.
     :param providers: what computes, keys of ``PROVIDERS``, the first that can; see
@@ -94,6 +95,8 @@ class OnnxSession:
         self.observation, *rest = (self.memory[start:start + size]
                                    for start, size in zip(starts, sizes))
         self.outputs = {name: row.reshape(shape) for name, row in zip(names, rest)}
+        if contract.action_choices == 'discrete':  # finite as they are
+            self.outputs = {name: np.zeros(shape, contract.action.dtype) for name in names}
         self._binding = self._session.io_binding()
         self._values = [onnxruntime.OrtValue.ortvalue_from_numpy(row[np.newaxis])
                         for row in (self.observation, *self.outputs.values())]
@@ -142,7 +145,7 @@ class PolicyRuntime:
         self._shape = self._observation_spec.shape
         self._input = self._session.observation
         missing = {'action'} - set(self._session.outputs)
-        if bundle.manifest.sampling == 'squashed_gaussian':
+        if bundle.manifest.sampling != 'deterministic':
             missing = {'action', 'action_mean', 'action_std'} - set(self._session.outputs)
         if missing:
             raise BundleError(f'{bundle.label}: the model has no output {sorted(missing)}; export '
@@ -151,7 +154,11 @@ class PolicyRuntime:
         self._mean = self._session.outputs.get('action_mean', self._action)
         self._std = self._session.outputs.get('action_std')
         low, high = self.contract.action.bounds()
+        self._low, self._high = low, high
         self._centre, self._half_range = (high + low) / 2, (high - low) / 2
+        correlation = bundle.manifest.noise_correlation
+        self._correlation = np.float32(0.0 if correlation is msgspec.UNSET else correlation)
+        self._innovation = np.sqrt(1 - self._correlation ** 2)
         self._sample = np.zeros_like(self._action)
         self._sample_view = _read_only(self._sample)
         self._memory = self._session.memory
@@ -190,25 +197,36 @@ class PolicyRuntime:
         with self._turn:
             return self.act(observation).copy()
 
-    def sample(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, observation: np.ndarray, rng: np.random.Generator,
+               noise: np.ndarray | None = None) -> np.ndarray:
         """
         Return an action drawn for exploration.
 
-        u ~ N(action_mean, action_std²), action = low + (tanh(u) + 1) / 2 · (high - low).
+        u ~ N(action_mean, action_std²); the action is low + (tanh(u) + 1) / 2 · (high - low) of a
+        squashed Gaussian, u clipped to the bounds of a Gaussian.
 
         :param observation: shape (O,), float32, finite.
         :param rng: where the noise comes from; A normal numbers are taken from it.
+        :param noise: of the action before, shape (A,), float32, from which correlated noise goes
+            on; overwritten. None for white noise.
         :return: shape (A,), float32, read-only; the next call overwrites it.
         :raises SpecError: as :meth:`act`; or the policy is deterministic.
         """
-        if self.bundle.manifest.sampling != 'squashed_gaussian' or self._std is None:
+        if self.bundle.manifest.sampling == 'deterministic' or self._std is None:
             raise SpecError(f'{self.bundle.label} has deterministic sampling, no distribution to '
                             'draw from; call act() and add the exploration noise of its learner')
         self.act(observation)
         sample = self._sample
         rng.standard_normal(out=sample, dtype=np.float32)
+        if noise is not None:
+            sample *= self._innovation
+            sample += self._correlation * noise
+            noise[:] = sample
         sample *= self._std
         sample += self._mean
+        if self.bundle.manifest.sampling == 'gaussian':
+            np.clip(sample, self._low, self._high, out=sample)
+            return self._sample_view
         np.tanh(sample, out=sample)
         sample *= self._half_range
         sample += self._centre

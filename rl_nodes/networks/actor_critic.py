@@ -19,7 +19,7 @@ import torch
 _SIZES_KEPT = 8  # batch sizes whose buffers stay; whole episodes have any number of rows
 
 
-class ActorCritic:
+class ActorCriticNetworks:
     """
     Two perceptrons of the same hidden layers.
 

@@ -12,9 +12,18 @@ Legend: E networks (members), B batch rows, I inputs, O outputs, H hidden units.
 
     h_0 = x,   h_k = f(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                           (1)
     dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) f'(h_{k-1})      (2)
-    t_k = (t_{k-1} W_k + h_{k-1} V_k + c_k) f'(h_k)   along the direction (V, c)             (3)
 
-with f' written as a function of f: 1[h > 0] for ReLU, 1 - h^2 for tanh.
+with f' written as a function of f: 1[h > 0] for ReLU, 1 - h^2 for tanh. With ``layer_norm`` (Ba,
+Kiros and Hinton 2016, arXiv:1607.06450) between product and f, for z = h_{k-1} W_k + b_k, mean and
+deviation taken over the H units of a row:
+
+    n = (z - mean(z)) r,   r = 1 / sqrt(var(z) + 1e-5),   h_k = f(n s_k + t_k)               (3)
+    dL/ds_k = sum_B g n,   dL/dt_k = sum_B g,   with u = g s_k:
+    dL/dz = r (u - mean(u) - n mean(u n))                                                    (4)
+
+Without it, outputs change along a direction (V, c) of the parameters by j_n, where there is no f':
+
+    j_k = (j_{k-1} W_k + h_{k-1} V_k + c_k) f'(h_k),   j_0 = 0                               (5)
 """
 
 from collections.abc import Sequence
@@ -68,6 +77,8 @@ class Workspace:
         self.hidden = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.gradient = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.ones = torch.ones(1, 1, batch).expand(members, 1, batch)
+        self.normal: list[torch.Tensor] = []     # n of eq. (3), filled by forward()
+        self.deviation: list[torch.Tensor] = []  # r of eq. (3)
 
 
 class StackedMlp:
@@ -76,7 +87,7 @@ class StackedMlp:
     def __init__(self, members: int, sizes: Sequence[int],
                  initialisation: Initialisation = 'orthogonal', last_gain: float = 1.0,
                  generator: torch.Generator | None = None,
-                 reduced_precision: bool = False,
+                 reduced_precision: bool = False, layer_norm: bool = False,
                  activation: Literal['relu', 'tanh'] = 'relu',
                  storage: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
         """
@@ -89,6 +100,8 @@ class StackedMlp:
         :param generator: source of the random weights; None takes torch's global one.
         :param reduced_precision: let large hidden products round their factors to bfloat16
             (accumulated in float32) on processors that have it; others ignore this.
+        :param layer_norm: normalise every hidden layer, eq. (3); such networks are for training
+            only, :meth:`member` and :meth:`tangent` have no counterpart of it.
         :param activation: of the hidden layers.
         :param storage: zeros for ``flat`` and ``flat_gradient``, each of :func:`parameter_count`
             elements, where they are part of longer vectors; None makes them.
@@ -97,7 +110,8 @@ class StackedMlp:
         self.sizes = tuple(sizes)
         self.activation = activation
         pairs = list(zip(self.sizes, self.sizes[1:]))
-        count = parameter_count(sizes, members)
+        self._layer_norm = layer_norm
+        count = parameter_count(self.sizes, members, layer_norm)
         self.flat, self.flat_gradient = storage or (torch.zeros(count), torch.zeros(count))
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
@@ -109,6 +123,10 @@ class StackedMlp:
                 weight, bias = initialise(inputs, outputs, initialisation, gain, generator)
                 self.weights[k][member].copy_(weight)
                 self.biases[k][member, 0].copy_(bias)
+        self.scales, self.shifts = self._affine_views(self.flat)
+        self.scale_gradients, self.shift_gradients = self._affine_views(self.flat_gradient)
+        for scale in self.scales:
+            scale.fill_(1.0)
 
     def _views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         weights, biases, start = [], [], 0
@@ -118,6 +136,17 @@ class StackedMlp:
                 views.append(flat[start:start + size].view(self.members, rows, outputs))
                 start += size
         return weights, biases
+
+    def _affine_views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return s_k and t_k of eq. (3), which lie at the end; empty lists without layer_norm."""
+        widths = self.sizes[1:-1] if self._layer_norm else ()
+        scales, shifts, start = [], [], len(flat) - 2 * self.members * sum(widths)
+        for width in widths:
+            for views in (scales, shifts):
+                size = self.members * width
+                views.append(flat[start:start + size].view(self.members, 1, width))
+                start += size
+        return scales, shifts
 
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
@@ -137,8 +166,30 @@ class StackedMlp:
         activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
         for k, (weight, bias, out) in enumerate(zip(self.weights, self.biases, work.hidden)):
             _multiply_add(bias, h, weight, out, many and self._reduced[k])
+            if self._layer_norm and k < last:
+                self._normalize(out, k, work)
             h = out if k == last else activate(out)
         return h
+
+    def _normalize(self, z: torch.Tensor, layer: int, work: Workspace) -> None:
+        """Replace z by n s + t, eq. (3), and keep n and r."""
+        if layer == 0:
+            work.normal, work.deviation = [], []
+        normal, _, deviation = torch.native_layer_norm(z, z.shape[-1:], None, None, 1e-5)
+        work.normal.append(normal)
+        work.deviation.append(deviation)
+        torch.addcmul(self.shifts[layer], normal, self.scales[layer], out=z)
+
+    def _normalize_backward(self, g: torch.Tensor, layer: int, work: Workspace, rows: slice,
+                            weights: bool) -> torch.Tensor:
+        """Return dL/dz of eq. (4) for the gradient g of n s + t."""
+        normal, deviation = work.normal[layer][:, rows], work.deviation[layer][:, rows]
+        if weights:
+            torch.sum(g * normal, 1, keepdim=True, out=self.scale_gradients[layer])
+            torch.sum(g, 1, keepdim=True, out=self.shift_gradients[layer])
+        u = g * self.scales[layer]
+        mean, along = u.mean(-1, keepdim=True), (u * normal).mean(-1, keepdim=True)
+        return u.sub_(mean).addcmul_(normal, along, value=-1.0).mul_(deviation)
 
     def backward(self, gradient: torch.Tensor, work: Workspace, weights: bool = True,
                  inputs: slice | None = None, rows: slice = slice(None)) -> torch.Tensor | None:
@@ -155,6 +206,8 @@ class StackedMlp:
         g = gradient
         for k in range(len(self.weights) - 1, -1, -1):
             below = work.hidden[k - 1][:, rows] if k else work.input[:, rows]
+            if self._layer_norm and k < len(self.weights) - 1:
+                g = self._normalize_backward(g, k, work, rows, weights)
             if weights:
                 _multiply(below.transpose(1, 2), g, self.weight_gradients[k], self._reduced[k])
                 torch.bmm(work.ones[..., rows], g, out=self.bias_gradients[k])
@@ -171,7 +224,7 @@ class StackedMlp:
 
     def tangent(self, direction: torch.Tensor, work: Workspace) -> torch.Tensor:
         """
-        Return how the outputs of the last forward pass change along a direction, eq. (3).
+        Return how the outputs of the last forward pass change along a direction, eq. (5).
 
         :param direction: of the parameters, laid out as ``flat``.
         :param work: the buffers of that forward pass.
@@ -202,9 +255,11 @@ class StackedMlp:
             layer.bias.copy_(bias[index, 0])
 
 
-def parameter_count(sizes: Sequence[int], members: int = 1) -> int:
+def parameter_count(sizes: Sequence[int], members: int = 1, layer_norm: bool = False) -> int:
     """Return how many parameters perceptrons of these widths have together."""
-    return sum(members * (inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:]))
+    affine = 2 * sum(sizes[1:-1]) if layer_norm else 0
+    return members * (affine + sum((inputs + 1) * outputs
+                                   for inputs, outputs in zip(sizes, sizes[1:])))
 
 
 def hidden_gain(activation: str) -> float:

@@ -11,7 +11,7 @@ Subscribes:
   (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), all STREAM, where robot and task have
   them; goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE) where the task varies its episodes;
-  joint_command (sensor_msgs/JointState, EXECUTED);
+  joint_command (sensor_msgs/JointState, EXECUTED); privileged (sensor_msgs/JointState, STREAM);
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).
 Publishes: policy/joint_command (sensor_msgs/JointState, STREAM), frame_id ``gym@0``.
 Calls: robot_bridge/reset, safety_monitor/clear_stop; sets the parameters seed and difficulty of
@@ -25,6 +25,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+import numpy as np
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.client import Client
@@ -58,6 +59,7 @@ class GraphClient:
     :raises GraphError: another client is in this domain and namespace, or ROS is set up wrongly.
     :ivar states: states that have come, by stamp.
     :ivar rewards: outcomes by stamp and episode id.
+    :ivar privileged: what only critics see, shape (P,), by stamp; only of simulated robots.
     :ivar executed: commands that the safety monitor has let through, by stamp.
     :ivar variations: what is different in a simulated robot's episodes, by episode id.
     :ivar safety: the newest values on ``safety/state``; empty before the first.
@@ -99,6 +101,8 @@ class GraphClient:
                 (JointState, 'reward', self._on_reward, qos.STREAM),
                 (DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED)):
             node.create_subscription(kind, topic, callback, profile)
+        if self._task.contract.privileged is not None:
+            node.create_subscription(JointState, 'privileged', self._on_privileged, qos.STREAM)
         if self._task.variation_names:
             node.create_subscription(JointState, 'randomisation', self._on_variation, qos.EPISODE)
         self._reset = node.create_client(Trigger, 'robot_bridge/reset')
@@ -125,6 +129,7 @@ class GraphClient:
         self.states: dict[int, RobotState] = {}
         self.rewards: dict[tuple[int, str], Outcome] = {}
         self.executed: dict[int, JointCommand] = {}
+        self.privileged: dict[int, np.ndarray] = {}
         self.variations: dict[str, dict[str, float]] = {}
         self._goals = GoalBook()
 
@@ -132,6 +137,7 @@ class GraphClient:
         """Drop what belongs to states older than ``stamp_ns``."""
         self.states = {k: v for k, v in self.states.items() if k >= stamp_ns}
         self.executed = {k: v for k, v in self.executed.items() if k >= stamp_ns}
+        self.privileged = {k: v for k, v in self.privileged.items() if k >= stamp_ns}
         self.rewards = {k: v for k, v in self.rewards.items() if k[0] >= stamp_ns}
 
     def goal_of(self, state: RobotState) -> Goal | None:
@@ -180,6 +186,16 @@ class GraphClient:
             self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
             return
         _keep(self.variations, episode, values)
+
+    def _on_privileged(self, msg: JointState) -> None:
+        self._came += 1
+        try:
+            stamp, values = conversions.msg_to_privileged(
+                msg, self._task.contract.privileged.elements)
+        except SpecError as error:
+            self._node.get_logger().warning(f'dropped: {error}', throttle_duration_sec=1.0)
+            return
+        _keep(self.privileged, stamp, values.astype(np.float32))
 
     def _on_executed(self, msg: JointState) -> None:
         self._came += 1
@@ -308,9 +324,10 @@ class GraphClient:
                   self._node.get_publishers_info_by_topic('policy/joint_command')
                   if info.node_name != self._node.get_name()]
         if others:
-            raise GraphError(f'{", ".join(others)} also publishes policy/joint_command; only one '
-                             'may act. Start the graph with "rl_nodes launch gym", which has no '
-                             'policy server')
+            names = ', '.join(others).replace('_NODE_NAME_UNKNOWN_', 'a node unknown by name')
+            raise GraphError(f'{names} also publishes policy/joint_command; only one may act. '
+                             'Start the graph with "rl_nodes launch gym", which has no policy '
+                             'server')
 
 
 def episode_number(state: RobotState) -> int:

@@ -20,7 +20,8 @@ from rl_nodes.backends.base import HardwareRobot, Measurement
 from rl_nodes.core.errors import BackendError, ReadMissedError
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import RobotState
-from rl_nodes.safety.homing import FirstCommandGuard, Homing
+from rl_nodes.safety.homing import Homing
+from rl_nodes.safety.motion import FirstCommandGuard
 
 END_S = 2.0  # a robot that is just being reached is let go after this long at the latest
 

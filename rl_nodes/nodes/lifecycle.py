@@ -16,6 +16,7 @@ import traceback
 from typing import Any, ClassVar, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
@@ -143,6 +144,22 @@ class ManagedNode(LifecycleNode, Generic[P]):
                 self.fault(traceback.format_exc())
         self.add_post_set_parameters_callback(guarded)
         self._entities.append((self.remove_post_set_parameters_callback, guarded))
+
+    def judge_parameters(self, judge: Callable[[list[Parameter]], str]) -> None:
+        """
+        Ask until cleanup before parameters are accepted; see ``settable``.
+
+        :param judge: returns why the changes are refused, or ``''``.
+        """
+        def guarded(changed: list[Parameter]) -> SetParametersResult:
+            try:
+                why = judge(changed)
+            except Exception as error:  # it would end the node
+                self.get_logger().error(traceback.format_exc())
+                why = repr(error)
+            return SetParametersResult(successful=not why, reason=why)
+        self.add_on_set_parameters_callback(guarded)
+        self._entities.append((self.remove_on_set_parameters_callback, guarded))
 
     def fault(self, text: str) -> None:
         """Take note that the node cannot go on: log why and end the process with status 1."""

@@ -4,8 +4,8 @@
 Policy server: turns each state into the command a policy wants, through ONNX Runtime.
 
 States are answered by a C++ thread (``native_client.py``), or in Python (``policy_client.py``)
-where that cannot be: while exploring, in lockstep, and where the extension was not built. Both
-follow the same rules.
+where that cannot be: while exploring, and where the extension was not built. Both follow the same
+rules.
 
 A policy comes from a file (``policy``) or from the trainer's topic; it is verified away from the
 control path, in a process of its own where its structure is new (``inference/trial.py``), and
@@ -122,7 +122,8 @@ class PolicyServer(TaskNode[PolicyParameters]):
         blend = Blend(parameters.chunk_blend, parameters.chunk_decay, parameters.chunk_fade_steps)
         why_not = ('as asked' if parameters.control_path == 'python'
                    else 'exploration noise comes from Python' if self._stochastic
-                   else 'in lockstep nothing is late' if self.lockstep
+                   else 'lockstep has no rate to keep'
+                   if self.lockstep and options.fixed_rate
                    else f'providers = {parameters.providers}' if parameters.providers != 'cpu'
                    else f'threads = {parameters.threads}' if parameters.threads != 1
                    else f'fallback = {parameters.fallback}' if self._fallback is not None
@@ -135,7 +136,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
         except ConfigError as error:
             why_not = str(error)
         if not why_not:
-            self._kinds = PolicyClient.kinds + (('lateness',) if options.fixed_rate else ())
+            self._kinds = PolicyClient.kinds[self.lockstep:] + ('lateness',) * options.fixed_rate
             return 'cpp', lambda namespace, index: NativeClient(
                 self, namespace, plan, options)
         if parameters.control_path == 'cpp':

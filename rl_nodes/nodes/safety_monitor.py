@@ -6,7 +6,8 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start, backend (see below).
+Parameters: robot, task, stepping, autostart, arm_on_start, backend; speed_scale, extra_margin,
+extra_clearance_m, which may be set while it runs, to narrow limits only (see below).
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command (sensor_msgs/JointState, COMMAND): what the policy wants.
@@ -20,9 +21,12 @@ Services:
   ~/clear_stop (std_srvs/Trigger): allow motion again, refused while the cause persists.
 """
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from msgspec import Meta
+from rclpy.parameter import Parameter
 from rl_nodes.backends import BACKENDS, HARDWARE
+from rl_nodes.control.controllers import KINDS, make_controller
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
@@ -30,7 +34,8 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
-from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
+from rl_nodes.safety.limits import Narrowing
+from rl_nodes.safety.supervisor import HOLD, Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level, Verdict
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -49,10 +54,21 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param arm_on_start: simulation only; clear the stop of the start once, when states and
         commands are healthy. On hardware a person calls ~/clear_stop
     :param backend: what drives the robot; with a physical one arm_on_start is refused
+    :param speed_scale: share of the robot's speed limits in force; while the node is configured it
+        may be set lower, never higher
+    :param extra_margin: kept free at each end of a joint's range beyond the robot's
+        position_margin [rad or m]; may be set higher, never lower
+    :param extra_clearance_m: added to the clearances of the robot's safety.geometry [m]; may be
+        set higher, never lower
     """
+
+    settable: ClassVar[tuple[str, ...]] = ('speed_scale', 'extra_margin', 'extra_clearance_m')
 
     arm_on_start: bool = False
     backend: str = BACKENDS[0]
+    speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
+    extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
 
 
 class SafetyMonitor(TaskNode[MonitorParameters]):
@@ -67,7 +83,13 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._model = self.task.robot
         safety = self._model.config.safety
         self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
-            safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s))
+            safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s), {
+                kind: make_controller(kind, self._model).command for kind in safety.fallback
+                if kind in KINDS})
+        why = self._narrow([])
+        if why:
+            raise ConfigError(why)
+        self.judge_parameters(self._narrow)
         self._arm = self.parameters.arm_on_start
         if self._arm and self.parameters.backend in HARDWARE:
             raise ConfigError(f'arm_on_start with backend {self.parameters.backend}: only a '
@@ -103,6 +125,9 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.get_logger().warning(f'state dropped: {error}', throttle_duration_sec=1.0)
             return
         self._supervisor.observe(state, steady_ns())
+        verdict = self._supervisor.fall_back(steady_ns())
+        if verdict is not None:
+            self._carry_out(verdict)
         if self._waiting is not None and self._waiting[1].stamp_ns <= state.stamp_ns:
             waiting, self._waiting = self._waiting, None
             self._judge(*waiting)
@@ -126,6 +151,16 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
         self._carry_out(verdict, command)
 
+    def _narrow(self, changed: list[Parameter]) -> str:
+        """Let parameters make limits narrower; return why that is refused, or ``''``."""
+        values = {name: self.get_parameter(name).value for name in self.parameters.settable}
+        values.update((parameter.name, parameter.value) for parameter in changed
+                      if parameter.name in values)
+        try:
+            return self._supervisor.narrow(Narrowing(**values))
+        except ValueError as error:
+            return str(error)
+
     def tick(self) -> None:
         """Notice silence, also when nothing arrives."""
         if self._waiting is not None and not self.lockstep:
@@ -142,10 +177,12 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self._judge(*waiting)
 
     def _carry_out(self, verdict: Verdict, cause: JointCommand | None = None) -> None:
-        """Publish what is allowed; a fresh STOP commands the robot to stand."""
+        """Publish what is allowed, or what the robot gets in place of what is not."""
         value, source = verdict.allowed, cause.source if cause else MONITOR
-        if verdict.level == Level.STOP and verdict.check != 'latched':
-            value, source = self._supervisor.hold_command(), MONITOR
+        if value is None:
+            value, source = verdict.instead, MONITOR
+            if verdict.level != Level.STOP or verdict.by != HOLD:  # the robot is not to rest yet
+                source = f'{MONITOR}/{verdict.by}'
         if value is not None:
             state = self._supervisor.state
             stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
@@ -183,7 +220,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         level = {Mode.OK: OK, Mode.STOPPED: FAULT}.get(supervisor.mode, WARN)
         return level, f'{supervisor.mode.value} {supervisor.reason}'.strip(), {
             'mode': supervisor.mode.value, 'check': supervisor.check,
-            'reason': supervisor.reason, 'bad_states': self._bad_states,
+            'reason': supervisor.reason, 'fallback': supervisor.falling_back,
+            'bad_states': self._bad_states,
             **dict(sorted(supervisor.counts.items()))}
 
 

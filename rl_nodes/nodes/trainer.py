@@ -8,7 +8,7 @@ arrives and hands out policies. When it dies, control goes on with the last poli
 exit status 0 once the target or a limit is reached.
 
 Parameters: robot, task, stepping, autostart, algorithm, run_directory, seed, time_budget_s,
-target_success, resume, simulator, robots (see below).
+target_success, demonstrations, resume, simulator, robots (see below).
 Subscribes:
   experience (std_msgs/Float32MultiArray, BATCH), once per robot: transitions by labelled columns.
 Publishes:
@@ -42,12 +42,14 @@ from rl_nodes.nodes.difficulty import DifficultySetter
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.recorded_transitions import read_transitions
+from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings, ON_POLICY
+from rl_nodes.training.settings import load_settings
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 import torch
 
@@ -61,6 +63,7 @@ class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param seed: of every random draw of the learner
     :param time_budget_s: training ends after this wall time at the latest; 0 for no limit
     :param target_success: success rate, judged on fresh episodes, that ends training; 0 for none
+    :param demonstrations: to learn from besides: a .npz file, recorded episodes; empty for none
     :param resume: run directory to go on from; must be run_directory
     :param simulator: backend in which exported policies are judged; empty to judge none
     :param robots: how many send experience; beyond one each has its namespace robot_<number>
@@ -71,6 +74,7 @@ class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     seed: Annotated[int, Meta(ge=0)] = 0
     time_budget_s: Annotated[float, Meta(ge=0)] = 300.0
     target_success: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    demonstrations: str = ''
     resume: str = ''
     simulator: str = 'pybullet'
     robots: Annotated[int, Meta(ge=1)] = 1
@@ -144,7 +148,7 @@ class Trainer(TaskNode[TrainerParameters]):
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
         settings = load_settings(parameters.algorithm)
-        if settings.algorithm in ON_POLICY:
+        if settings.on_policy:
             raise ConfigError(
                 f'algorithm {settings.algorithm} learns from what its newest policy has just '
                 'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
@@ -157,7 +161,9 @@ class Trainer(TaskNode[TrainerParameters]):
             folder=Path(parameters.run_directory), contract=self.task.contract,
             settings=settings, seed=parameters.seed,
             limits=Limits(time_s=parameters.time_budget_s or None, target=target),
-            resume=bool(parameters.resume))
+            resume=bool(parameters.resume),
+            demonstrations=self._demonstrations(Path(parameters.demonstrations))
+            if parameters.demonstrations else None)
         size = self.task.contract
         self._columns = layout_columns(size.observation.shape[0], size.action.shape[0],
                                        len(size.privileged.elements) if size.privileged else 0)
@@ -175,6 +181,11 @@ class Trainer(TaskNode[TrainerParameters]):
         for index, namespace in enumerate(namespaces):
             self.subscribe(Float32MultiArray, topic_in(namespace, 'experience'),
                            partial(self._on_experience, index), qos.BATCH)
+
+    def _demonstrations(self, path: Path) -> TransitionBatch:
+        if path.suffix == '.npz':
+            return demonstrations.load(path, self.task.contract)
+        return read_transitions([path], self.task.contract)[0]
 
     def activate(self) -> None:
         """Learn."""

@@ -5,20 +5,32 @@ Decides what may reach the robot: a pure function of commands, states and inject
 
 It starts STOPPED and never restarts motion by itself. A STOP is latched until :meth:`clear`, which
 is refused while its cause persists. Silence is noticed by :meth:`tick`, which must be called at a
-steady rate, not only when something arrives.
+steady rate, not only when something arrives. While a robot is stopped, :meth:`fall_back` brings it
+to rest, one command for each state.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 import numpy as np
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
-from rl_nodes.safety.checks import checks_for, judge_values
+from rl_nodes.safety.fallback import Controllers, Ladder
+from rl_nodes.safety.gate import Gate
+from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
+
+# Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
+STAND = frozenset({'operator', 'inactive', 'fault', 'state_silence', 'state'})
+# Checks that a fallback need not pass: it may take over in full motion, and after chatter.
+FOR_A_POLICY = frozenset({'first_command', 'chatter'})
+NO_CONTROLLERS: Controllers = MappingProxyType({})
+HOLD = 'hold'
+_NO_COMMAND = np.empty(0)
 
 
 class Mode(Enum):
@@ -53,16 +65,19 @@ class Supervisor:
 
     :param robot: limits come from it.
     :param timeouts: time-outs come from it or, in lockstep, from the caller.
+    :param controllers: that its ``safety.fallback`` names.
     :ivar mode: what is shown; STOPPED at the start.
     :ivar check: name of the check behind the mode, empty while OK.
     :ivar reason: one sentence behind the mode.
     :ivar counts: verdicts by ``<level>`` and ``<level>/<check>``.
     """
 
-    def __init__(self, robot: RobotModel, timeouts: Timeouts) -> None:
+    def __init__(self, robot: RobotModel, timeouts: Timeouts,
+                 controllers: Controllers = NO_CONTROLLERS) -> None:
         self._robot = robot
         self._timeouts = timeouts
-        self._checks = checks_for(robot)
+        self._gate = Gate(robot)
+        self._ladder = Ladder(robot, controllers)
         self._state: RobotState | None = None
         self._state_at: int | None = None
         self._command_at: int | None = None
@@ -96,7 +111,7 @@ class Supervisor:
         if refusal or state is None:
             self._healthy_since = None
             return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
-        level, check, reason, allowed = judge_values(self._checks, command.value, state)
+        level, check, reason, allowed = self._gate.judge(command.value, state)
         self._unhealthy = reason if level == Level.STOP else ''
         if level == Level.STOP:  # a poisoned command is no sign of life
             self._healthy_since = None
@@ -107,22 +122,42 @@ class Supervisor:
             self._command_at = steady_ns
             if self.mode != Mode.STOPPED:
                 self._passed_stamp = command.stamp_ns
-        return self._conclude(command.value, level, check, reason, allowed)
+                if allowed is not None:
+                    self._gate.executed(allowed, state)
+        return self._conclude(command.value, level, check, reason, allowed, steady_ns)
 
     def tick(self, steady_ns: int) -> Verdict | None:
         """Return a STOP if commands or states have fallen silent since motion was allowed."""
         if self.mode == Mode.STOPPED:
+            if silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
+                self._ladder.end()  # what falls back blindly must not go on when it sees again
             return None
         for check, what, last in (('state_silence', 'joint state', self._state_at),
                                   ('command_silence', 'command', self._command_at)):
             if silent(last, steady_ns, self._timeouts.watchdog_s):
-                return self.stop(check, f'no usable {what} for more than '
-                                 f'{self._timeouts.watchdog_s * 1e3:.0f} ms')
+                return self._conclude(_NO_COMMAND, Level.STOP, check, f'no usable {what} for more '
+                                      f'than {self._timeouts.watchdog_s * 1e3:.0f} ms', None,
+                                      steady_ns)
         return None
 
     def stop(self, check: str, reason: str) -> Verdict:
-        """Latch a STOP; the first reason stays until cleared."""
-        return self._conclude(np.empty(0), Level.STOP, check, reason, None)
+        """Latch a STOP after which the robot stands; the first reason stays until cleared."""
+        return self._conclude(_NO_COMMAND, Level.STOP, check, reason, None)
+
+    def fall_back(self, steady_ns: int) -> Verdict | None:
+        """
+        Return what a stopped robot gets for the newest state; None where it just stands.
+
+        To be called once for each state.
+        """
+        if self.mode != Mode.STOPPED or not self._ladder.active or self._state is None:
+            return None
+        instead, by = self._fallback_command(steady_ns, self._state)
+        return Verdict(Level.STOP, 'fallback', self.reason, _NO_COMMAND, None, instead, by)
+
+    def narrow(self, narrowing: Narrowing) -> str:
+        """Make limits narrower from now on; return why that is refused, or ``''``."""
+        return self._gate.narrow(narrowing)
 
     def clear(self, steady_ns: int) -> str:
         """
@@ -143,6 +178,8 @@ class Supervisor:
                     'needed; try again')
         if self.mode == Mode.STOPPED:
             self.mode, self.check, self.reason = Mode.OK, '', ''
+            self._ladder.end()
+            self._gate.trace.forget()
         return ''
 
     def hold_command(self) -> np.ndarray | None:
@@ -153,6 +190,11 @@ class Supervisor:
             return None
         position = self._state.position[self._robot.commanded]
         return position if np.isfinite(position).all() else None
+
+    @property
+    def falling_back(self) -> str:
+        """Return the name of the fallback that commands the robot, and which ones gave up."""
+        return f'{self._ladder.failures}{self._ladder.active}'
 
     @property
     def state(self) -> RobotState | None:
@@ -173,11 +215,21 @@ class Supervisor:
         return None
 
     def _conclude(self, requested: np.ndarray, level: Level, check: str, reason: str,
-                  allowed: np.ndarray | None) -> Verdict:
-        """Count, latch, show."""
+                  allowed: np.ndarray | None, steady_ns: int | None = None) -> Verdict:
+        """
+        Count, latch, show.
+
+        :param steady_ns: now; None where the robot is not to be commanded in place of what was
+            refused, or only to stand.
+        """
         if self.mode == Mode.STOPPED:
             self.counts['refused_while_stopped'] += 1
-            return Verdict(Level.STOP, 'latched', f'stopped: {self.reason}', requested, None)
+            instead, by = None, ''
+            if check in STAND and self._ladder.active:
+                self._ladder.end()
+                instead, by = self.hold_command(), HOLD
+            return Verdict(Level.STOP, 'latched', f'stopped: {self.reason}', requested, None,
+                           instead, by)
         name = level.name.lower()
         self.counts[name] += 1
         if check:
@@ -185,4 +237,30 @@ class Supervisor:
         self.mode = {Level.PASS: Mode.OK, Level.CLAMP: Mode.LIMITING, Level.HOLD: Mode.HOLD,
                      Level.STOP: Mode.STOPPED}[level]
         self.check, self.reason = check, reason
-        return Verdict(level, check, reason, requested, allowed)
+        return Verdict(level, check, reason, requested, allowed,
+                       *self._instead(level, check, steady_ns))
+
+    def _instead(self, level: Level, check: str,
+                 steady_ns: int | None) -> tuple[np.ndarray | None, str]:
+        """Return (what the robot gets in place of a command, shape (A,) or None; who made it)."""
+        if level < Level.HOLD or level == Level.HOLD and steady_ns is None:
+            return None, ''
+        if level == Level.HOLD or steady_ns is None or check in STAND or self._state is None:
+            self._gate.trace.halted()
+            return self.hold_command(), HOLD
+        last = self._gate.trace.last
+        commanded = last and self._robot.config.control_mode != 'effort'
+        self._ladder.begin(last[0].speed if commanded
+                           else self._state.velocity[self._robot.commanded])
+        return self._fallback_command(steady_ns, self._state)
+
+    def _fallback_command(self, steady_ns: int,
+                          state: RobotState) -> tuple[np.ndarray | None, str]:
+        checks = tuple(check for check in self._gate.checks if check.name not in FOR_A_POLICY)
+        command, by = self._ladder.command(steady_ns, state, checks, self._gate.trace)
+        if command is None:
+            self._gate.trace.halted()
+            return self.hold_command(), HOLD
+        self._gate.executed(command, state)
+        self.counts[f'fallback/{by}'] += 1
+        return command, by

@@ -26,7 +26,9 @@ class Verdict:
     :param check: name of the check that decided.
     :param reason: one sentence with the numbers, empty for PASS.
     :param requested: the command as it came, shape (A,) where it had that shape.
-    :param allowed: what may reach the robot, shape (A,), finite; None for HOLD and STOP.
+    :param allowed: what of it may reach the robot, shape (A,), finite; None for HOLD and STOP.
+    :param instead: what the robot gets in its place, shape (A,), finite; None for nothing.
+    :param by: who made that: ``hold``, or a fallback; empty without.
     """
 
     level: Level
@@ -34,3 +36,5 @@ class Verdict:
     reason: str
     requested: np.ndarray
     allowed: np.ndarray | None
+    instead: np.ndarray | None = None
+    by: str = ''

@@ -92,17 +92,16 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
     """
     if not seeds:
         raise TrainingError('evaluation: no seeds given, expected at least one')
-    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     returns, discounted, lengths = [], [], []
     finals: list[dict[str, Any]] = []
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     for seed in seeds:
         total, weighted, weight, length, done = 0.0, 0.0, 1.0, 0, False
         observation, info = env.reset(seed=int(seed))
         while not done:
             action = policy.act(np.asarray(observation, np.float32)).copy()
-            if discrete:
-                action = int(action[0])
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, reward, terminated, truncated, info = env.step(
+                action[0] if discrete else action)
             total += float(reward)
             weighted += weight * float(reward)
             weight *= discount

@@ -7,15 +7,18 @@ One training run from settings to report, wherever its experience comes from.
 """
 
 from collections.abc import Callable
+import hashlib
 import logging
 from pathlib import Path
 import threading
 from typing import Any
 
 import msgspec
+import numpy as np
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import CheckpointError
+from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
@@ -23,7 +26,7 @@ from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Evaluator, Limits, Outputs, Session
-from rl_nodes.training.settings import make_learner, ON_POLICY, TrainSettings
+from rl_nodes.training.settings import make_learner, TrainSettings
 from rl_nodes.training.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     :param limits: when to stop.
     :param resume: go on from the newest checkpoint in ``folder``.
     :param identity: whatever else must be the same when a run is resumed.
+    :param demonstrations: transitions to learn from besides; None for none.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     resume: bool = False
     identity: dict[str, Any] = {}
+    demonstrations: TransitionBatch | None = None
 
 
 class TrainResult(msgspec.Struct, frozen=True):
@@ -91,18 +96,24 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
     identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
                 'seed': experiment.seed, **experiment.identity}
+    if experiment.demonstrations is not None:
+        identity['demonstrations'] = _digest(experiment.demonstrations)
     store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
 
-    loop = on_policy if settings.algorithm in ON_POLICY else off_policy
+    loop = on_policy if settings.on_policy else off_policy
     learner = make_learner(settings, contract, experiment.seed)
+    if experiment.demonstrations is not None:
+        count = learner.learn_from(experiment.demonstrations)
+        progress.say(f'learning from {count:,} demonstrated transitions, too')
     source = make_source(learner, steps_before)
     metrics = MetricSink(folder, None if saved is None else steps_before)
     outputs = Outputs(folder, store, metrics, progress,
                       lambda text: progress.say(f'ALARM: {text}'), identity)
     exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
-                              settings.algorithm, learner.sampling)
+                              settings.algorithm, learner.sampling,
+                              noise_correlation=learner.noise_correlation)
     session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
                       evaluator)
     if saved is not None:
@@ -124,6 +135,14 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     policy = session.policy_path if session.policy_path.is_file() else None
     return TrainResult(result.reason, folder, policy, result.steps, result.updates,
                        result.elapsed_s, result.evaluation)
+
+
+def _digest(batch: TransitionBatch) -> str:
+    """Return what tells these transitions from others."""
+    digest = hashlib.sha256()
+    for column in batch.columns().values():
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
 
 
 def _saved(store: CheckpointStore, identity: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from rl_nodes.algorithms.on_policy import OnPolicyLearner
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
@@ -52,6 +53,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment reports ``success`` in its info, otherwise an undiscounted return.
     :param n_envs: environments stepped together: in worker processes where the environment offers
         that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
+    :param demonstrations: .npz file of transitions to learn from besides, as ``rl_nodes
+        transitions`` makes it of recorded episodes; empty for none.
     :param resume: go on from the newest checkpoint in ``run_directory``.
     :param threads: threads of torch; one is fastest for small networks.
     """
@@ -65,6 +68,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_budget_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     target: float | None = None
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    demonstrations: str = ''
     resume: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
@@ -107,12 +111,15 @@ def train(options: TrainOptions, progress: Progress | None = None,
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
 
+    contract = contract_of(evaluation_env, name)
     experiment = Experiment(
         name=name, folder=_run_directory(options, f'{name}_{settings.algorithm}'),
-        contract=contract_of(evaluation_env, name), settings=settings, seed=options.seed,
+        contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs})
+        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
+        demonstrations=demonstrations.load(Path(options.demonstrations).expanduser(), contract)
+        if options.demonstrations else None)
     try:
         with _stop_on_interrupt(stop, progress):
             return conduct(experiment, make_source, evaluator, progress, stop)

@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 import threading
 
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 import numpy as np
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
@@ -72,6 +73,7 @@ class RolloutSource:
         :param seed: of the first reset: one number, or one per environment.
         """
         self._envs, self._learner = envs, learner
+        self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
         observation, _ = envs.reset(seed=seed)
         self._observation = np.asarray(observation, np.float32)
         self._returns = np.zeros(envs.num_envs)
@@ -101,8 +103,9 @@ class RolloutSource:
                 return None
             counted, observation = left > 0, self._observation
             action = learner.act(observation)
+            command = learner.command(action)
             following, reward, terminated, truncated, info = self._envs.step(
-                learner.command(action))
+                command[:, 0] if self._discrete else command)
             self._observation = np.asarray(following, np.float32)
             self._returns += reward
             self._lengths += 1

@@ -2,15 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run: ``config/train/<algorithm>.yaml`` as frozen records."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from rl_nodes.algorithms.a2c import A2c, A2cConfig
+from rl_nodes.algorithms.actor_critic import ActorCriticConfig
 from rl_nodes.algorithms.base import Learner
-from rl_nodes.algorithms.on_policy import OnPolicyConfig, OnPolicyLearner
+from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
+from rl_nodes.algorithms.dqn import Dqn, DqnConfig
+from rl_nodes.algorithms.on_policy import OnPolicyConfig
 from rl_nodes.algorithms.ppo import Ppo, PpoConfig
 from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.algorithms.td3 import Td3, Td3Config
 from rl_nodes.algorithms.trpo import Trpo, TrpoConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
@@ -19,6 +24,7 @@ from rl_nodes.training.curriculum import CurriculumConfig
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+LearnerConfig = ActorCriticConfig | DqnConfig | OnPolicyConfig
 
 
 class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,60 +79,49 @@ class LoopConfig(ScheduleConfig, frozen=True, forbid_unknown_fields=True):
     publish_every_s: _Positive = 5.0
 
 
+class Method(NamedTuple):
+    """
+    A method that can be trained.
+
+    :param learner: its class.
+    :param config: the record of its settings.
+    :param actions: what it can choose from.
+    """
+
+    learner: Callable[..., Learner]
+    config: type[LearnerConfig]
+    actions: tuple[Literal['continuous', 'discrete'], ...]
+
+
+METHODS = {
+    'a2c': Method(A2c, A2cConfig, ('continuous', 'discrete')),
+    'ddpg': Method(Ddpg, DdpgConfig, ('continuous',)),
+    'dqn': Method(Dqn, DqnConfig, ('discrete',)),
+    'ppo': Method(Ppo, PpoConfig, ('continuous', 'discrete')),
+    'reinforce': Method(Reinforce, ReinforceConfig, ('continuous', 'discrete')),
+    'sac': Method(Sac, SacConfig, ('continuous',)),
+    'td3': Method(Td3, Td3Config, ('continuous',)),
+    'trpo': Method(Trpo, TrpoConfig, ('continuous', 'discrete')),
+}
+
+
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     One file of ``config/train``; each algorithm has its own form of it.
 
-    :param algorithm: which learner.
+    :param algorithm: which learner, a key of ``METHODS``.
     :param learner: its settings.
     :param loop: the training loop's settings.
     """
 
     algorithm: str
-    learner: SacConfig | OnPolicyConfig
+    learner: LearnerConfig
     loop: ScheduleConfig
 
-
-class SacSettings(TrainSettings, frozen=True, forbid_unknown_fields=True):
-    """A file with ``algorithm: sac``."""
-
-    learner: SacConfig = SacConfig()
-    loop: LoopConfig = LoopConfig()
-
-
-class PpoSettings(TrainSettings, frozen=True, forbid_unknown_fields=True):
-    """A file with ``algorithm: ppo``."""
-
-    learner: PpoConfig = PpoConfig()
-    loop: ScheduleConfig = ScheduleConfig()
-
-
-class A2cSettings(TrainSettings, frozen=True, forbid_unknown_fields=True):
-    """A file with ``algorithm: a2c``."""
-
-    learner: A2cConfig = A2cConfig()
-    loop: ScheduleConfig = ScheduleConfig()
-
-
-class ReinforceSettings(TrainSettings, frozen=True, forbid_unknown_fields=True):
-    """A file with ``algorithm: reinforce``."""
-
-    learner: ReinforceConfig = ReinforceConfig()
-    loop: ScheduleConfig = ScheduleConfig()
-
-
-class TrpoSettings(TrainSettings, frozen=True, forbid_unknown_fields=True):
-    """A file with ``algorithm: trpo``."""
-
-    learner: TrpoConfig = TrpoConfig()
-    loop: ScheduleConfig = ScheduleConfig()
-
-
-ON_POLICY: dict[str, type[OnPolicyLearner]] = {
-    'ppo': Ppo, 'a2c': A2c, 'reinforce': Reinforce, 'trpo': Trpo}
-SETTINGS: dict[str, type[TrainSettings]] = {
-    'sac': SacSettings, 'ppo': PpoSettings, 'a2c': A2cSettings, 'reinforce': ReinforceSettings,
-    'trpo': TrpoSettings}
+    @property
+    def on_policy(self) -> bool:
+        """Return whether the method learns only from what its newest policy has just done."""
+        return isinstance(self.learner, OnPolicyConfig)
 
 
 def load_settings(name: str) -> TrainSettings:
@@ -136,13 +131,27 @@ def load_settings(name: str) -> TrainSettings:
     :raises ConfigError: no such file, an unknown key or a value out of range.
     """
     path = resources.find_config('train', name)
-    data = config.read_yaml(path)
-    algorithm = str(data.get('algorithm', '')) if isinstance(data, dict) else ''
-    if algorithm not in SETTINGS:
-        raise ConfigError(f'{path}: algorithm = {algorithm!r}'
-                          f'{config.suggestion(algorithm, SETTINGS)}; '
-                          f'allowed: {", ".join(SETTINGS)}')
-    return config.convert(data, SETTINGS[algorithm], str(path))
+    return settings_from(config.read_yaml(path), str(path))
+
+
+def settings_from(data: dict[str, Any], source: str) -> TrainSettings:
+    """
+    Return the settings in what a YAML loader made.
+
+    :param source: name used in error messages.
+    :raises ConfigError: an unknown method or key, or a value out of range.
+    """
+    algorithm = data.get('algorithm')
+    if algorithm not in METHODS:
+        raise ConfigError(f'{source}: algorithm = {algorithm!r}'
+                          f'{config.suggestion(str(algorithm), METHODS)}; there are '
+                          f'{", ".join(METHODS)}')
+    kind = METHODS[algorithm].config
+    loop = ScheduleConfig if issubclass(kind, OnPolicyConfig) else LoopConfig
+    file: Any = config.convert(data, msgspec.defstruct(
+        'TrainSettings', [('algorithm', str), ('learner', kind, kind()), ('loop', loop, loop())],
+        frozen=True, forbid_unknown_fields=True), source)
+    return TrainSettings(algorithm, file.learner, file.loop)
 
 
 def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Learner:
@@ -152,13 +161,14 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Lear
     :param seed: of every random draw of the learner.
     :raises TrainingError: the action space does not fit the algorithm.
     """
-    if settings.algorithm in ON_POLICY:
-        return ON_POLICY[settings.algorithm](contract, settings.learner, seed)
-    if contract.discrete:
-        raise TrainingError(f'{contract.task}: its actions are discrete, {settings.algorithm} '
-                            'needs continuous ones; choose an algorithm for discrete actions: '
-                            f'{", ".join(ON_POLICY)}')
+    method, given = METHODS[settings.algorithm], contract.action_choices
+    if given not in method.actions:
+        fit = [name for name, other in METHODS.items() if given in other.actions]
+        raise TrainingError(f'{settings.algorithm} chooses {method.actions[0]} actions, but those '
+                            f'of {contract.task} are {given}; methods that fit: {", ".join(fit)}')
+    if settings.on_policy:
+        return method.learner(contract, settings.learner, seed)
     low, high = contract.action.bounds()
     privileged = contract.privileged
-    return Sac(len(contract.observation.elements), low, high, settings.learner, seed,
-               0 if privileged is None else len(privileged.elements))
+    return method.learner(len(contract.observation.elements), low, high, settings.learner, seed,
+                          0 if privileged is None else len(privileged.elements))

@@ -62,6 +62,7 @@ class EnvSource:
         self._envs = envs
         self._learner = learner
         self._steps_per_collect = steps_per_collect
+        self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
         count = envs.num_envs
         observation, info = envs.reset(seed=seed)
         self._observation = _float32(observation)
@@ -81,7 +82,8 @@ class EnvSource:
     def _collect_one(self) -> dict[str, np.ndarray]:
         observation = self._observation
         action = self._learner.act(observation)
-        following, reward, terminated, truncated, info = self._envs.step(action)
+        following, reward, terminated, truncated, info = self._envs.step(
+            action[:, 0] if self._discrete else action)
         following = _float32(following)
         next_observation, success = following, successes(info, len(action))
         if '_final_obs' in info:  # those environments have been reset within this step
@@ -197,23 +199,25 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
     made from its spaces, with no robot, no joints and no physical time.
 
     :param task: name of the task in a contract made here.
-    :raises TrainingError: a space that a policy here cannot serve.
+    :raises TrainingError: a space that no policy here can serve.
     """
     own = getattr(env.unwrapped, 'contract', None)
     observation = _box(env.observation_space, 'observation', task)
     if isinstance(env.action_space, spaces.Discrete):
-        return Contract(robot='', task=task, rate_hz=0.0, control_mode='effort', joints=(),
-                        observation=_spec('observation', observation),
-                        action=_choices(env.action_space), action_kind='discrete')
-    action = _box(env.action_space, 'action', task)
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-        raise TrainingError(
-            f'{task}: action space {action} is unbounded; this learner needs finite bounds. Wrap '
-            'the environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+        first, count = float(env.action_space.start), int(env.action_space.n)
+        action = ArraySpec(name='action', elements=('action',), units=('1',), low=(first,),
+                           high=(first + count - 1,), dtype='int64')
+    else:
+        box = _box(env.action_space, 'action', task)
+        if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+            raise TrainingError(
+                f'{task}: action space {box} is unbounded; learners need finite bounds. Wrap the '
+                'environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+        action = _spec('action', box)
     if isinstance(own, Contract):
         return own
     return Contract(robot='', task=task, rate_hz=0.0, control_mode='effort', joints=(),
-                    observation=_spec('observation', observation), action=_spec('action', action),
+                    observation=_spec('observation', observation), action=action,
                     action_kind='environment')
 
 
@@ -226,13 +230,6 @@ def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
         raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one '
                             f'dimension. {advice[0].upper()}{advice[1:]}')
     return space
-
-
-def _choices(space: spaces.Discrete) -> ArraySpec:
-    """Return the layout of an action that is one whole number, written as a float32."""
-    first = int(space.start)
-    return ArraySpec(name='action', elements=('action/index',), units=('1',),
-                     low=(float(first),), high=(float(first + space.n - 1),))
 
 
 def _spec(name: str, box: spaces.Box) -> ArraySpec:

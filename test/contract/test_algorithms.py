@@ -4,21 +4,38 @@
 
 import numpy as np
 import pytest
+from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
+from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
+from rl_nodes.algorithms.td3 import Td3, Td3Config
+from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.training.checkpoint import CheckpointStore
 import torch
 
 OBSERVATION, ACTION = 4, 2
 LOW, HIGH = np.array([-1.0, -3.0], np.float32), np.array([1.0, 2.0], np.float32)
+SMALL = {'hidden': (32, 32), 'batch_size': 16, 'buffer_size': 300, 'learning_starts': 20}
+RAINBOW = {'double': True, 'dueling': True, 'n_step': 3, 'prioritized': True, 'categorical': True,
+           'noisy': 'factorised'}
 
 
-def make_sac(seed):
-    return Sac(OBSERVATION, LOW, HIGH, SacConfig(hidden=(32, 32), batch_size=16, buffer_size=300,
-                                       learning_starts=20), seed)
+def maker(learner, config, **settings):
+    """Return what makes a learner from a seed."""
+    def make(seed):
+        low, high = (np.array([0]), np.array([4])) if learner is Dqn else (LOW, HIGH)
+        made = learner(OBSERVATION, low, high, config(**SMALL, **settings), seed)
+        if 'critic_layer_norm' in settings:
+            made.learn_from(transitions(500, 40))
+        return made
+    return make
 
 
-LEARNERS = {'sac': make_sac}
+LEARNERS = {
+    'sac': maker(Sac, SacConfig), 'sac_v': maker(Sac, SacConfig, variant='v_network'),
+    'sac_shown': maker(Sac, SacConfig, critic_layer_norm=True),
+    'td3': maker(Td3, Td3Config), 'ddpg': maker(Ddpg, DdpgConfig, noise='ou'),
+    'dqn': maker(Dqn, DqnConfig), 'rainbow': maker(Dqn, DqnConfig, **RAINBOW)}
 
 
 @pytest.fixture(params=LEARNERS.values(), ids=LEARNERS.keys(), autouse=True)
@@ -29,10 +46,12 @@ def make(request):
     torch.set_num_threads(threads)
 
 
-def transitions(seed, count=10):
+def transitions(seed, count=10, discrete=False):
     rng = np.random.default_rng(seed)
     flags, index = np.zeros(count, bool), np.arange(count)
     action = rng.uniform(LOW, HIGH, (count, ACTION)).astype(np.float32)
+    if discrete:
+        action = rng.integers(0, 5, (count, 1)).astype(np.float32)
     observation = rng.normal(size=(2, count, OBSERVATION)).astype(np.float32)
     return TransitionBatch(observation[0], action, action,
                            rng.normal(size=count).astype(np.float32), observation[1],
@@ -44,7 +63,7 @@ def go_on(learner, first, last):
     """Live through rounds [first, last) of experience, acting and learning."""
     actions = []
     for round_number in range(first, last):
-        learner.observe(transitions(round_number))
+        learner.observe(transitions(round_number, discrete=isinstance(learner, Dqn)))
         actions.append(learner.act(transitions(1000 + round_number).observation))
         if learner.ready():
             for _ in range(3):
@@ -69,17 +88,21 @@ def test_shapes_and_types(make):
     learner = make(0)
     for rows in (1, 7):
         action = learner.act(np.zeros((rows, OBSERVATION), np.float32))
-        assert action.shape == (rows, ACTION)
-        assert action.dtype == np.float32
+        assert action.shape == (rows, 1 if isinstance(learner, Dqn) else ACTION)
+        assert action.dtype == (np.int64 if isinstance(learner, Dqn) else np.float32)
     outputs = learner.policy_module()(torch.zeros(5, OBSERVATION))
-    assert [tuple(output.shape) for output in outputs] == [(5, ACTION)] * 3
+    if learner.sampling == 'deterministic':
+        assert outputs.shape == (5, 1)
+    else:
+        assert [tuple(output.shape) for output in outputs] == [(5, ACTION)] * 3
 
 
 def test_not_ready_before_enough_experience(make):
     learner = make(0)
-    learner.observe(transitions(0))
+    discrete = isinstance(learner, Dqn)
+    learner.observe(transitions(0, discrete=discrete))
     assert not learner.ready()
-    learner.observe(transitions(1))
+    learner.observe(transitions(1, discrete=discrete))
     assert learner.ready()
 
 
@@ -89,9 +112,9 @@ def test_same_seed_same_learner(make):
         assert np.array_equal(a, b)
     assert_identical(first, second)
     go_on(other, 0, 6)
-    module, different = first.policy_module(), other.policy_module()
-    x = torch.ones(1, OBSERVATION)
-    assert not torch.equal(module(x)[0], different(x)[0])
+    a, b = leaves(first.state_dict()), leaves(other.state_dict())
+    assert any(a[key].shape != b[key].shape or not torch.equal(a[key], b[key])
+               for key in a if 'weights' in key)
 
 
 def test_resumed_equals_uninterrupted(make, tmp_path):
@@ -123,3 +146,20 @@ def test_no_global_random_state(make):
     go_on(learner, 0, 4)
     assert torch.equal(torch_state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
+
+
+def test_weights_or_gradients_that_are_not_finite_end_in_a_roll_back(make):
+    """Whatever became NaN, at most two updates later it is an error, never a policy."""
+    learner = make(0)
+    go_on(learner, 0, 5)
+    good = learner.state_dict()
+    for key in good['weights'] if isinstance(good['weights'], dict) else ['']:
+        flat = learner._flat if not key else learner._vectors()[key]
+        flat[0] = float('nan')
+        assert not learner.is_finite()
+        with pytest.raises(TrainingError, match='diverged'):
+            for _ in range(2):
+                learner.update()
+        learner.roll_back(good)
+        assert learner.is_finite()
+        learner.update()

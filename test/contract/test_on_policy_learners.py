@@ -29,16 +29,17 @@ LEARNERS = {
     'trpo': (Trpo, TrpoConfig(hidden=(16, 16), rollout_steps=STEPS, critic_epochs=2))}
 
 
-def spec(name, low, high):
+def spec(name, low, high, dtype='float32'):
     return ArraySpec(name, tuple(f'{name}/{i}' for i in range(len(low))), ('1',) * len(low),
-                     tuple(low), tuple(high))
+                     tuple(low), tuple(high), dtype)
 
 
 def contract(discrete):
-    action = spec('action', [1.0], [4.0]) if discrete else spec('action', [-1.0, -3.0], [1.0, 2.0])
+    action = spec('action', [1.0], [4.0], 'int64') if discrete else spec(
+        'action', [-1.0, -3.0], [1.0, 2.0])
     return Contract('', 'test', 0.0, 'effort', (),
                     spec('observation', [None] * OBSERVATION, [None] * OBSERVATION), action,
-                    'discrete' if discrete else 'environment')
+                    'environment')
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,8 @@ def test_actions_and_commands(make, discrete):
     assert (action.shape, action.dtype) == ((50, 1 if discrete else 2), np.float32)
     command = learner.command(action)
     if discrete:
-        assert command.dtype == np.int64 and set(command.tolist()) == {1, 2, 3, 4}
+        assert (command.shape, command.dtype) == ((50, 1), np.int64)
+        assert set(command[:, 0].tolist()) == {1, 2, 3, 4}
     else:
         assert command.dtype == np.float32
         assert (command >= [-1.0, -3.0]).all() and (command <= [1.0, 2.0]).all()
@@ -115,7 +117,8 @@ def test_exported_policy_does_what_the_learner_thinks_best(make):
     policy = PolicyRuntime(bundle)
     for row in learner.recent_observations(20):
         wanted = learner.command(learner.act(row[np.newaxis], explore=False))
-        np.testing.assert_allclose(policy.act(row), wanted.reshape(-1), atol=1e-5)
+        assert policy.act(row).dtype == wanted.dtype
+        np.testing.assert_allclose(policy.act(row), wanted[0], atol=1e-5)
 
 
 def test_statistics_are_in_the_export(make):
@@ -195,3 +198,9 @@ def test_what_is_not_finite_is_refused_and_changes_nothing(make, name):
     after = learner.state_dict()
     assert all(torch.equal(torch.as_tensor(leaf), torch.as_tensor(leaves(after)[key]))
                for key, leaf in leaves(before).items())
+
+
+def test_demonstrations_are_refused(make):
+    learner = make(0)
+    with pytest.raises(TrainingError, match=f'{learner.name} does not learn from demonstrations'):
+        learner.learn_from(None)

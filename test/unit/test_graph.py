@@ -70,8 +70,8 @@ def test_train_parameters(tmp_path):
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
-                    'time_budget_s': 60.0, 'target_success': 0.95, 'resume': '',
-                    'simulator': 'pybullet', 'robots': 1}}
+                    'time_budget_s': 60.0, 'target_success': 0.95, 'demonstrations': '',
+                    'resume': '', 'simulator': 'pybullet', 'robots': 1}}
     assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
 
 
@@ -356,15 +356,16 @@ def test_middleware_that_is_not_installed(tmp_path):
     ros_environment.check_middleware({'RMW_IMPLEMENTATION': 'rmw_unknown_cpp'})
 
 
+UDP = 'UDPv4?sockets_size=4MB'
 LOCAL = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
 
 @pytest.mark.parametrize(('environ', 'transports', 'reach', 'profile'), [
-    ({}, 'UDPv4', None, None),
-    ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, 'UDPv4', 'SUBNET', None),
-    (LOCAL, 'UDPv4', 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
-    ({'ROS_LOCALHOST_ONLY': '1'}, 'UDPv4', 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
-    (LOCAL | {'ROS_STATIC_PEERS': '10.0.0.2'}, 'UDPv4', 'LOCALHOST', None),
+    ({}, UDP, None, None),
+    ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, UDP, 'SUBNET', None),
+    (LOCAL, UDP, 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
+    ({'ROS_LOCALHOST_ONLY': '1'}, UDP, 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
+    (LOCAL | {'ROS_STATIC_PEERS': '10.0.0.2'}, UDP, 'LOCALHOST', None),
     (LOCAL | {'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}, 'SHM', 'LOCALHOST', None),
     (LOCAL | {'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, None, 'LOCALHOST', 'mine.xml'),
     (LOCAL | {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, None, 'LOCALHOST', None)])

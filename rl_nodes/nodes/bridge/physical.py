@@ -58,8 +58,11 @@ class Physical(Mode):
 
     def _take(self, command: JointCommand) -> None:
         super()._take(command)
-        # By a command of its own the monitor stops the robot.
-        self._permit_at = None if command.source == MONITOR else self._command_at
+        # By a command of its own the monitor stops the robot; by a fallback's it brings the robot
+        # to rest from where it runs, and permits nothing else.
+        own, _, fallback = command.source.partition('/')
+        runs = fallback and self._session.phase == Phase.RUNNING
+        self._permit_at = None if own == MONITOR and not runs else self._command_at
 
     def _tick(self) -> None:
         """Live through one control period of a physical robot."""

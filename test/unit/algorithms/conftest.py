@@ -11,21 +11,21 @@ from rl_nodes.data.rollout import Rollout
 OBSERVATION = 3
 
 
-def spec(name, low, high):
+def spec(name, low, high, dtype='float32'):
     size = len(low)
     return ArraySpec(name, tuple(f'{name}/{i}' for i in range(size)), ('1',) * size, tuple(low),
-                     tuple(high))
+                     tuple(high), dtype)
 
 
 @pytest.fixture
 def contract():
     """Return contracts: two continuous actions, or three choices from 5 to 7."""
     def make(discrete):
-        action = spec('action', [5.0], [7.0]) if discrete else spec(
+        action = spec('action', [5.0], [7.0], 'int64') if discrete else spec(
             'action', [-2.0, 0.0], [2.0, 1.0])
         return Contract('', 'test', 0.0, 'effort', (),
                         spec('observation', [None] * OBSERVATION, [None] * OBSERVATION), action,
-                        'discrete' if discrete else 'environment')
+                        'environment')
     return make
 
 

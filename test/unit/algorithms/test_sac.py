@@ -240,3 +240,44 @@ def test_what_the_critics_do_not_see_is_not_stored_and_changes_nothing():
         sac.update()
     assert torch.equal(bare.actor.flat, given.actor.flat)
     assert bare.buffer.state_dict().keys() == given.buffer.state_dict().keys()
+
+
+def test_v_network_gradients_are_those_of_autograd():
+    """Equations (6) and (7): V towards the smaller critic, critics towards the slow V."""
+    sac = learner(variant='v_network', initial_temperature=0.3)
+    sac.observe(transitions(200))
+    for _ in range(3):
+        sac.update()
+    state = sac._generator.get_state()
+    sample = sac.buffer.sample(32, sac._generator)
+    sample = replace(sample, **{
+        name: tensor.clone() for name, tensor in vars(sample).items() if tensor is not None})
+    noise = torch.zeros(64, 2).normal_(generator=sac._generator)
+    sac._generator.set_state(state)
+    normalize = sac.normalizer.frozen()
+    observation, following = normalize(sample.observation), normalize(sample.next_observation)
+    critics = [sac.critics.member(i) for i in range(2)]
+    value, slow = sac.value.member(0), sac.target_value.member(0)
+    with torch.no_grad():
+        mean, log_std = sac.actor.member(0)(observation).chunk(2, -1)
+        u = mean + log_std.exp() * noise[:32]
+        density = distributions.Normal(mean, log_std.exp()).log_prob(u)
+        density = (density - torch.log1p(-torch.tanh(u).square())).sum(-1)
+        x = torch.cat([observation, torch.tanh(u)], 1)
+        wanted_value = torch.minimum(critics[0](x), critics[1](x))[:, 0] - 0.3 * density
+        y = sample.reward + 0.99 * (1 - sample.terminated) * slow(following)[:, 0]
+    loss = 0.5 * (value(observation)[:, 0] - wanted_value).square().mean()
+    value_gradient = torch.autograd.grad(loss, list(value.parameters()))
+    x = torch.cat([observation, sample.action], 1)
+    loss = sum(0.5 * (critic(x)[:, 0] - y).square().mean() for critic in critics)
+    critic_gradient = torch.autograd.grad(loss, list(critics[1].parameters()))
+    slow_before = sac.target_value.flat.clone()
+    sac.update()
+    for k in range(3):
+        torch.testing.assert_close(sac.value.weight_gradients[k][0], value_gradient[2 * k].T,
+                                   atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(sac.critics.weight_gradients[k][1], critic_gradient[2 * k].T,
+                                   atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(sac.target_value.flat,
+                               0.995 * slow_before + 0.005 * sac.value.flat)
+    assert sac.metrics()['temperature'] == pytest.approx(0.3)

@@ -141,7 +141,7 @@ def test_a_floating_base_is_refused() -> None:
 
 @pytest.mark.parametrize('robot', [ARM, CARTPOLE, ROVER], ids=lambda robot: robot.name)
 def test_reach_is_what_the_monitor_lets_pass(robot: RobotModel) -> None:
-    from rl_nodes.safety.checks import checks_for, judge_values
+    from rl_nodes.safety.gate import checks_for, judge_values
     from rl_nodes.safety.verdict import Level
     reach, here = Reach(robot), state(robot, robot.home)
     for sign in (-1.0, 1.0):

@@ -9,7 +9,7 @@ import pytest
 from rl_nodes.core import resources
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.kinematics import Chain
-from rl_nodes.core.meshes import find_mesh, with_mesh_paths
+from rl_nodes.core.meshes import find_mesh, vertices, with_mesh_paths
 from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.rotations import rotation_from_rpy, rpy_from_rotation
@@ -128,3 +128,32 @@ def test_the_panda_keeps_its_gripper_shut() -> None:
     robot = load_robot('panda')
     assert len(robot.joint_names) == 7
     assert robot.urdf.joints['panda_finger_joint1'].kind == 'fixed'
+
+
+def test_corners_of_meshes_of_all_formats(tmp_path: Path) -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1.5, 0], [0, 0, -2]], float)
+    faces = corners[[[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]]
+    expected = np.unique(corners, axis=0)
+    (tmp_path / 'm.obj').write_text(''.join(f'v {x} {y} {z} 1.0\n' for x, y, z in corners)
+                                    + 'vn 0 0 1\nf 1 2 3\n')
+    (tmp_path / 'a.stl').write_text('solid m\n' + ''.join(
+        f'  vertex {x} {y} {z}\n' for x, y, z in faces.reshape(-1, 3)) + 'endsolid\n')
+    binary = bytes(80) + len(faces).to_bytes(4, 'little') + b''.join(
+        np.zeros(3, '<f4').tobytes() + face.astype('<f4').tobytes() + b'\0\0' for face in faces)
+    (tmp_path / 'B.STL').write_bytes(binary)
+    for name in ('m.obj', 'a.stl', 'B.STL'):
+        np.testing.assert_array_equal(vertices(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize(('name', 'data', 'words'), [
+    ('m.dae', b'x', '.obj and .stl meshes only'),
+    ('m.obj', b'v 0 0 nought', 'not a readable mesh'),
+    ('m.obj', b'v 0 0 0\nv 1 1 1\nv 1 0 0\n', 'four corners'), ('m.stl', b'', 'four corners'),
+    ('m.obj', b'v 0 0 nan\nv 1 1 1\nv 1 0 0\nv 0 0 1\n', 'all of them finite'),
+    ('m.obj', b'v 0 0\nv 1 1\nv 1 0\nv 0 0\n', 'four corners')])
+def test_a_mesh_that_has_no_body_is_refused(tmp_path: Path, name, data, words) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=words):
+        vertices(tmp_path / name)
+    with pytest.raises(ConfigError, match='not a readable mesh'):
+        vertices(tmp_path / 'none.obj')

@@ -133,3 +133,26 @@ def test_forward_kinematics_agrees_with_the_simulator() -> None:
 def test_rotation_about_an_axis_turns_right_handed() -> None:
     turned = rotation_about(np.array([0.0, 0.0, 1.0]), np.pi / 2) @ np.array([1.0, 0.0, 0.0])
     np.testing.assert_allclose(turned, [0, 1, 0], atol=1e-12)
+
+
+def test_jerk_needs_an_acceleration_and_neither_is_in_the_contract(tmp_path: Path) -> None:
+    joint = 'elbow, home: 1.5'
+    robot = load_robot(variant(tmp_path, (joint, f'{joint}, acceleration: 8.0, jerk: 100.0')))
+    assert robot.limits('acceleration').tolist() == [np.inf, np.inf, 8.0, *[np.inf] * 3]
+    assert robot.limits('jerk')[2] == 100.0
+    assert robot.joints == load_robot('arm').joints
+    with pytest.raises(ConfigError, match='elbow: jerk without acceleration'):
+        load_robot(variant(tmp_path, (joint, f'{joint}, jerk: 100.0')))
+
+
+@pytest.mark.parametrize(('old', 'new', 'words'), [
+    ('slow_m: 0.01', 'slow_m: 0.001', 'stop_m = 0.002 is not below slow_m = 0.001'),
+    ('shape: plane,', 'shape: plain,', "invalid enum value 'plain'"),
+    ('  position_margin: 0.02 ', '  refuse: [velocity, speed]\n  position_margin: 0.02 ',
+     "invalid enum value 'speed'"),
+    ('  position_margin: 0.02 ', '  chatter: {window_s: 1, reversals: 1}\n  position_margin: 0 ',
+     'safety.chatter.reversals = 1'),
+    ('self_collision: true', 'self_colision: true', "did you mean 'self_collision'")])
+def test_a_wrong_safety_section_names_the_key(tmp_path: Path, old, new, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_robot(variant(tmp_path, (old, new)))

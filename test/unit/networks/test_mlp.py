@@ -5,6 +5,7 @@
 import pytest
 from rl_nodes.networks.mlp import Mlp, parameter_count, StackedMlp
 import torch
+from torch import nn
 
 
 @pytest.fixture
@@ -122,3 +123,33 @@ def test_orthogonal_columns_and_zero_bias(generator):
 def test_small_last_layer_gives_small_outputs(kind, generator):
     net = Mlp((3, 64, 2), initialisation=kind, last_gain=0.01, generator=generator)
     assert net(torch.randn(50, 3, generator=generator)).abs().max() < 0.1
+
+
+def test_layer_norm_is_that_of_torch_with_its_gradients():
+    generator = torch.Generator().manual_seed(0)
+    network = StackedMlp(2, (5, 8, 6, 3), 'default', generator=generator, layer_norm=True)
+    for views in (network.scales, network.shifts):
+        for view in views:
+            view.add_(torch.randn(view.shape, generator=generator), alpha=0.3)
+    x = torch.randn(40, 5, generator=generator)
+    gradient = torch.randn(2, 40, 3, generator=generator)
+    work = network.workspace(40)
+    answer = network.forward(x, work).clone()
+    back = network.backward(gradient, work, inputs=slice(1, 4))
+    inputs = x.clone().requires_grad_()
+    for member in range(2):
+        flat = [[part[member].clone().requires_grad_() for part in parts] for parts in (
+            network.weights, network.biases, network.scales, network.shifts)]
+        h = inputs
+        for k in range(3):
+            h = h @ flat[0][k] + flat[1][k]
+            if k < 2:
+                h = nn.functional.layer_norm(h, h.shape[-1:], flat[2][k][0], flat[3][k][0])
+                h = torch.relu(h)
+        torch.testing.assert_close(answer[member], h)
+        h.backward(gradient[member])
+        for ours, theirs in zip((network.weight_gradients, network.bias_gradients,
+                                 network.scale_gradients, network.shift_gradients), flat):
+            for a, b in zip(ours, theirs):
+                torch.testing.assert_close(a[member], b.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(back, inputs.grad[:, 1:4], atol=1e-5, rtol=1e-4)

@@ -4,14 +4,15 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited_robots import make_robot
 import numpy as np
 import pytest
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import RobotState
-from rl_nodes.safety.checks import checks_for, judge_values
+from rl_nodes.safety.gate import checks_for, judge_values
 from rl_nodes.safety.verdict import Level
 
-ARM = load_robot('arm')
+ARM = make_robot('arm', geometry=None)
 CART = load_robot('cartpole')
 STEP = ARM.limits('velocity') * 0.02
 MARGIN = ARM.config.safety.position_margin

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import RobotState
-from rl_nodes.safety.homing import FirstCommandGuard, Homing
+from rl_nodes.safety.homing import Homing
+from rl_nodes.safety.motion import FirstCommandGuard
 
 
 @pytest.fixture

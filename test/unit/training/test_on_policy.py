@@ -17,7 +17,6 @@ from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.sources import contract_of
 
 
 class Counter(gymnasium.Env):
@@ -52,7 +51,7 @@ class Always:
         return np.full((len(observation), 1), Always.drawn % 3, np.float32)
 
     def command(self, action):
-        return action[:, 0].astype(np.int64) + 1
+        return action.astype(np.int64) + 1
 
 
 @pytest.fixture
@@ -127,12 +126,6 @@ def test_endless_episodes_are_refused(collect, monkeypatch):
         collect([(999, 999)], whole_episodes=True, rollout_length=1)()
 
 
-def test_contract_of_discrete_actions():
-    contract = contract_of(Counter(0, 3, 99), 'counter')
-    assert contract.discrete
-    assert (contract.action.low, contract.action.high) == ((1.0,), (3.0,))
-
-
 CONFIG = """
 algorithm: ppo
 learner: {hidden: [32], rollout_steps: 25, epochs: 4, batch_size: 50, learning_rate: 0.01}
@@ -190,11 +183,5 @@ def test_discrete_run_ends_in_a_policy_that_evaluates(tmp_path):
                                 steps=600, run_directory=str(tmp_path / 'run')),
                    Progress(io.StringIO()))
     contract = PolicyBundle.load(result.policy).manifest.contract
-    assert contract.discrete and contract.action.high == (1.0,)
+    assert contract.action_choices == 'discrete' and contract.action.high == (1.0,)
     assert result.evaluation.mean_return > 0
-
-
-def test_off_policy_method_names_those_for_discrete_actions(tmp_path):
-    with pytest.raises(TrainingError, match='actions are discrete.*ppo'):
-        train(TrainOptions(env='CartPole-v1', algorithm='sac', steps=10,
-                           run_directory=str(tmp_path)), Progress(io.StringIO()))

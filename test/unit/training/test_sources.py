@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.training.settings import load_settings, make_learner
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
 
 PARTIAL = 'rl_nodes/CartpoleSwingUpPartial-v0'
@@ -85,7 +86,7 @@ def env_with(observation=None, action=None):
 
 
 @pytest.mark.parametrize(('env', 'message'), [
-    (env_with(action=spaces.MultiDiscrete([3, 2])), 'flat Box'),
+    (env_with(action=spaces.MultiDiscrete([3, 2])), 'one dimension'),
     (env_with(observation=spaces.Dict({'a': spaces.Box(-1, 1, (2,))})), 'FlattenObservation'),
     (env_with(observation=spaces.Box(0, 255, (8, 8, 3), np.uint8)), 'one dimension'),
     (env_with(action=spaces.Box(-np.inf, np.inf, (2,))), 'unbounded'),
@@ -100,6 +101,18 @@ def test_contract_has_the_spaces_bounds(point_env):
     assert contract.action.low == (-2.0,)
     assert contract.observation.high == (None, None)
     assert contract.task == 'point'
+
+
+def test_discrete_actions_are_counted_and_learned_with_methods_for_them():
+    contract = contract_of(env_with(action=spaces.Discrete(3, start=2)), 'choice')
+    assert contract.action_choices == 'discrete'
+    assert [bound.tolist() for bound in contract.action.bounds()] == [[2], [4]]
+    with pytest.raises(TrainingError, match='td3 chooses continuous actions, but those of choice '
+                                            'are discrete; methods that fit: a2c, dqn, ppo'):
+        make_learner(load_settings('td3'), contract, 0)
+    continuous = contract_of(env_with(), 'swing')
+    with pytest.raises(TrainingError, match='methods that fit: a2c, ddpg, ppo,'):
+        make_learner(load_settings('rainbow'), continuous, 0)
 
 
 def test_own_contract_is_used(point_env):

@@ -1,0 +1,108 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the safety monitor's core costs per command, and whether anything unsafe passes it.
+
+Robots with 6 and 12 joints are judged with the checks they ship with, and the arm with every
+check there is. Each command is within its limits, so all checks run to their end; one in ten is
+not, and is limited. The floor, timed by turns with it on the same commands, is np.clip to the
+same limits.
+
+    cpu_us_6, cpu_us_12           p99 of one command, shipped checks
+    vs_clip_6, vs_clip_12         p50 / p50 of np.clip
+    cpu_us_all                    p99 of one command, every check, 6 joints
+    unsafe_passed                 violations among fuzzed commands, by the oracle of the tests
+
+    python -m benchmarks.safety [--quick]
+"""
+
+import argparse
+from pathlib import Path
+import sys
+import time
+
+import numpy as np
+from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.types import RobotState
+from rl_nodes.safety.gate import checks_for, Gate
+
+from benchmarks.report import LATENCY_HEAD, latency_row, Metric, percentile, publish, table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'test' / 'unit' / 'safety'))
+
+from conftest import make_robot  # noqa: E402
+from fuzz import campaign  # noqa: E402
+
+ROUND = 500
+EVERYTHING = {
+    'joints': {'acceleration': 20.0, 'jerk': 2000.0}, 'refuse': ['first_command'],
+    'coupling': [{'name': 'cable', 'weights': {'elbow': 1.0, 'wrist_pitch': 1.0}, 'lower': -3.0,
+                  'upper': 4.0}],
+    'chatter': {'window_s': 1.0, 'reversals': 40}}
+
+
+def drive(robot: RobotModel, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Let a robot wander about its home; return the times [ns] of the gate and of np.clip.
+
+    :param rounds: of 500 commands each.
+    """
+    rng, gate = np.random.default_rng(0), Gate(robot)
+    low, high = robot.limits('lower'), robot.limits('upper')
+    step = robot.limits('velocity') / robot.config.rate_hz
+    position, pull = robot.home.copy(), 0.05
+    none = np.empty(0)
+    ours, floor = [], []
+    for tick in range(rounds * ROUND):
+        state = RobotState(round(tick * 1e9 / robot.config.rate_hz), '1@0', position,
+                           np.zeros(len(position)), none)
+        size = 1.5 if tick % 10 == 0 else 0.5
+        command = position + size * step * rng.uniform(-1, 1, len(step)) + pull * (
+            robot.home - position)
+        start = time.perf_counter_ns()
+        judged = gate.judge(command, state)
+        if judged.allowed is not None:
+            gate.executed(judged.allowed, state)
+        middle = time.perf_counter_ns()
+        np.clip(command, np.maximum(position - step, low), np.minimum(position + step, high))
+        floor.append(time.perf_counter_ns() - middle)
+        ours.append(middle - start)
+        if judged.allowed is not None:
+            position = judged.allowed
+    return np.array(ours[ROUND:]), np.array(floor[ROUND:])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('--quick', action='store_true', help='under a minute')
+    quick = parser.parse_args().quick
+    took = {name: drive(robot, 20 if quick else 200) for name, robot in (
+        ('6 joints, shipped', make_robot('arm')), ('12 joints, shipped', make_robot('quadruped')),
+        ('6 joints, every check', make_robot('arm', **EVERYTHING)))}
+    print(table(LATENCY_HEAD, [latency_row(label, samples) for name, (ours, floor) in took.items()
+                               for label, samples in ((name, ours), ('  np.clip', floor))]))
+    six, twelve, everything = took.values()
+    count = 20_000 if quick else 1_000_000
+    bad: dict[str, int] = {}
+    for name, share in (('arm', 0.4), ('quadruped', 0.3), ('rover', 0.2), ('cartpole', 0.1)):
+        robot = make_robot(name)
+        for violation, number in campaign(robot, checks_for(robot), int(count * share),
+                                          seed=time.time_ns())[0].items():
+            bad[f'{name}: {violation}'] = number
+    publish({
+        'cpu_us_6': Metric(percentile(six[0], 99) / 1e3, '<= 50', 'p99 per command, wall time'),
+        'cpu_us_12': Metric(percentile(twelve[0], 99) / 1e3, '<= 50',
+                            'p99 per command, wall time'),
+        'cpu_us_all': Metric(percentile(everything[0], 99) / 1e3, '<= 250',
+                             'p99 per command, wall time'),
+        'vs_clip_6': Metric(percentile(six[0], 50) / percentile(six[1], 50), '<= 5',
+                            'p50 of np.clip to the same limits'),
+        'vs_clip_12': Metric(percentile(twelve[0], 50) / percentile(twelve[1], 50), '<= 5',
+                             'p50 of np.clip to the same limits'),
+        'unsafe_passed': Metric(sum(bad.values()), '= 0', f'{count} fuzzed commands'
+                                + ''.join(f'; {name}' for name in bad))})
+
+
+if __name__ == '__main__':
+    main()

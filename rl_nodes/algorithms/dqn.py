@@ -1,0 +1,343 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Deep Q-learning with its six improvements, each a switch; all of them together are Rainbow.
+
+Citation: Mnih et al. 2015, "Human-level control through deep reinforcement learning", Nature 518;
+Hessel et al. 2018, "Rainbow: combining improvements in deep reinforcement learning",
+arXiv:1710.02298.
+
+Legend: B batch, n actions, N atoms; d = terminated (never truncated), a bar marks the slow copy,
+<.>_w the mean over the batch weighted by w (1 without priorities), H the Huber loss; R, m and
+gamma^m as in ``data/n_step.py`` (m = 1 without that switch).
+
+    y = R + gamma^m (1 - d) Qbar(o', argmax_a Qbar(o', a))                                   (1)
+    double: the argmax is over Q instead (van Hasselt, Guez and Silver 2016, arXiv:1509.06461)
+    L = <H(Q(o, a) - y)>_w                                                                   (2)
+    Qbar <- target_decay Qbar + (1 - target_decay) Q, every target_every steps               (3)
+
+categorical (Bellemare, Dabney and Munos 2017, arXiv:1707.06887, algorithm 1): the network gives
+probabilities p of N returns z, Q = sum_i z_i p_i, and with pbar those of the action in (1)
+
+    T_j = clip(R + gamma^m (1 - d) z_j, z_1, z_N),   m = sum_j pbar_j (linear shares of T_j)  (4)
+    L = -<sum_i m_i log p_i(o, a)>_w                                                         (5)
+
+dueling and noisy are in ``networks/q_network.py``, prioritized in ``data/priorities.py`` with
+p = |Q - y|, or (5) where categorical.
+
+Nothing flows back through y: Q-learning is no gradient descent. Departures, and why:
+
+- ``normalize_observation`` is there, as for other methods, but off: statistics that run move what
+  the slow network answers, too, which then is no longer a fixed target.
+- Epsilon falls with the number of transitions and not with a part of a run's length, so that a
+  run can be prolonged.
+- The noise of noisy layers is drawn anew for every step of the environment and of the gradient.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+import math
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from rl_nodes.algorithms.actor_critic import Rate, Width
+from rl_nodes.algorithms.adam import Adam
+from rl_nodes.algorithms.base import DiscretePolicyModule, OffPolicyLearner
+from rl_nodes.core.errors import SpecError, TrainingError
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.n_step import NStepReturns
+from rl_nodes.data.priorities import Priorities
+from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
+from rl_nodes.networks.normalizer import ObservationNormalizer
+from rl_nodes.networks.q_network import flatten, NoiseKind, QNetwork
+import torch
+from torch.nn import functional
+
+Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Settings of the learner; every switch is off.
+
+    :param hidden: units of each hidden layer.
+    :param batch_size: transitions per gradient step.
+    :param buffer_size: transitions kept for replay.
+    :param learning_starts: transitions observed before the first gradient step.
+    :param discount: gamma, per control step.
+    :param target_every: gradient steps between two moves of the slow copy.
+    :param target_decay: part of the slow copy that stays at each move; 0 copies.
+    :param learning_rate: of Adam, per step.
+    :param gradient_norm: longest gradient; a longer one is shortened to it.
+    :param normalize_observation: normalise by running mean and standard deviation.
+    :param epsilon_start: part of random actions at the beginning.
+    :param epsilon_end: the same from ``exploration_steps`` on.
+    :param exploration_steps: transitions over which it falls.
+    :param double: choose the next action by the fast network.
+    :param dueling: values and advantages in streams of their own.
+    :param n_step: greatest number of rewards before the estimate of what follows.
+    :param prioritized: draw what was badly predicted more often.
+    :param priority_exponent: alpha, 0 for uniform draws.
+    :param importance_exponent: beta at the beginning; it rises to 1.
+    :param importance_steps: transitions over which it rises.
+    :param categorical: learn distributions of returns.
+    :param atoms: N of ``categorical``.
+    :param value_min: least return of ``categorical``, z_1.
+    :param value_max: greatest one, z_N.
+    :param noisy: learned noise in the weights; epsilon may then be 0.
+    """
+
+    hidden: Annotated[tuple[Width, ...], msgspec.Meta(min_length=1, max_length=8)] = (256, 256)
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 64
+    buffer_size: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 100_000
+    learning_starts: Count = 1000
+    discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.99
+    target_every: Count = 500
+    target_decay: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+    learning_rate: Rate = 1e-3
+    gradient_norm: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0
+    normalize_observation: bool = False
+    epsilon_start: Part = 1.0
+    epsilon_end: Part = 0.05
+    exploration_steps: Count = 10_000
+    double: bool = False
+    dueling: bool = False
+    n_step: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    prioritized: bool = False
+    priority_exponent: Part = 0.5
+    importance_exponent: Part = 0.4
+    importance_steps: Count = 100_000
+    categorical: bool = False
+    atoms: Annotated[int, msgspec.Meta(ge=2, le=1001)] = 51
+    value_min: float = -100.0
+    value_max: float = 100.0
+    noisy: NoiseKind = 'none'
+
+
+class Dqn(OffPolicyLearner):
+    """The learner; see the file's header for the equations."""
+
+    name = 'dqn'
+    sampling = 'deterministic'
+
+    def __init__(self, observation_size: int, action_low: np.ndarray, action_high: np.ndarray,
+                 config: DqnConfig, seed: int, privileged_size: int = 0) -> None:
+        """
+        Create networks, optimiser and buffer.
+
+        :param observation_size: O.
+        :param action_low: number of the first action, shape (1,).
+        :param action_high: number of the last action, shape (1,).
+        :param seed: of every random draw of this learner.
+        :param privileged_size: of the task; not used.
+        :raises TrainingError: there is nothing to choose from, or no range of values.
+        """
+        super().__init__()
+        if len(action_low) != 1 or action_high[0] <= action_low[0]:
+            raise TrainingError(f'dqn: actions {action_low} to {action_high}; expected one number '
+                                'with at least two values')
+        if config.categorical and not config.value_min < config.value_max:
+            raise TrainingError(f'dqn: value_min {config.value_min} is not below value_max '
+                                f'{config.value_max}; give the range of the returns')
+        self.config = config
+        self._first, self._actions = int(action_low[0]), int(action_high[0] - action_low[0]) + 1
+        self._generator = torch.Generator().manual_seed(seed)
+        self.observed = 0
+        self.buffer = ReplayBuffer(config.buffer_size, observation_size, 1, discounted=True)
+        self._n_step = NStepReturns(config.n_step, config.discount)
+        self._priorities = Priorities(config.buffer_size, config.priority_exponent) \
+            if config.prioritized else None
+        self.normalizer = ObservationNormalizer(observation_size)
+
+        self._support = torch.linspace(config.value_min, config.value_max, config.atoms)
+        self.network = QNetwork(
+            observation_size, self._actions, config.hidden, self._generator, config.dueling,
+            config.noisy, self._support if config.categorical else None)
+        self.target_network = deepcopy(self.network)
+        self._flat, self._gradient = flatten(self.network)
+        self._target_flat, _ = flatten(self.target_network)
+        self._adam = Adam(self._flat, config.learning_rate)
+        self._one = torch.ones(config.batch_size)
+
+    # Acting and storing ----------------------------------------------------------------------
+
+    def epsilon(self) -> float:
+        """Return the part of random actions."""
+        config = self.config
+        done = min(1.0, self.observed / config.exploration_steps)
+        return config.epsilon_start + done * (config.epsilon_end - config.epsilon_start)
+
+    @torch.no_grad()
+    def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
+        """Return numbers of actions, int64, shape (N, 1); see the base class."""
+        self.network.train(explore)
+        if explore:
+            self.network.draw(self._generator)
+        best = self.network(self._seen(torch.tensor(observation, dtype=torch.float32))).argmax(1)
+        if explore:
+            rows = len(observation)
+            any_one = torch.randint(self._actions, (rows,), generator=self._generator)
+            chance = torch.rand(rows, generator=self._generator)
+            best = torch.where(chance < self.epsilon(), any_one, best)
+        return (best + self._first).unsqueeze(1).numpy()
+
+    def _seen(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return what the network is to see, shape (B, O)."""
+        if not self.config.normalize_observation:
+            return observation
+        return self.normalizer.normalize_into(observation, torch.empty_like(observation))
+
+    def observe(self, batch: TransitionBatch) -> int:
+        """
+        Store new transitions and update the observation statistics.
+
+        :param batch: actions as :meth:`act` returns them, in any number type.
+        :return: rows that were fit; rows with a non-finite value or without such an action are
+            counted in the buffer and dropped.
+        :raises SpecError: the batch has other widths than this learner.
+        """
+        if batch.action.shape != (len(batch), 1):
+            raise SpecError(f'dqn: actions have shape {list(batch.action.shape)}, expected '
+                            f'{[len(batch), 1]}: one number each')
+        index = batch.action[:, 0] - self._first
+        fit = np.isfinite(batch.observation).all(1) & np.isfinite(batch.next_observation).all(1) \
+            & np.isfinite(batch.reward) & np.isin(index, np.arange(self._actions))
+        self.buffer.refused += int((~fit).sum())
+        batch = TransitionBatch(**{name: column[fit] for name, column in replace(
+            batch, action=index[:, None].astype(np.float32)).columns().items()})
+        self.observed += len(batch)
+        start = self.buffer.position
+        stored = self.buffer.add(self._n_step.add(batch))
+        if self._priorities is not None and stored:
+            self._priorities.add((start + np.arange(stored)) % self.buffer.capacity)
+        if self.config.normalize_observation:
+            self.normalizer.update(torch.from_numpy(batch.observation))
+        return len(batch)
+
+    def ready(self) -> bool:
+        """Return True once ``learning_starts`` transitions have come."""
+        return self.observed >= self.config.learning_starts and len(self.buffer) > 0
+
+    # Learning --------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """
+        Do one gradient step, eq. (1) to (5).
+
+        :raises TrainingError: the loss is not finite; the weights must be rolled back.
+        """
+        config = self.config
+        sample, rows, weights = self._draw()
+        self.network.train()
+        self.network.draw(self._generator)
+        self.target_network.draw(self._generator)
+        observation, following = self._seen(sample.observation), self._seen(
+            sample.next_observation)
+        action = sample.action.long()                                            # (B, 1)
+        discount = self._one if sample.discount is None else sample.discount
+        counts = discount * (1.0 - sample.terminated)                            # gamma^m (1 - d)
+
+        with torch.no_grad():  # eq. (1) or (4): the target
+            next_logits = self.target_network.logits(following)
+            chooser = self.network(following) if config.double else \
+                self.target_network.values_of(next_logits)
+            best = chooser.argmax(1)
+            next_logits = next_logits[torch.arange(len(best)), best]             # (B, N)
+            if config.categorical:
+                target = project(torch.softmax(next_logits, 1), sample.reward, counts,
+                                 self._support)
+            else:
+                target = sample.reward + counts * next_logits[:, 0]
+
+        logits = self.network.logits(observation)
+        q_mean = self.network.values_of(logits.detach()).mean().item()
+        chosen = logits.gather(1, action.unsqueeze(2).expand(-1, -1, logits.shape[2]))[:, 0]
+        if config.categorical:  # eq. (5)
+            error = loss = -(target * torch.log_softmax(chosen, 1)).sum(1)
+        else:  # eq. (2)
+            error = chosen[:, 0] - target
+            loss = functional.huber_loss(chosen[:, 0], target, reduction='none')
+        mean_loss = (loss * weights).mean()
+        self._gradient.zero_()
+        mean_loss.backward()
+        norm = torch.linalg.vector_norm(self._gradient).item()
+        if norm > config.gradient_norm:
+            self._gradient.mul_(config.gradient_norm / norm)
+        self._adam.step(self._gradient)
+        if (self.updates + 1) % config.target_every == 0:
+            self._target_flat.lerp_(self._flat, 1.0 - config.target_decay)
+        self._finish(loss=mean_loss.item(), gradient_norm=norm, q_mean=q_mean,
+                     epsilon=self.epsilon())
+        if self._priorities is not None:
+            self._priorities.set(rows.numpy(), error.detach().abs().double().numpy())
+
+    def _draw(self) -> tuple[ReplaySample, torch.Tensor, torch.Tensor]:
+        """Return a batch, where it lies, and the weight of each row."""
+        size = self.config.batch_size
+        if self._priorities is None:
+            return self.buffer.sample(size, self._generator), torch.zeros(0), self._one
+        config = self.config
+        risen = min(1.0, self.observed / config.importance_steps)
+        beta = config.importance_exponent + risen * (1.0 - config.importance_exponent)
+        rows, weights = self._priorities.sample(size, len(self.buffer), beta, self._generator)
+        return self.buffer.gather(rows), rows, weights
+
+    # Keeping ---------------------------------------------------------------------------------
+
+    def is_finite(self) -> bool:
+        """Return True where every weight is finite."""
+        return all(math.isfinite(flat.sum().item()) for flat in (self._flat, self._target_flat))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of weights, optimiser, normaliser, counters and random state."""
+        return {'weights': self._flat.clone(), 'target_weights': self._target_flat.clone(),
+                'optimiser': self._adam.state_dict(), 'normalizer': self.normalizer.state_dict(),
+                'n_step': self._n_step.state_dict(),
+                **({} if self._priorities is None else {
+                    'priorities': self._priorities.state_dict()}),
+                'updates': self.updates, 'observed': self.observed,
+                'generator': self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
+        self.roll_back(state)
+        self._n_step.load_state_dict(state['n_step'])
+        if self._priorities is not None:
+            self._priorities.load_state_dict(state['priorities'])
+        self.updates, self.observed = int(state['updates']), int(state['observed'])
+        self._generator.set_state(state['generator'])
+
+    def roll_back(self, state: dict[str, Any]) -> None:
+        """Take over weights, optimiser and normaliser, but nothing that counts or is random."""
+        self._flat.copy_(state['weights'])
+        self._target_flat.copy_(state['target_weights'])
+        self._adam.load_state_dict(state['optimiser'])
+        self.normalizer.load_state_dict(state['normalizer'])
+        self.forget_metrics()
+
+    def policy_module(self) -> DiscretePolicyModule:
+        """Return a detached copy of the present policy for export; without noise."""
+        return DiscretePolicyModule(self.normalizer.frozen(), deepcopy(self.network),
+                                    self._first).eval()
+
+
+def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor,
+            support: torch.Tensor) -> torch.Tensor:
+    """
+    Return the distribution of R + discount Z on the support of Z, eq. (4), shape (B, N).
+
+    :param probability: of Z, shape (B, N).
+    :param reward: R, shape (B,).
+    :param discount: of Z, 0 where nothing follows, shape (B,).
+    :param support: equally spaced values, shape (N,).
+    """
+    moved = reward.unsqueeze(1) + discount.unsqueeze(1) * support
+    place = (moved.clamp_(support[0], support[-1]) - support[0]) / (support[1] - support[0])
+    lower = place.floor().clamp_(max=len(support) - 2)
+    upper_share = place.sub_(lower)
+    index = lower.long()
+    projected = torch.zeros_like(probability)
+    projected.scatter_add_(1, index, probability * (1.0 - upper_share))
+    return projected.scatter_add_(1, index + 1, probability * upper_share)

@@ -1,0 +1,73 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Methods besides SAC on the graph: exploration, recorded demonstrations, what is refused."""
+
+from pathlib import Path
+
+from harness import graph, make_bundle
+import pytest
+from rl_nodes.cli import main
+from rl_nodes.core.errors import ContractError
+from rl_nodes.envs.sim_env import SimEnv
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.nodes.recorded_transitions import read_transitions
+from rl_nodes.tasks import load_task
+from rl_nodes.training import demonstrations
+
+SETTINGS = """
+algorithm: td3
+learner: {hidden: [32, 32], batch_size: 64, buffer_size: 20000, learning_starts: 200, noise: ou}
+loop: {publish_every_s: 0.5, evaluate_every_steps: 1500, evaluation_episodes: 3,
+       confirmation_episodes: 3, max_staleness_updates: 400}
+"""
+SEED = 5
+
+
+@pytest.mark.timeout(300)
+def test_td3_learns_through_the_graph_from_what_was_recorded_too(tmp_path: Path) -> None:
+    task, episodes = load_task('arm', 'reach'), tmp_path / 'shown' / 'episodes'
+    bundle = make_bundle(task.contract)
+    policy = bundle.save(tmp_path / 'policy.onnx')
+    with graph('deploy', f'policy:={policy}', 'stepping:=lockstep', 'episodes:=2',
+               f'seed:={SEED}', f'run_dir:={tmp_path / "shown"}') as run:
+        assert run.wait(90) == 0, run.output
+
+    # What is read is what happened, bit by bit.
+    batch, contract = read_transitions([episodes])
+    assert contract == task.contract
+    env, runtime = SimEnv('arm', 'reach', 'pybullet'), PolicyRuntime(bundle)
+    observation, _ = env.reset(seed=SEED)
+    for row in range(10):
+        assert observation.tobytes() == batch.observation[row].tobytes()
+        observation = env.step(runtime.act(observation).copy())[0]
+        assert observation.tobytes() == batch.next_observation[row].tobytes()
+    env.close()
+    with pytest.raises(ContractError, match='what is to be learned'):
+        read_transitions([episodes], load_task('cartpole', 'cartpole_balance').contract)
+
+    file = tmp_path / 'shown.npz'
+    assert main(['transitions', str(episodes), f'output:={file}']) == 0
+    loaded = demonstrations.load(file, task.contract)
+    assert loaded.observation.tobytes() == batch.observation.tobytes()
+
+    (tmp_path / 'small.yaml').write_text(SETTINGS)
+    run_dir = tmp_path / 'run'
+    with graph('train', 'task:=reach', f'algorithm:={tmp_path / "small.yaml"}',
+               f'run_dir:={run_dir}', 'time_budget_s:=12', 'target_success:=1.0',
+               f'demonstrations:={episodes}') as run:
+        assert run.wait(90) == 0, run.output
+    assert f'learning from {len(batch)} demonstrated transitions' in run.output
+    manifest = PolicyBundle.load(run_dir / 'policy.onnx').manifest
+    assert (manifest.algorithm, manifest.sampling) == ('td3', 'gaussian')
+    assert manifest.noise_correlation == 0.85
+    assert manifest.training_updates > 100
+    assert 'Traceback' not in run.output
+
+
+def test_a_method_that_needs_the_newest_policy_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with graph('train', 'algorithm:=ppo', f'run_dir:={tmp_path / "run"}') as run:
+        assert run.wait(60) == 2
+    assert 'algorithm ppo learns from what its newest policy has just done' in run.output
+    assert 'rl_nodes train algorithm:=ppo' in run.output
+    assert 'Traceback' not in run.output

@@ -1,0 +1,191 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Breaks the safety core on purpose and counts how often its tests notice.
+
+    python test/unit/safety/mutate.py [--sample 200] [--seed 0] [module ...]
+
+One change at a time: a comparison, an operator, a number, a truth value, min for max, a condition
+turned round, a call left out. Messages and annotations stay. Each mutant meets the tests of its
+module in a process of its own; one that passes them all, or runs out of time, has survived. Prints
+survivors with file and line, and the score: noticed / tried. Some survivors cannot be noticed
+because they change nothing (equivalent mutants); none is left out for that.
+"""
+
+import argparse
+import ast
+import copy
+import importlib.abc
+import importlib.machinery
+import os
+from pathlib import Path
+import random
+import signal
+import sys
+import time
+
+import hypothesis
+import msgspec  # noqa: F401 - loaded once, before the forks
+import numpy as np  # noqa: F401
+import pytest
+import rl_nodes.control.controllers
+import rl_nodes.core.meshes  # noqa: F401
+
+HERE = Path(__file__).parent
+CORE = HERE.parents[2] / 'rl_nodes' / 'safety'
+TIMEOUT_S = 90
+TESTS = {
+    'capsules': ['test_capsules.py', 'test_geometry.py'], 'geometry': ['test_geometry.py'],
+    **dict.fromkeys(('fallback', 'homing', 'supervisor', 'verdict', 'watchdog'), [
+        'test_supervisor.py', 'test_fallback.py', 'test_homing.py']),
+    **dict.fromkeys(('checks', 'gate', 'limits', 'motion'), [
+        'test_checks.py', 'test_motion.py', 'test_supervisor.py', 'test_geometry.py',
+        'test_fuzz.py::test_narrowed_limits',
+        'test_fuzz.py::test_commands_that_follow_each_other'])}
+OPERATORS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
+NAMES = {'min': 'max', 'max': 'min', 'minimum': 'maximum', 'maximum': 'minimum', 'all': 'any',
+         'any': 'all', 'argmax': 'argmin', 'argmin': 'argmax', 'sin': 'cos'}
+
+
+def places(tree):
+    """Yield (node, what is done to it) for every change, in order of the source."""
+    skipped = set()
+    for node in ast.walk(tree):
+        for field in ('annotation', 'returns', 'decorator_list'):
+            kept = getattr(node, field, None) or []
+            for part in kept if isinstance(kept, list) else [kept]:
+                skipped.update(map(id, ast.walk(part)))
+        if isinstance(node, ast.JoinedStr):
+            skipped.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Compare):
+            yield from ((node, f'ops {k}') for k in range(len(node.ops)))
+        elif isinstance(node, (ast.BinOp, ast.AugAssign, ast.BoolOp)) and (
+                type(node.op) in OPERATORS):
+            yield node, 'op'
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
+            yield node, 'operand'
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+            yield node, 'value'
+        elif isinstance(node, ast.Name) and node.id in NAMES:
+            yield node, 'name'
+        elif isinstance(node, ast.Attribute) and node.attr in NAMES:
+            yield node, 'name'
+        elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
+            yield node, 'test'
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield node, 'leave out'
+
+
+def mutated(tree, index):
+    """Return (a changed copy, line, what was changed)."""
+    tree = copy.deepcopy(tree)
+    node, what = sorted_places(tree)[index]
+    before = ast.unparse(node).splitlines()[0]
+    if what.startswith('ops'):
+        k = int(what.split()[1])
+        node.ops[k] = OPERATORS[type(node.ops[k])]()
+    elif what == 'op':
+        node.op = OPERATORS[type(node.op)]()
+    elif what == 'operand':
+        node.op = ast.UAdd() if isinstance(node.op, ast.USub) else node.op
+        if isinstance(node.op, ast.Not):
+            node.operand = ast.UnaryOp(ast.Not(), node.operand)
+    elif what == 'value':
+        value = node.value
+        node.value = not value if isinstance(value, bool) else (value * 2 if value else 1)
+    elif what == 'name':
+        field = 'id' if isinstance(node, ast.Name) else 'attr'
+        setattr(node, field, NAMES[getattr(node, field)])
+    elif what == 'test':
+        node.test = ast.UnaryOp(ast.Not(), node.test)
+    else:
+        node.value = ast.Constant(None)
+    after = ast.unparse(node).splitlines()[0]
+    return ast.fix_missing_locations(tree), node.lineno, f'{before}  ->  {after}'
+
+
+def sorted_places(tree):
+    """Return all places by line and column."""
+    return sorted(places(tree), key=lambda place: (place[0].lineno, place[0].col_offset, place[1]))
+
+
+class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from a tree instead of its file."""
+
+    def __init__(self, name, tree, path) -> None:
+        self._name, self._tree, self._path = name, tree, path
+
+    def find_spec(self, name, path, target=None):
+        if name == self._name:
+            return importlib.machinery.ModuleSpec(name, self, origin=str(self._path))
+        return None
+
+    def exec_module(self, module):
+        exec(compile(self._tree, str(self._path), 'exec'), module.__dict__)  # our own source
+
+
+def noticed(module, tree) -> bool:
+    """Return whether the tests of a module fail with it replaced by a tree."""
+    child = os.fork()
+    if not child:
+        with open(os.devnull, 'w') as nothing:
+            os.dup2(nothing.fileno(), 1)
+            os.dup2(nothing.fileno(), 2)
+        sys.meta_path.insert(0, Replaced(f'rl_nodes.safety.{module}', tree,
+                                         CORE / f'{module}.py'))
+        hypothesis.settings.register_profile('mutants', database=None, derandomize=True)
+        hypothesis.settings.load_profile('mutants')
+        os._exit(int(pytest.main([
+            '-x', '-q', '-p', 'no:cacheprovider', '-p', 'no:randomly', '-m', 'not soak',
+            *(str(HERE / test) for test in TESTS[module])])))
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status != 0
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('modules', nargs='*', help=', '.join(TESTS))
+    parser.add_argument('--sample', type=int, default=0, help='so many only, drawn evenly')
+    parser.add_argument('--seed', type=int, default=0)
+    arguments = parser.parse_args()
+    trees = {name: ast.parse((CORE / f'{name}.py').read_text(encoding='utf-8'))
+             for name in arguments.modules or TESTS}
+    for name, tree in trees.items():
+        if noticed(name, tree):
+            print(f'{name}: its tests fail though nothing is changed')
+            return 1
+    jobs = [(name, k) for name, tree in trees.items() for k in range(len(sorted_places(tree)))]
+    total = len(jobs)
+    if arguments.sample:
+        jobs = sorted(random.Random(arguments.seed).sample(jobs, min(arguments.sample, total)))
+    score = {name: [0, 0] for name in trees}
+    for name, k in jobs:
+        tree, line, change = mutated(trees[name], k)
+        found = noticed(name, tree)
+        score[name][0] += found
+        score[name][1] += 1
+        if not found:
+            print(f'{name}.py:{line}: {change}', flush=True)
+    for name, (killed, tried) in score.items():
+        print(f'{name:12s} {killed:4d} of {tried:4d}')
+    killed, tried = (sum(column) for column in zip(*score.values()))
+    print(f'noticed {killed} of {tried} ({100 * killed / tried:.1f} %); {total} mutants in all')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
