@@ -59,12 +59,14 @@ try {
       api, kCreateSessionFromArray, env, model, static_cast<size_t>(size),
       session_options(api, 1), &peer.session));
   check(api, call(api, kCreateCpuMemoryInfo, arena, standard_memory, &memory));
-  peer.input_value = tensor(api, memory, peer.input.data(), peer.input.size());
+  peer.input_value = tensor(
+    api, memory, peer.input.data(), {1, static_cast<int64_t>(peer.input.size())});
   check(api, call(api, kCreateIoBinding, peer.session, &peer.binding));
   check(api, call(api, kBindInput, peer.binding, "observation", peer.input_value));
   for (int i = 0; i < outputs; ++i) {
     std::vector<float> & output = peer.outputs[i];
-    peer.output_values.push_back(tensor(api, memory, output.data(), output.size()));
+    peer.output_values.push_back(
+      tensor(api, memory, output.data(), {1, static_cast<int64_t>(output.size())}));
     check(api, call(api, kBindOutput, peer.binding, names[i], peer.output_values[i]));
   }
   return 0;

@@ -99,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
                              'names the picture, which is beside the first where left out')
     render.set_defaults(run=_render)
 
+    dataset = commands.add_parser(
+        'dataset', add_help=False, help='look after recorded episodes, make data sets of them')
+    dataset.add_argument('verb', nargs='?', help='check, repair, info, merge, ...')
+    dataset.add_argument('words', nargs='*', metavar='file name:=value')
+    dataset.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                         help='show the verbs and their arguments')
+    dataset.set_defaults(run=_dataset)
+
     latency = commands.add_parser(
         'latency', help='measure the way from a state to its command, recorded or live')
     latency.add_argument('words', nargs='+', metavar='[show|fit|live] file',
@@ -251,6 +259,22 @@ def _transitions(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dataset(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.datasets.commands import DatasetOptions, help_text, run
+
+    if options.show or options.verb is None:
+        print(f'usage: rl_nodes dataset <verb> file ... [name:=value ...]\n\n{help_text()}\n\n'
+              f'{_record_help(DatasetOptions)}')
+        return 0 if options.show else _USAGE_ERROR
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    text, status = run(
+        options.verb, [word for word in options.words if ':=' not in word],
+        convert(coerce(given, DatasetOptions), DatasetOptions, 'rl_nodes dataset'), list(given))
+    print(text)
+    return status
+
+
 def _latency(options: argparse.Namespace) -> int:
     what, words = 'show', list(options.words)
     if words[0] in ('show', 'fit', 'live'):
@@ -314,10 +338,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from rl_nodes.policies.describing import contract_of
+    from rl_nodes.policies.describing import differing_memories, read_manifest
     from rl_nodes.tasks import load_task
 
-    sides = {word: contract_of(Path(word)) for word in options.words if ':=' not in word}
+    policies = {word: read_manifest(Path(word)) for word in options.words if ':=' not in word}
+    sides = {word: manifest.contract for word, manifest in policies.items()}
     given = parse_assignments([word for word in options.words if ':=' in word])
     if set(given) == {'robot', 'task'}:
         name = f'robot {given["robot"]} doing {given["task"]}'
@@ -329,7 +354,7 @@ def _diff(options: argparse.Namespace) -> int:
         raise ConfigError(f'diff compares two, got {", ".join(sides) or "none"}; give two '
                           'policies, or one and robot:=... task:=...')
     (ours, first), (theirs, second) = sides.items()
-    differences = first.explain(second, ours, theirs)
+    differences = first.explain(second, ours, theirs) + differing_memories(policies)
     print('\n'.join(differences) or f'{ours} and {theirs} have the same contract')
     return 1 if differences else 0
 

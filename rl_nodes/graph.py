@@ -16,7 +16,7 @@ import re
 import signal
 from typing import Literal
 
-from rl_nodes.backends import installed_backends
+from rl_nodes.backends import HARDWARE, installed_backends
 from rl_nodes.core import ros_environment
 from rl_nodes.core.channel import load_channel
 from rl_nodes.core.config import read_yaml
@@ -244,6 +244,8 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         shadow = str(_absolute(shadow))
         ours.require(PolicyBundle.load(shadow).manifest.contract,
                      f'robot {Path(robot).stem} with task {Path(task).stem}', f'shadow {shadow}')
+    if ours.pictures and values['backend'] not in HARDWARE:  # whose cameras have drivers
+        values['cameras'] = True
     values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
                'shadow': shadow}
     nodes = _common(values, run, {

@@ -79,7 +79,8 @@ _BOTH = {
         'trainer or evaluator for all.', 'integer', low=1, high=16),
     'cameras': Argument(
         'cameras', 'false', "draw what the simulated robot's cameras see, in a process of its "
-        'own, and mark recorded episodes in which a camera has stalled.', 'boolean',
+        'own, and mark recorded episodes in which a camera has stalled; true by itself where a '
+        'policy that is deployed observes pictures.', 'boolean',
         ('true', 'false')),
     'record_images': Argument(
         'record_images', 'false', 'keep the pictures with the recorded episodes; needs '

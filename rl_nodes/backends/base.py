@@ -18,8 +18,10 @@ class Measurement(NamedTuple):
     :param velocity: [rad/s or m/s], shape (J,), float64.
     :param effort: [N·m or N], shape (J,), float64.
     :param base: the floating base; None where the base is fixed.
-    :param objects: poses of the task's objects, shape (N, 7), and
-    :param ranges: of the range sensor, shape (R,), both as in :class:`RobotState`.
+    :param objects: poses of the task's objects, shape (N, 7),
+    :param ranges: of the range sensor, shape (R,),
+    :param imu: of the inertial measurement unit, shape (10,), and
+    :param wrench: of the force-torque sensor, shape (6,), all as in :class:`RobotState`.
     """
 
     position: np.ndarray
@@ -28,6 +30,8 @@ class Measurement(NamedTuple):
     base: BaseState | None = None
     objects: np.ndarray | None = None
     ranges: np.ndarray | None = None
+    imu: np.ndarray | None = None
+    wrench: np.ndarray | None = None
 
 
 class Robot(Protocol):

@@ -57,6 +57,10 @@ from rl_nodes.backends.mujoco_objects import (  # noqa: E402 - imports it, too
 )
 from rl_nodes.backends.mujoco_physics import MujocoPhysics  # noqa: E402 - imports it, too
 from rl_nodes.backends.mujoco_rays import MujocoRays  # noqa: E402 - imports it, too
+from rl_nodes.backends.mujoco_sensors import (  # noqa: E402 - imports it, too
+    MujocoImu,
+    MujocoWrench,
+)
 
 _log = logging.getLogger(__name__)
 mujoco.set_mju_user_warning(_log.warning)  # else it writes a file into the working directory
@@ -89,6 +93,9 @@ class MujocoRobot:
         self._data = mujoco.MjData(self._sim)
         self._objects = MujocoObjects(self._sim, self._data, objects)
         self._rays = MujocoRays(model.range_sensor, _WORLD) if model.range_sensor else None
+        self._imu = MujocoImu(model.imu, model) if model.imu else None
+        sensor = model.config.force_torque
+        self._wrench = MujocoWrench(model.urdf.joints[sensor.joint].child) if sensor else None
         self._marks = model.chain is not None or bool(objects)
         # A free joint has seven positions and six velocities, so the addresses of the two differ.
         self._joints = np.array([self._sim.joint(name).qposadr[0] for name in model.joint_names])
@@ -142,6 +149,9 @@ class MujocoRobot:
         self._target = self._data.qpos[self._commanded]
         self._effort = np.zeros(len(self._joints))
         self._objects.place(start.objects)
+        for sensor in (self._imu, self._wrench):
+            if sensor is not None:
+                sensor.reset()
         self._goal = start.goal
         self.hold()
 
@@ -159,7 +169,9 @@ class MujocoRobot:
         base = None if self._home is None else self._base()
         return Measurement(
             position, velocity, self._effort, base, self._objects.read(),
-            None if self._rays is None else self._rays.measure(self._sim, self._data, base))
+            None if self._rays is None else self._rays.measure(self._sim, self._data, base),
+            None if self._imu is None else self._imu.measure(self._sim, self._data),
+            None if self._wrench is None else self._wrench.wrench)
 
     def truth(self) -> Measurement:
         """Return the present state, which is what is measured."""
@@ -192,8 +204,15 @@ class MujocoRobot:
                 self._aim()
         else:
             mujoco.mj_step(sim, data, but_one)
-        before = data.qvel[self._dofs]
+        if self._imu is not None:
+            self._imu.begin(sim, data)
+        all_before = data.qvel.copy()
+        before = all_before[self._dofs]
         mujoco.mj_step(sim, data)
+        if self._wrench is not None:
+            self._wrench.end(sim, data, all_before)
+        if self._imu is not None:
+            self._imu.end(sim, data)
         # MuJoCo has the effort at the step's start; the implicit step takes kv · Δv off it.
         effort = data.qfrc_actuator[self._dofs] - self._kv * (data.qvel[self._dofs] - before)
         self._effort = np.minimum(np.maximum(effort, -self._largest), self._largest)

@@ -64,6 +64,11 @@ class PybulletPhysics:
         pybullet.setGravity(0, 0, -GRAVITY * wanted.gravity, physicsClientId=client)
         return True
 
+    @property
+    def gravity(self) -> float:
+        """Return what pulls down [m/s²]."""
+        return GRAVITY * self._present.gravity
+
     def push(self, solid: int, force: list[float]) -> None:
         """Exert a force [N], axes of the world, for the next physics step."""
         link = self._links[solid]

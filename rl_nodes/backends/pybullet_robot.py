@@ -46,6 +46,7 @@ with quiet():
     from rl_nodes.backends.pybullet_objects import PybulletObjects
     from rl_nodes.backends.pybullet_physics import GRAVITY, PybulletPhysics
     from rl_nodes.backends.pybullet_rays import PybulletRays
+    from rl_nodes.backends.pybullet_sensors import PybulletImu, PybulletWrench
 
 ALOFT = np.array([0.0, 0.0, 50.0])  # where a robot on the ground touches nothing
 _MODE = {'position': pybullet.POSITION_CONTROL, 'velocity': pybullet.VELOCITY_CONTROL,
@@ -139,6 +140,14 @@ class PybulletRobot:
         self._objects = PybulletObjects(client, self._described)
         self._rays = PybulletRays(client, self._body, self._model.range_sensor) \
             if self._model.range_sensor else None
+        imu, wrench = self._model.imu, self._model.config.force_torque
+        self._imu = PybulletImu(
+            client, self._body, -1 if imu.joint is None else index[imu.joint], imu,
+            None if self._home is None else self._base) if imu else None
+        self._wrench = PybulletWrench(
+            client, self._body, index[wrench.joint], self._model.urdf.joints[wrench.joint]
+        ) if wrench else None
+        self._wrenched = self._model.index_of(wrench.joint) if wrench else 0
         if self._home is not None:  # saved touching nothing, like the objects
             self._place(replace(self._home, position=self._home.position + ALOFT))
         self._saved = pybullet.saveState(physicsClientId=client)
@@ -162,6 +171,8 @@ class PybulletRobot:
         self._objects.place(start.objects)
         self._goal = start.goal
         self._fresh = True
+        if self._imu is not None:
+            self._imu.reset()
         if self._home is None:
             self.hold()
         else:
@@ -183,7 +194,15 @@ class PybulletRobot:
                 f'{list(positions)}); call recover(), the episode is void')
         base = None if self._home is None else self._base()
         return Measurement(position, velocity, effort, base, self._objects.read(),
-                           None if self._rays is None else self._rays.measure(base))
+                           None if self._rays is None else self._rays.measure(base),
+                           *self._sensed(effort))
+
+    def _sensed(self, effort: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return what IMU and force-torque sensor measure; None where there is none."""
+        return (None if self._imu is None else self._imu.measure(self._physics.gravity),
+                None if self._wrench is None else
+                np.zeros(6) if self._fresh else
+                self._wrench.measure(float(effort[self._wrenched])))
 
     def truth(self) -> Measurement:
         """Return the present state, which is what is measured."""
@@ -218,12 +237,17 @@ class PybulletRobot:
         """Advance by some physics steps, by default those of one control period."""
         self._fresh = False
         step, client = pybullet.stepSimulation, self._client
-        for _ in range(self._substeps if substeps is None else substeps):
+        count = self._substeps if substeps is None else substeps
+        for number in range(count):
             if self._effort:  # PyBullet applies an effort for one physics step only, and a force
                 self._apply()
             if self._force is not None:
                 self._physics.push(*self._force)
+            if self._imu is not None and number == count - 1:
+                self._imu.begin()
             step(client)
+        if self._imu is not None and count:
+            self._imu.end(1.0 / self._settings.physics_hz)
 
     def push(self, solid: int, force: np.ndarray) -> None:
         """Exert a force on a solid from now on, until a reset."""

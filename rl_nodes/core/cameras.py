@@ -9,6 +9,7 @@ Pixels are counted from 0 at the centre of the upper left one.
 """
 
 from collections.abc import Iterable
+import hashlib
 import math
 from typing import Annotated
 
@@ -95,6 +96,7 @@ class CameraMount:
                  joint_names: tuple[str, ...]) -> None:
         children = {joint.child for joint in urdf.joints.values()}
         root = next(link for link in urdf.links if link not in children)
+        self._camera = camera
         self._chain = Chain(urdf, root, camera.link, joint_names)
         self._position = np.array(camera.xyz)
         self._rotation = rotation_from_rpy(np.array(camera.rpy)) @ _OPTICAL
@@ -113,6 +115,15 @@ class CameraMount:
             return position, rotation
         base = rotation_from_quaternion(state.base.orientation)
         return state.base.position + base @ position, base @ rotation
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of where it is and how wide it looks, rounded to 1e-9."""
+        camera = self._camera
+        aspect = camera.height / camera.width
+        digest = hashlib.sha256(self._chain.fingerprint().encode())
+        for array in (self._position, self._rotation, [camera.horizontal_fov_rad, aspect]):
+            digest.update((np.round(array, 9) + 0.0).tobytes())
+        return digest.hexdigest()
 
 
 class Shutter:

@@ -9,10 +9,11 @@ ONNX file and compared when nodes are configured.
 """
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from rl_nodes.core.errors import ContractError
+from rl_nodes.core.pictures import MOST_PICTURES, PictureSpec
 from rl_nodes.core.specs import ArraySpec
 
 _PER_ELEMENT = ('.units', '.low', '.high')  # say nothing new where elements are more or fewer
@@ -54,10 +55,13 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param action: layout of the policy's output.
     :param action_kind: how an action becomes a command, see ``tasks/actions.py``; or
         ``environment`` where it is a Gymnasium environment's own.
-    :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor;
-        empty where it uses none.
+    :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor,
+        then of the inertial measurement unit, then of where each observed camera is; empty where
+        it uses none.
     :param privileged_spec: layout of what only a critic or a teacher may see while training; left
         out of the JSON where the task has none. To be read as :attr:`privileged`.
+    :param pictures_spec: pictures that the policy observes besides, one of each camera; left out
+        of the JSON where there are none. To be read as :attr:`pictures`.
     """
 
     robot: str
@@ -71,6 +75,20 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kinematics: str = ''
     privileged_spec: ArraySpec | msgspec.UnsetType = msgspec.field(
         name='privileged', default=msgspec.UNSET)
+    pictures_spec: Annotated[tuple[PictureSpec, ...], msgspec.Meta(
+        min_length=1, max_length=MOST_PICTURES)] | msgspec.UnsetType = msgspec.field(
+        name='pictures', default=msgspec.UNSET)
+
+    def __post_init__(self) -> None:
+        cameras = [picture.camera for picture in self.pictures]
+        if len(set(cameras)) != len(cameras):
+            raise ValueError(f'a camera is listed twice: {", ".join(cameras)}')
+
+    @property
+    def pictures(self) -> tuple[PictureSpec, ...]:
+        """Return the pictures beside the observation; none where the policy sees none."""
+        specs = self.pictures_spec
+        return () if isinstance(specs, msgspec.UnsetType) else specs
 
     @property
     def privileged(self) -> ArraySpec | None:

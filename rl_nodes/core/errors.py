@@ -40,6 +40,18 @@ class OrderError(SpecError):
     reason = 'out_of_order'
 
 
+class PictureError(SpecError):
+    """
+    A picture that a policy observes is missing, too old, or none that it can take.
+
+    :ivar reason: what a state is counted as that was not answered for it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ContractError(RlNodesError):
     """Two parties (policy, robot, task, data) do not speak about the same robot."""
 

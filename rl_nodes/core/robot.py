@@ -12,6 +12,7 @@ from rl_nodes.core.config import load, suggestion
 from rl_nodes.core.contract import ControlMode, Joint
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.gait import Gait, GaitConfig
+from rl_nodes.core.inertial import check_force_torque, ForceTorqueConfig, Imu, ImuConfig
 from rl_nodes.core.kinematics import Chain
 from rl_nodes.core.range_sensor import RangeSensor, RangeSensorConfig
 from rl_nodes.core.resources import find_config, find_urdf
@@ -138,6 +139,8 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param home_height_m: height of a floating ``base_link`` when the robot stands at home [m].
     :param gait: see :class:`GaitConfig`; none where the robot does not walk.
     :param range_sensor: see :class:`RangeSensorConfig`; none where the robot has none.
+    :param imu: see :class:`ImuConfig`; none where the robot has none.
+    :param force_torque: see :class:`ForceTorqueConfig`; none where the robot has none.
     :param cameras: see :class:`CameraSensorConfig`.
     :param simulation: see :class:`SimulationConfig`.
     :param hardware: see :class:`HardwareConfig`.
@@ -158,6 +161,8 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     home_height_m: float = 0.0
     gait: GaitConfig | None = None
     range_sensor: RangeSensorConfig | None = None
+    imu: ImuConfig | None = None
+    force_torque: ForceTorqueConfig | None = None
     cameras: tuple[CameraSensorConfig, ...] = ()
     simulation: SimulationConfig = SimulationConfig()
     hardware: HardwareConfig = HardwareConfig()
@@ -180,6 +185,7 @@ class RobotModel:
     :ivar chain: forward kinematics to ``tool_link``; None where there is none.
     :ivar gait: how it steps; None where it does not walk.
     :ivar range_sensor: geometry of its range sensor; None where there is none.
+    :ivar imu: geometry of its inertial measurement unit; None where there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -214,6 +220,10 @@ class RobotModel:
         self.range_sensor = RangeSensor(
             self.config.range_sensor, self.urdf,
             self.config.base_link) if self.config.range_sensor else None
+        self.imu = Imu(self.config.imu, self.urdf,
+                       self.config.base_link) if self.config.imu else None
+        if self.config.force_torque:
+            check_force_torque(self.config.force_torque, self.urdf)
         _check_cameras(self.config.cameras, self.urdf, path)
         physics_hz = self.config.simulation.physics_hz
         ratio = physics_hz / self.config.rate_hz

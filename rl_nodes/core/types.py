@@ -73,6 +73,13 @@ class RobotState:
         the base is fixed, ``odom`` where it floats. None where the task has none.
     :param ranges: distances that a planar range sensor measures [m], shape (R,), float64, each
         of them exact as float32. None where the robot has no such sensor.
+    :param imu: what an inertial measurement unit measures in the axes of its link, shape (10,),
+        float64: orientation of the link in the frame that does not move (unit quaternion x, y, z,
+        w), angular velocity [rad/s], specific force [m/s²] (at rest gravity's opposite, in free
+        fall zero). None where the robot has none.
+    :param wrench: what everything behind a joint exerts on everything before it, at the origin
+        and in the axes of the joint's child link, shape (6,), float64: force [N], torque [N·m].
+        None where the robot has no such sensor.
     """
 
     stamp_ns: int
@@ -83,6 +90,8 @@ class RobotState:
     base: BaseState | None = None
     objects: np.ndarray | None = None
     ranges: np.ndarray | None = None
+    imu: np.ndarray | None = None
+    wrench: np.ndarray | None = None
 
     @property
     def floating(self) -> BaseState:
@@ -119,6 +128,30 @@ class RobotState:
             raise SpecError(f'the state stamped {self.stamp_ns} has no ranges; they are joined '
                             'from scan and joint_states, or read from a simulator')
         return self.ranges
+
+    @property
+    def inertial(self) -> np.ndarray:
+        """
+        Return what the inertial measurement unit measures, shape (10,).
+
+        :raises SpecError: the state has none.
+        """
+        if self.imu is None:
+            raise SpecError(f'the state stamped {self.stamp_ns} has no imu; it is joined from imu '
+                            'and joint_states, or read from a simulator')
+        return self.imu
+
+    @property
+    def exerted(self) -> np.ndarray:
+        """
+        Return what the force-torque sensor measures, shape (6,).
+
+        :raises SpecError: the state has none.
+        """
+        if self.wrench is None:
+            raise SpecError(f'the state stamped {self.stamp_ns} has no wrench; it is joined from '
+                            'wrench and joint_states, or read from a simulator')
+        return self.wrench
 
 
 @dataclass(frozen=True, eq=False)

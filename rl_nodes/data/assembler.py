@@ -99,6 +99,7 @@ class TransitionAssembler:
         self._ended = ''                            # id of the last episode seen to end
         self._accepted = -1                         # stamp of a state before which some are lost
         self._rows: list[_Row] = []
+        self._stamps: list[int] = []                # of the state that each row starts from [ns]
 
     @property
     def ready(self) -> int:
@@ -150,7 +151,12 @@ class TransitionAssembler:
 
     def take(self) -> TransitionBatch:
         """Return the finished rows, oldest first, and forget them; may be empty."""
+        return self.take_stamped()[0]
+
+    def take_stamped(self) -> tuple[TransitionBatch, np.ndarray]:
+        """Do as :meth:`take`; return the stamps of the rows' states, int64 (N,), besides [ns]."""
         rows, self._rows = self._rows, []
+        stamps, self._stamps = np.array(self._stamps, np.int64), []
         columns = list(zip(*rows)) if rows else [()] * (14 if self._privileged else 12)
         count = len(rows)
 
@@ -164,7 +170,7 @@ class TransitionAssembler:
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
             np.array(columns[3], np.float32), matrix(4, observation), *flags, *integers,
-            *privileged)
+            *privileged), stamps
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""
@@ -273,10 +279,11 @@ class TransitionAssembler:
             self.counters.invalid += 1
             return False
         self._rows.append(row)
+        self._stamps.append(state.stamp_ns)
         self.counters.emitted += 1
         if len(self._rows) > self._most_rows:
             self.counters.overflow += 1
-            del self._rows[0]
+            del self._rows[0], self._stamps[0]
         return True
 
     def _seen(self, entry: Entry) -> np.ndarray | None:

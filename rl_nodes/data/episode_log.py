@@ -25,16 +25,40 @@ WAITING = 64        # messages kept whose state has not come yet
 
 
 @dataclass
-class _Recording:
-    """One episode: its writer, None where it is not recorded, and what its end will say."""
+class Score:
+    """
+    What an episode has earned so far, and how it ended.
 
-    id: EpisodeId
-    writer: EpisodeWriter | None
+    :param start_ns: its start; the reward that its first state gets belongs to no step [ns].
+    :param discount: per step, of the discounted return.
+    """
+
+    start_ns: int
+    discount: float
     reason: str = 'reset'
     success: bool = False
     steps: int = 0
     total: float = 0.0
     discounted: float = 0.0
+
+    def add(self, stamp_ns: int, outcome: Outcome) -> None:
+        """Count the outcome of the step that led to the state with a stamp."""
+        if stamp_ns > self.start_ns:
+            self.total += outcome.total
+            self.discounted += outcome.total * self.discount ** self.steps
+            self.steps += 1
+        self.success = outcome.success
+        if outcome.terminated or outcome.truncated:
+            self.reason = 'terminated' if outcome.terminated else 'truncated'
+
+
+@dataclass
+class _Recording:
+    """One episode: its writer, None where it is not recorded, and what its end will say."""
+
+    id: EpisodeId
+    writer: EpisodeWriter | None
+    score: Score
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
 
@@ -114,13 +138,7 @@ class EpisodeLog:
         """Take note of what an episode earned and how it ended."""
         for recording in (self._current, self._last):
             if recording is not None and str(recording.id) == episode:
-                if stamp_ns > recording.id.start_ns:
-                    recording.total += outcome.total
-                    recording.discounted += outcome.total * self._discount ** recording.steps
-                    recording.steps += 1
-                recording.success = outcome.success
-                if outcome.terminated or outcome.truncated:
-                    recording.reason = 'terminated' if outcome.terminated else 'truncated'
+                recording.score.add(stamp_ns, outcome)
 
     def note_policy(self, stamp_ns: int, source: str) -> None:
         """Take note of who commanded."""
@@ -149,8 +167,8 @@ class EpisodeLog:
         """Complete every file; called once, when nothing more will come."""
         for recording in (self._last, self._current):
             if recording is not None:
-                if recording is self._current and recording.reason == 'reset':
-                    recording.reason = 'shutdown'
+                if recording is self._current and recording.score.reason == 'reset':
+                    recording.score.reason = 'shutdown'
                 self._complete(recording)
         self._last = self._current = None
         for recording in self._closing:
@@ -163,7 +181,8 @@ class EpisodeLog:
         if self._last is not None:
             self._complete(self._last)
         self._last, self._states = self._current, 0
-        self._current = _Recording(episode, self._open(episode))
+        self._current = _Recording(episode, self._open(episode),
+                                   Score(episode.start_ns, self._discount))
         self._reap()
 
     def _open(self, episode: EpisodeId) -> EpisodeWriter | None:
@@ -200,10 +219,10 @@ class EpisodeLog:
         variation = self._variations.pop(str(recording.id), {})
         if recording.writer is None:
             return
-        void = self._void.get(str(recording.id), '')
+        void, score = self._void.get(str(recording.id), ''), recording.score
         recording.writer.finish(EpisodeEnd(
-            'void' if void else recording.reason, recording.success and not void,
-            recording.steps, recording.total, recording.discounted, self._discount,
+            'void' if void else score.reason, score.success and not void,
+            score.steps, score.total, score.discounted, self._discount,
             tuple(recording.policies),
             randomisation=variation,
             stalled_cameras=tuple(recording.stalled_cameras), void=void))

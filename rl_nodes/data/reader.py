@@ -31,9 +31,10 @@ from rl_nodes.data.mcap_format import (
     read_metadata,
     read_records,
     read_schema,
+    Schema,
     unpack_chunk,
 )
-from rl_nodes.data.schemas import ENCODING
+from rl_nodes.data.schemas import ENCODING, MessageSchema
 
 METADATA = 'rl_nodes/episode'
 START_METADATA = 'rl_nodes/episode_start'
@@ -77,6 +78,7 @@ class Episode:
     :param contract_json: the contract it was recorded under.
     :param topics: type name by topic.
     :param message_count: number of messages.
+    :param definitions: (definition of its type, offered QoS profiles) by topic.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Episode:
     contract_json: str
     topics: dict[str, str]
     message_count: int
+    definitions: dict[str, tuple[MessageSchema, str]]
     _channels: dict[int, tuple[str, str]]
     _chunks: tuple[_Chunk, ...]
 
@@ -155,7 +158,7 @@ def read_episode(path: str | Path) -> Episode:
     path = Path(path)
     if path.name.endswith(PARTIAL_SUFFIX):
         raise RecordingError(f'{path} is unfinished: its recorder still runs or was killed; '
-                             'recover() in rl_nodes.data.recovery closes such files')
+                             '"rl_nodes dataset repair" closes such files')
     return scan(path)
 
 
@@ -170,7 +173,7 @@ def scan(path: Path) -> Episode:
     except RecordingError as error:
         raise RecordingError(
             f'{path} is not a complete, undamaged episode of rl_nodes: {error}. If its recorder '
-            'was killed, recover() in rl_nodes.data.recovery saves what it holds') from None
+            'was killed, "rl_nodes dataset repair" saves what it holds') from None
 
 
 class _Scan:
@@ -183,7 +186,7 @@ class _Scan:
         self._contract: bytes | None = None
         self._chunks: list[_Chunk] = []
         self._channels: dict[int, Channel] = {}
-        self._types: dict[int, str] = {}
+        self._types: dict[int, Schema] = {}
         self._stated_messages = -1
 
     def run(self, stream: BinaryIO) -> Episode:
@@ -245,7 +248,7 @@ class _Scan:
             if schema.encoding != ENCODING:
                 raise RecordingError(f'{schema.name} is described as {schema.encoding!r}, '
                                      f'expected {ENCODING}')
-            self._types[schema.id] = schema.name
+            self._types[schema.id] = schema
         elif opcode == Opcode.CHANNEL:
             channel = read_channel(body)
             if channel.encoding != 'cdr' or channel.schema not in self._types:
@@ -268,7 +271,16 @@ class _Scan:
         if count != self._stated_messages:
             raise RecordingError(f'its chunks hold {count} messages, its summary says '
                                  f'{self._stated_messages}')
-        channels = {channel.id: (channel.topic, self._types[channel.schema])
+        channels = {channel.id: (channel.topic, self._types[channel.schema].name)
                     for channel in self._channels.values()}
+        definitions = {channel.topic: self._definition(channel)
+                       for channel in self._channels.values()}
         return Episode(self._path, metadata, self._contract.decode(errors='replace'),
-                       dict(channels.values()), count, channels, tuple(self._chunks))
+                       dict(channels.values()), count, definitions, channels,
+                       tuple(self._chunks))
+
+    def _definition(self, channel: Channel) -> tuple[MessageSchema, str]:
+        schema, noted = self._types[channel.schema], channel.metadata
+        return (MessageSchema(schema.name, schema.text.decode(errors='replace'),
+                              noted.get('topic_type_hash', '')),
+                noted.get('offered_qos_profiles', ''))

@@ -1,11 +1,11 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Close the files of recorders that were killed.
+Close the files of recorders that were killed, and save what a damaged file holds.
 
 Everything up to the first incomplete or damaged record is copied to a new file, which is read
-back and compared before the unfinished one is removed. A file that is still being written is
-locked and left alone.
+back and compared before it takes the place of the unfinished one. A file that is still being
+written is locked and left alone; a damaged one that was complete once is kept under ``.damaged``.
 """
 
 from collections.abc import Iterator
@@ -43,6 +43,7 @@ from rl_nodes.data.schemas import MessageSchema
 
 COPY_SUFFIX = '.recovering'
 UNREADABLE_SUFFIX = '.unreadable'
+DAMAGED_SUFFIX = '.damaged'
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,31 @@ def recover(directory: str | Path) -> list[Recovery]:
     return found
 
 
+def repair(path: Path) -> Recovery:
+    """
+    Put what can be read of a damaged ``.mcap`` file in its place, and keep the original.
+
+    The original is called ``<name>.damaged`` from the moment on at which its copy is verified.
+    Where no message can be read, nothing is changed.
+    """
+    aside = path.with_name(path.name + DAMAGED_SUFFIX)
+    try:
+        with path.open('rb') as stream:
+            copied = _copy(stream, os.fstat(stream.fileno()).st_size,
+                           path.with_name(path.name + COPY_SUFFIX))
+        if copied.path is None:
+            return Recovery(path, None, 0, copied.lost_bytes, 'no message in it, kept as it is')
+        if aside.exists():
+            copied.path.unlink()
+            raise RecordingError(f'{aside} exists already; move it away')
+        path.rename(aside)
+        publish(copied.path, path)
+    except (OSError, RecordingError) as error:
+        return Recovery(path, None, 0, 0, f'kept as it is: {error}')
+    return Recovery(path, path, copied.messages, copied.lost_bytes,
+                    f'repaired; {copied.note}; the original is {aside.name}')
+
+
 def _recover_one(path: Path, stream: BinaryIO) -> Recovery:
     size = os.fstat(stream.fileno()).st_size
     final = path.with_name(path.name.removesuffix(PARTIAL_SUFFIX))
@@ -103,14 +129,23 @@ def _recover_one(path: Path, stream: BinaryIO) -> Recovery:
     try:
         messages = scan(path).message_count
     except RecordingError:
-        return _copy(path, final, stream, size)
-    publish(path, final)
-    return Recovery(path, final, messages, 0, 'was complete')
+        copied = _copy(stream, size, path.with_name(final.name + COPY_SUFFIX))
+    else:
+        publish(path, final)
+        return Recovery(path, final, messages, 0, 'was complete')
+    if copied.path is None:
+        aside = path.with_name(final.name + UNREADABLE_SUFFIX)
+        publish(path, aside)
+        return Recovery(path, None, 0, copied.lost_bytes,
+                        f'no message in it, set aside as {aside.name}')
+    publish(copied.path, final)
+    path.unlink()
+    return Recovery(path, final, copied.messages, copied.lost_bytes, f'recovered; {copied.note}')
 
 
-def _copy(path: Path, final: Path, stream: BinaryIO, size: int) -> Recovery:
+def _copy(stream: BinaryIO, size: int, copy: Path) -> Recovery:
+    """Write what can be read to ``copy`` and verify it; ``path`` is None where that is nothing."""
     prefix = _Prefix(stream, size)
-    copy = path.with_name(final.name + COPY_SUFFIX)
     file = LockedFile(copy, replace=True)
     try:
         prefix.copy_to(open_mcap(file))
@@ -123,9 +158,7 @@ def _copy(path: Path, final: Path, stream: BinaryIO, size: int) -> Recovery:
     lost = size - prefix.good_bytes
     if not prefix.messages or not prefix.contract:
         copy.unlink()
-        aside = path.with_name(final.name + UNREADABLE_SUFFIX)
-        publish(path, aside)
-        return Recovery(path, None, 0, lost, f'no message in it, set aside as {aside.name}')
+        return Recovery(copy, None, 0, lost, prefix.reason)
     episode = scan(copy)
     crc = 0
     for message in episode.messages():
@@ -133,9 +166,7 @@ def _copy(path: Path, final: Path, stream: BinaryIO, size: int) -> Recovery:
                            message.sequence, message.data)
     if (episode.message_count, crc) != (prefix.messages, prefix.crc):
         raise RecordingError(f'the copy {copy} differs from what was read')
-    publish(copy, final)
-    path.unlink()
-    return Recovery(path, final, prefix.messages, lost, f'recovered; {prefix.reason}')
+    return Recovery(copy, copy, prefix.messages, lost, prefix.reason)
 
 
 class _Prefix:

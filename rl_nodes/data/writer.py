@@ -240,7 +240,7 @@ class EpisodeWriter:
     def _fail(self, reason: str) -> None:
         with self._lock:
             self.error = (f'recording of {self._file.path} ended: {reason}. What was written is '
-                          'kept; recover() in rl_nodes.data.recovery closes it')
+                          'kept; "rl_nodes dataset repair" closes it')
             self.dropped += len(self._queue)
             self._queue.clear()
         _LOG.error('%s', self.error)

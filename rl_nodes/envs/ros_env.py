@@ -15,7 +15,7 @@ from rl_nodes.backends import BACKENDS
 from rl_nodes.core.errors import GraphError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import Outcome, RobotState
-from rl_nodes.envs.sim_env import spaces_of
+from rl_nodes.envs.sim_env import refuse_pictures, spaces_of
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.curriculum import require_difficulty
 
@@ -66,6 +66,7 @@ class RosEnv(gymnasium.Env):
                 raise GraphError(f'{name}_timeout_s = {value}; expected a positive number')
         self.task = load_task(robot, task)
         self.contract = self.task.contract
+        refuse_pictures(self.contract, 'RosEnv')
         self.metadata = {**self.metadata, 'render_fps': round(self.contract.rate_hz)}
         self.observation_space, self.action_space = spaces_of(self.contract)
         self._observer = self.task.observer()

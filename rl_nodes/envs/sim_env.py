@@ -9,8 +9,10 @@ import gymnasium
 import numpy as np
 from rl_nodes.backends import make_robot
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.core.variation import Variation
+from rl_nodes.envs.eyes import Eyes
 from rl_nodes.envs.window import EpisodeWindow
 from rl_nodes.safety.gate import Gate
 from rl_nodes.safety.verdict import Level
@@ -22,9 +24,17 @@ INFO_FLAGS = ('success', 'limited')  # in every info, beside the reward terms
 
 
 def spaces_of(contract: Contract) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
-    """Return (observation space, action space) of a contract."""
+    """Return (observation space, action space) of a contract, the pictures left out."""
     return (gymnasium.spaces.Box(-np.inf, np.inf, contract.observation.shape, np.float32),
             gymnasium.spaces.Box(*contract.action.bounds(), dtype=np.float32))
+
+
+def refuse_pictures(contract: Contract, environment: str) -> None:
+    """Refuse a task that observes pictures; ConfigError names the environment that has none."""
+    if contract.pictures:
+        raise ConfigError(f'task {contract.task} observes pictures, which {environment} does not '
+                          'give; use SimEnv, one in each process, or leave pictures out of the '
+                          'task')
 
 
 class SimEnv(gymnasium.Env):
@@ -38,7 +48,9 @@ class SimEnv(gymnasium.Env):
     reward term by name. Where the task varies its episodes (``docs/randomisation.md``), the
     ``info`` of a reset has what was drawn, by name, in ``randomisation``. Where it lists
     privileged signals (``docs/observation.md``), every ``info`` has those of the true state in
-    ``privileged``, shape (P,), float32.
+    ``privileged``, shape (P,), float32. Where it observes pictures (``docs/cameras.md``), an
+    observation is a dictionary: ``observation``, and ``picture_<camera>`` (H, W, 3), uint8, bit by
+    bit what a policy sees in lockstep.
 
     :param robot: name in ``config/robots`` or path to a YAML or URDF file.
     :param task: name in ``config/tasks`` or path to a YAML file.
@@ -58,6 +70,10 @@ class SimEnv(gymnasium.Env):
                                           if mode != 'human' or 'DISPLAY' in os.environ],
                          'render_fps': round(self.contract.rate_hz)}
         self.observation_space, self.action_space = spaces_of(self.contract)
+        self._eyes = Eyes(self.task) if self.task.sights else None
+        if self._eyes is not None:
+            self.observation_space = gymnasium.spaces.Dict({
+                'observation': self.observation_space, **self._eyes.spaces()})
         self._gate = Gate(self.task.robot)
         self._observer = self.task.observer()
         self._robot = make_robot(backend, self.task.robot, self.task.objects, self.task.disturbs)
@@ -81,7 +97,7 @@ class SimEnv(gymnasium.Env):
         self._difficulty = require_difficulty(value)
 
     def reset(self, *, seed: int | None = None,
-              options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+              options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; a seed makes it and all that follow reproducible."""
         super().reset(seed=seed)
         start = self.task.episode(self.np_random, self._difficulty)
@@ -98,9 +114,9 @@ class SimEnv(gymnasium.Env):
             info['randomisation'] = start.variation.values
         if self._tells_truth:
             info['privileged'] = self._privileged()
-        return self._observer.observe(self._state, self._goal), info
+        return self._observe(), info
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Command the robot, advance one control period, evaluate."""
         if self._state is None or self._goal is None:
             raise gymnasium.error.ResetNeeded('call reset() before step()')
@@ -124,8 +140,7 @@ class SimEnv(gymnasium.Env):
         info = {'success': outcome.success, 'limited': level > Level.PASS, **outcome.terms}
         if self._tells_truth:
             info['privileged'] = self._privileged()
-        return (self._observer.observe(self._state, self._goal), outcome.total,
-                outcome.terminated, outcome.truncated, info)
+        return self._observe(), outcome.total, outcome.terminated, outcome.truncated, info
 
     def render(self) -> np.ndarray | None:
         """Return a picture, shape (480, 640, 3), uint8; None without ``rgb_array``."""
@@ -134,8 +149,17 @@ class SimEnv(gymnasium.Env):
     def close(self) -> None:
         """Let go of the simulator and of the window."""
         self._robot.close()
+        if self._eyes is not None:
+            self._eyes.close()
         if self._window is not None:
             self._window.close()
+
+    def _observe(self) -> np.ndarray | dict[str, np.ndarray]:
+        """Return what is observed in the present state."""
+        observation = self._observer.observe(self._state, self._goal)
+        if self._eyes is None:
+            return observation
+        return {'observation': observation, **self._eyes.look(self._state)}
 
     def _privileged(self) -> np.ndarray:
         """Return what only a critic or a teacher sees of the present state, shape (P,)."""

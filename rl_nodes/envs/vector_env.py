@@ -21,7 +21,7 @@ from rl_nodes.backends import make_robot
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.envs.shared_blocks import BlockLayout, NO_SEED, SharedBlocks
-from rl_nodes.envs.sim_env import INFO_FLAGS, spaces_of
+from rl_nodes.envs.sim_env import INFO_FLAGS, refuse_pictures, spaces_of
 from rl_nodes.envs.vector_worker import Assignment, DONE, READY, RENDER, RESET, STEP
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.curriculum import require_difficulty
@@ -81,6 +81,7 @@ class SimVectorEnv(VectorEnv):
             raise ConfigError(f'render_mode = {render_mode!r}: several environments at once have '
                               f'{", ".join(self.metadata["render_modes"])} or None')
         model = load_task(robot, task)
+        refuse_pictures(model.contract, 'a vector environment')
         make_robot(backend, model.robot).close()  # says here what each worker would say
         self.num_envs = num_envs
         self.contract = model.contract

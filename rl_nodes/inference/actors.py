@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who gives a robot's actions: a policy of one period, one with chunks, and who comes next."""
 
+from collections.abc import Callable
 import threading
 import time
 from typing import Any, Protocol
@@ -14,6 +15,14 @@ from rl_nodes.inference.chunking import Blend, ChunkPlayer, ChunkQueue
 from rl_nodes.inference.runtime import PolicyRuntime
 
 PATIENCE_S = 1.0
+
+# The pictures that go with a state; raises PictureError where there are none to go by.
+Look = Callable[[RobotState], tuple[np.ndarray, ...]]
+
+
+def see_nothing(state: RobotState) -> tuple[np.ndarray, ...]:
+    """Return no pictures, which is what most policies see."""
+    return ()
 
 
 class Actor(Protocol):
@@ -30,6 +39,8 @@ class Actor(Protocol):
         Return the action for a state, shape (A,), float32; None for none.
 
         :raises SpecError: there is none because the observation or the policy is not in order.
+        :raises PictureError: a picture that goes with the state is not in order.
+        :raises OrderError: the state came after a newer one, and the policy remembers.
         :raises BundleError: the model failed while running.
         """
 
@@ -51,23 +62,30 @@ class Actor(Protocol):
 
 class SingleActor:
     """
-    A policy that answers each observation with one action.
+    A policy that answers each observation with one action, with a memory where it has one.
 
     :param policy: may be shared with other robots of this thread.
     :param rng: of the exploration noise; None to act without.
+    :param look: gives the pictures that it sees.
     """
 
-    def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None) -> None:
+    def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None,
+                 look: Look = see_nothing) -> None:
         self.label = policy.bundle.label
-        self._policy, self._rng = policy, rng
+        self._policy, self._rng, self._look = policy, rng, look
         self._noise: np.ndarray | None = None  # of the last action, where noise is correlated
         if rng is not None and policy.bundle.manifest.noise_correlation is not msgspec.UNSET:
             self._noise = rng.standard_normal(policy.contract.action.shape, np.float32)
+        self._memory = policy.memory()
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
-        return (self._policy.act(observation) if self._rng is None
-                else self._policy.sample(observation, self._rng, self._noise))
+        pictures = self._look(state)
+        if self._memory is not None:
+            self._memory.before(state.stamp_ns, state.episode)
+        return (self._policy.act(observation, self._memory, pictures) if self._rng is None
+                else self._policy.sample(observation, self._rng, self._memory, pictures,
+                                         self._noise))
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""
@@ -97,12 +115,13 @@ class ChunkActor:
     :param period_ns: control period [ns].
     :param blend: of its chunks.
     :param overlap: whether it infers while earlier chunks are executed.
+    :param look: gives the pictures that it sees.
     :raises SpecError: the policy has no chunks.
     """
 
     def __init__(self, policy: PolicyRuntime, period_ns: int, blend: Blend,
-                 overlap: bool) -> None:
-        self.label = policy.bundle.label
+                 overlap: bool, look: Look = see_nothing) -> None:
+        self.label, self._look = policy.bundle.label, look
         layout = policy.bundle.manifest.chunk
         if layout is None:
             raise SpecError(f'policy {self.label} answers with one action, expected chunks')
@@ -111,7 +130,7 @@ class ChunkActor:
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
-        return self._player.act(observation, state.stamp_ns, state.episode)
+        return self._player.act(observation, state.stamp_ns, state.episode, *self._look(state))
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""

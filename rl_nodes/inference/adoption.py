@@ -4,12 +4,13 @@
 Put another trainer's network into the form that every policy here has.
 
 Around the network, whose inside is left alone, come: one observation (1, O) in the contract's
-order and units, normalisation where the trainer keeps its statistics elsewhere, and the way from
-what the network says to actions in [-1, 1].
+order and units, normalisation where the trainer keeps its statistics elsewhere, pictures as the
+network takes them, and the way from what the network says to actions in [-1, 1].
 """
 
+from collections.abc import Mapping
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 import io
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from onnx import helper, numpy_helper, shape_inference, TensorProto, version_con
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
+from rl_nodes.core.pictures import PictureSpec
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.inference import graph_edit
 from rl_nodes.inference.bundle import read_bounded
-from rl_nodes.inference.graph_check import check_tensors, OPSETS, parse, signature
+from rl_nodes.inference.graph_check import check_tensors, NAMES, OPSETS, parse, signature
+from rl_nodes.inference.memory import Layout, problem_of, StateTensor
 
 OPSET = 20  # that older graphs are converted to
 MAX_STATISTICS_BYTES = 16 * 1024**2
@@ -65,6 +68,10 @@ class Adoption:
     :param gain: action = gain · output + bias, shape (A,) or ().
     :param bias: see ``gain``.
     :param clip: keep actions within [-1, 1].
+    :param cameras: its input -> the camera whose picture it takes.
+    :param states: its input -> its output of each state tensor; where none are named, inputs and
+        outputs called ``<name>_in`` and ``<name>_out`` are such.
+    :param memory: these with their shapes, once the network has been looked at.
     """
 
     observation: str = ''
@@ -73,6 +80,9 @@ class Adoption:
     gain: np.ndarray | float = 1.0
     bias: np.ndarray | float = 0.0
     clip: bool = False
+    cameras: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    memory: Layout = ()
 
     def expected(self, outputs: np.ndarray) -> np.ndarray:
         """Return the actions that a network's outputs (N, A) mean."""
@@ -135,16 +145,26 @@ def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
     _refuse_foreign(model, contract)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    source = _chosen('input', 'observation', adoption.observation, inputs)
-    if len(inputs) > 1:
-        others = [value for value in inputs if value is not source]
+    outputs = list(model.graph.output)
+    states = _states(adoption.states, inputs, outputs)
+    pictures = pictures_of(contract, adoption.cameras)
+    _require_pictures(pictures, {value.name: value for value in inputs})
+    known = {*states, *pictures}
+    source = _chosen('input', 'observation', adoption.observation,
+                     [value for value in inputs if value.name not in known])
+    others = [value for value in inputs if value is not source and value.name not in known]
+    if others:
         raise BundleError(f'the network asks for {_described(others)} besides {source.name}; only '
-                          'networks that answer an observation alone can be imported')
-    output = _chosen('output', 'action', adoption.action, list(model.graph.output))
+                          'networks that answer an observation, pictures, and states of their '
+                          'own, can be imported. Where it is a state, name the output that it is '
+                          f'given at the next step: states:={others[0].name}=output')
+    output = _chosen('output', 'action', adoption.action,
+                     [value for value in outputs if value.name not in states.values()])
     _require_size(source, contract.observation, 'the task observes')
-    model = _with_known_output(model, source, output)
-    output = next(value for value in model.graph.output if value.name == output.name)
-    _require_size(output, contract.action, 'the robot is moved by')
+    model = _with_known_outputs(model, source, output, states, pictures)
+    values = {value.name: value for value in [*model.graph.input, *model.graph.output]}
+    _require_size(values[output.name], contract.action, 'the robot is moved by')
+    memory = _memory(states, values)
     if model.opset_import[0].version < OPSETS[0]:
         try:
             model = version_converter.convert_version(model, OPSET)
@@ -152,8 +172,7 @@ def adopt(onnx_bytes: bytes, contract: Contract, adoption: Adoption
             raise BundleError(f'opset {model.opset_import[0].version} cannot be converted to '
                               f'{OPSET}: {error}; export the network with opset {OPSETS[0]} to '
                               f'{OPSETS[-1]}') from None
-    named = Adoption(source.name, output.name, adoption.normaliser, adoption.gain, adoption.bias,
-                     adoption.clip)
+    named = replace(adoption, observation=source.name, action=output.name, memory=memory)
     return _surrounded(model, contract, named), named
 
 
@@ -184,21 +203,105 @@ def _chosen(what: str, argument: str, wanted: str, values: list[Any]) -> Any:
     return values[names.index(wanted) if wanted else 0]
 
 
-def _with_known_output(model: Any, source: Any, output: Any) -> Any:
-    """Return the model for one observation at a time, with the shape that its output then has."""
-    dims = source.type.tensor_type.shape.dim
-    if len(dims) == 2:
-        dims[0].dim_value = 1
-    declared = copy.deepcopy(output.type)
-    output.type.tensor_type.ClearField('shape')
+def _states(wanted: Mapping[str, str], inputs: list[Any], outputs: list[Any]) -> dict[str, str]:
+    """Return input -> output of the state tensors: those asked for, else those named so."""
+    sources, targets = ([value.name for value in values] for values in (inputs, outputs))
+    for names, known, what in ((wanted, sources, 'input'), (wanted.values(), targets, 'output')):
+        for name in names:
+            if name not in known:
+                raise BundleError(f'has no {what} {name!r}{suggestion(name, known)} for a state; '
+                                  f'it has {_described(inputs)} -> {_described(outputs)}')
+    found = {name: f'{name.removesuffix("_in")}_out' for name in sources if name.endswith('_in')}
+    return dict(wanted) or {name: after for name, after in found.items() if after in targets}
+
+
+def _memory(states: Mapping[str, str], values: Mapping[str, Any]) -> Layout:
+    """Return the state tensors with their shapes; BundleError where they cannot be such."""
+    for before, after in states.items():
+        (kind, shape), (other, written) = signature(values[before]), signature(values[after])
+        if shape != written or kind != other or kind not in _NUMBERS \
+                or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise BundleError(f'{_described([values[before]])} and {_described([values[after]])} '
+                              'are not one state before and after a step; expected numbers of one '
+                              'fixed shape')
+    memory = tuple(StateTensor(before, after, tuple(map(int, signature(values[before])[1])))
+                   for before, after in states.items())
+    problem = problem_of(memory, NAMES) if memory else None
+    if problem:
+        raise BundleError(problem)
+    return memory
+
+
+def pictures_of(contract: Contract, cameras: Mapping[str, str]) -> dict[str, PictureSpec]:
+    """
+    Return the picture that each of some inputs takes, in the order of the contract.
+
+    :param cameras: input -> camera.
+    :raises BundleError: not every picture of the task has one input.
+    """
+    wanted = {picture.camera: picture for picture in contract.pictures}
+    for camera in cameras.values():
+        if camera not in wanted:
+            raise BundleError(f'pictures: task {contract.task} observes no camera {camera!r}'
+                              f'{suggestion(camera, wanted)}; it observes '
+                              f'{", ".join(wanted) or "none"}')
+    inputs = {camera: name for name, camera in cameras.items()}
+    missing = [camera for camera in wanted if camera not in inputs]
+    if missing or len(inputs) != len(cameras):
+        raise BundleError(f'task {contract.task} observes a picture of {" and of ".join(wanted)}; '
+                          'say which input of the network takes which, each once: pictures:='
+                          + ','.join(f'input={camera}' for camera in wanted))
+    return {inputs[camera]: picture for camera, picture in wanted.items()}
+
+
+def _require_pictures(pictures: Mapping[str, PictureSpec], inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs that take no pictures of these sizes in a form that is known."""
+    for name, picture in pictures.items():
+        if name not in inputs:
+            raise BundleError(f'has no input {name!r}{suggestion(name, inputs)} for a picture; it '
+                              f'has {_described(list(inputs.values()))}')
+        dtype, shape = signature(inputs[name])
+        height, width, channels = picture.shape
+        wanted = {'uint8': [1, height, width, channels]}.get(
+            dtype, [1, channels, height, width] if dtype in _NUMBERS else [])
+        if len(shape) != len(wanted) or not wanted or any(
+                isinstance(size, int) and size != known for size, known in zip(shape, wanted)):
+            raise BundleError(
+                f'{_described([inputs[name]])} takes no picture of camera {picture.camera}: '
+                f'expected uint8[batch, {height}, {width}, {channels}] (0 to 255) or '
+                f'float32[batch, {channels}, {height}, {width}] (0 to 1), red, green, blue; width '
+                "and height are in the task's YAML file")
+
+
+def _with_known_outputs(model: Any, source: Any, output: Any, states: Mapping[str, str],
+                        pictures: Mapping[str, PictureSpec]) -> Any:
+    """Return the model for one observation at a time, with the shapes its outputs then have."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in pictures:
+            height, width, channels = pictures[value.name].shape
+            whole = signature(value)[0] == 'uint8'
+            sizes = (height, width, channels) if whole else (channels, height, width)
+            for dim, size in zip(dims, (1, *sizes)):
+                dim.dim_value = size
+        free = [dim for dim in dims if not dim.HasField('dim_value')]
+        for dim in free if value.name in states else \
+                dims[:1] if value.name == source.name and len(dims) == 2 else ():
+            dim.dim_value = 1
+    wanted = {output.name, *states.values()}
+    declared = {}
+    for value in model.graph.output:
+        if value.name in wanted:
+            declared[value.name] = copy.deepcopy(value.type)
+            value.type.tensor_type.ClearField('shape')
     try:
         model = shape_inference.infer_shapes(model, data_prop=True)
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise BundleError(f'its graph is not consistent: {error}; export the network '
                           'again') from None
-    found = next(value for value in model.graph.output if value.name == output.name)
-    if not found.type.tensor_type.HasField('shape'):
-        found.type.CopyFrom(declared)
+    for value in model.graph.output:
+        if value.name in wanted and not value.type.tensor_type.HasField('shape'):
+            value.type.CopyFrom(declared[value.name])
     return model
 
 
@@ -219,7 +322,10 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     onnx.compose.add_prefix(model, PREFIX, inplace=True)
     graph = _Around(model.graph)
     source, output = PREFIX + adoption.observation, PREFIX + adoption.action
-    entry = next(value for value in graph.proto.input if value.name == source)
+    pictures = pictures_of(contract, adoption.cameras)
+    taken = {source, *(PREFIX + name for name in
+                       (*pictures, *(tensor.input for tensor in adoption.memory)))}
+    kept = [copy.deepcopy(value) for value in graph.proto.input if value.name not in taken]
     observed = 'observation'
     if adoption.normaliser is not None:
         observed = graph.node('Sub', observed, adoption.normaliser.mean)
@@ -230,6 +336,11 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     dtype, shape = values[adoption.observation]
     observed = graph.shaped(observed, shape)
     graph.node('Cast', observed, result=source, to=_type_of(dtype))
+    for name, picture in pictures.items():
+        graph.picture(picture, PREFIX + name, values[name][0])
+    for tensor in adoption.memory:
+        graph.node('Cast', tensor.input, result=PREFIX + tensor.input,
+                   to=_type_of(values[tensor.input][0]))
     before, graph.nodes = graph.nodes, []
     said = graph.node('Cast', output, to=TensorProto.FLOAT)
     said = graph.node('Reshape', said, np.array([1, *contract.action.shape]))
@@ -238,14 +349,23 @@ def _surrounded(model: Any, contract: Contract, adoption: Adoption) -> onnx.Mode
     if adoption.clip:
         said = graph.node('Clip', said, -1.0, 1.0)
     graph.node('Identity', said, result='action')
+    for tensor in adoption.memory:
+        graph.node('Cast', PREFIX + tensor.output, result=tensor.output, to=TensorProto.FLOAT)
     inner = list(graph.proto.node)
-    for field in ('node', 'output', 'value_info'):
-        graph.proto.ClearField(field)
+    for name in ('node', 'input', 'output', 'value_info'):
+        graph.proto.ClearField(name)
     graph.proto.node.extend([*before, *inner, *graph.nodes])
-    graph.proto.input.remove(entry)
-    for name, spec, entries in (('observation', contract.observation, graph.proto.input),
-                                ('action', contract.action, graph.proto.output)):
-        entries.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *spec.shape]))
+    graph.proto.input.extend(kept)
+    graph.proto.input.extend(
+        helper.make_tensor_value_info(picture.input, TensorProto.UINT8, (1, *picture.shape))
+        for picture in pictures.values())
+    for entries, name, width, states in (
+            (graph.proto.input, 'observation', contract.observation.shape,
+             [(tensor.input, tensor.shape) for tensor in adoption.memory]),
+            (graph.proto.output, 'action', contract.action.shape,
+             [(tensor.output, tensor.shape) for tensor in adoption.memory])):
+        entries.extend(helper.make_tensor_value_info(called, TensorProto.FLOAT, shape)
+                       for called, shape in [(name, (1, *width)), *states])
     model.ir_version = max(model.ir_version, 8)
     model.ClearField('producer_name')
     _tidy(model)
@@ -291,6 +411,15 @@ class _Around:
     def shaped(self, source: str, shape: list[int | str]) -> str:
         """Return the name of a value with as many dimensions as a network's input has."""
         return source if len(shape) == 2 else self.node('Reshape', source, np.array([-1]))
+
+    def picture(self, picture: PictureSpec, result: str, dtype: str) -> None:
+        """Append what makes a network's input of a picture."""
+        if dtype == 'uint8':
+            self.node('Identity', picture.input, result=result)
+            return
+        numbers = self.node('Cast', picture.input, to=TensorProto.FLOAT)
+        planes = self.node('Transpose', self.node('Div', numbers, 255.0), perm=[0, 3, 1, 2])
+        self.node('Cast', planes, result=result, to=_type_of(dtype))
 
     def _name(self, what: str) -> str:
         self._made += 1

@@ -16,7 +16,7 @@ import math
 import os
 from pathlib import Path
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.inference import graph_check
 from rl_nodes.inference.chunking import ChunkLayout
+from rl_nodes.inference.memory import Layout, LEAST_GOLDEN, problem_of, shorthand
 
 FORMAT_VERSION = 1
 MAX_ONNX_BYTES = graph_check.MAX_ONNX_BYTES
@@ -45,10 +46,13 @@ class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     :param observation: shape (O,); float32 values, exact in JSON.
     :param action: shape (A,), ditto; of a chunk all rows, one after the other.
+    :param pictures: number of the pictures that it saw besides, of
+        :func:`rl_nodes.inference.probes.probe_pictures`; left out of the JSON where it sees none.
     """
 
     observation: tuple[float, ...]
     action: tuple[float, ...]
+    pictures: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +88,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     :param training_updates: learner updates behind this version.
     :param evaluation: metric -> value of the evaluation of this version; None where none was made.
     :param data: name -> SHA-256 of each dataset used.
-    :param golden: at least one observation with its action.
+    :param golden: at least one observation with its action; of a policy with a memory the first
+        steps of an episode, at least 20, in order.
     :param created: when it was exported, UTC, ISO 8601.
     :param digest: SHA-256 of this manifest with an empty digest: damage is noticed (a signature is
         what would make forgery noticed).
@@ -93,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         be read as :attr:`chunk`.
     :param noise_correlation: of the exploration noise of ``gaussian`` sampling from one step to
         the next; left out where it is white.
+    :param memory_layout: of a policy that remembers, ditto. To be read as :attr:`memory`.
     """
 
     format_version: int = FORMAT_VERSION
@@ -115,12 +121,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     chunk_layout: ChunkLayout | msgspec.UnsetType = msgspec.field(
         name='chunk', default=msgspec.UNSET)
     noise_correlation: float | msgspec.UnsetType = msgspec.UNSET
+    memory_layout: Layout | msgspec.UnsetType = msgspec.field(
+        name='memory', default=msgspec.UNSET)
 
     @property
     def chunk(self) -> ChunkLayout | None:
         """Return what an answer means in time; None where it is the action of one period."""
         layout = self.chunk_layout
         return None if isinstance(layout, msgspec.UnsetType) else layout
+
+    @property
+    def memory(self) -> Layout:
+        """Return the state tensors; none where the policy remembers nothing."""
+        layout = self.memory_layout
+        return () if isinstance(layout, msgspec.UnsetType) else layout
 
     @property
     def action_shape(self) -> tuple[int, ...]:
@@ -141,7 +155,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Return what the ONNX file itself must say in its ``metadata_props``."""
         chunk = {} if self.chunk is None else {
             'horizon': str(self.chunk.horizon), 'spacing': str(self.chunk.spacing)}
-        return chunk | {
+        memory = {} if not self.memory else {'memory': shorthand(self.memory)}
+        return chunk | memory | {
             'name': self.name,
             'version': str(self.version),
             'contract_fingerprint': self.contract.fingerprint(),
@@ -306,7 +321,8 @@ def check_graph_of(bundle: PolicyBundle, source: str) -> None:
     manifest = bundle.manifest
     try:
         graph_check.check_graph(bundle.onnx, manifest.contract, manifest.sampling,
-                                manifest.metadata(), manifest.opset, manifest.action_shape)
+                                manifest.metadata(), manifest.opset, manifest.action_shape,
+                                manifest.memory)
     except BundleError as error:
         raise BundleError(f'{source}: {error}') from None
 
@@ -336,6 +352,13 @@ def _manifest_problem(manifest: Manifest) -> str | None:
             manifest.sampling == 'gaussian' and 0.0 < correlation < 1.0):
         return (f'has noise_correlation {correlation} with {manifest.sampling} sampling, expected '
                 'between 0 and 1, with gaussian')
+    if not isinstance(manifest.memory_layout, msgspec.UnsetType):
+        if manifest.chunk is not None:
+            return 'has chunks and a memory, expected one of them'
+        problem = problem_of(manifest.memory, (
+            *graph_check.NAMES, *(picture.input for picture in manifest.contract.pictures)))
+        if problem:
+            return problem
     return _golden_problem(manifest)
 
 
@@ -343,6 +366,9 @@ def _golden_problem(manifest: Manifest) -> str | None:
     if not 0 < len(manifest.golden) <= MAX_GOLDEN:
         return (f'has {len(manifest.golden) or "no"} golden vectors, expected at least one and at '
                 f'most {MAX_GOLDEN}')
+    if manifest.memory and len(manifest.golden) < LEAST_GOLDEN:
+        return (f'has {len(manifest.golden)} golden vectors of a policy with a memory, expected '
+                f'the first {LEAST_GOLDEN} steps of an episode or more')
     expected = (len(manifest.contract.observation.elements),
                 math.prod(manifest.action_shape))
     for i, vector in enumerate(manifest.golden):
@@ -350,6 +376,10 @@ def _golden_problem(manifest: Manifest) -> str | None:
         if found != expected:
             return (f'has golden vector {i} of {found[0]} -> {found[1]} values, the contract '
                     f'says {expected[0]} -> {expected[1]}')
+        shown = isinstance(vector.pictures, int)
+        if shown != bool(manifest.contract.pictures):
+            return (f'has golden vector {i} with{"" if shown else "out"} pictures, which is not '
+                    'what the contract says')
         if not np.isfinite([*vector.observation, *vector.action]).all():
             return f'has golden vector {i} with values that are not finite'
     return None

@@ -168,7 +168,8 @@ class ChunkPlayer:
     """
     Plays one policy for one robot; :meth:`act` never waits for an inference that overlaps.
 
-    :param infer: returns the chunk (H, A) for an observation (O,); it may use its memory again.
+    :param infer: returns the chunk (H, A) for an observation (O,), and pictures where it sees
+        some; it may use its memory again.
     :param queue: of this policy and robot alone.
     :param overlap: infer in a thread of its own; otherwise for every state, in :meth:`act`.
     :param clock_ns: steady time [ns].
@@ -176,14 +177,14 @@ class ChunkPlayer:
     :ivar durations: of the inferences.
     """
 
-    def __init__(self, infer: Callable[[np.ndarray], np.ndarray], queue: ChunkQueue,
+    def __init__(self, infer: Callable[..., np.ndarray], queue: ChunkQueue,
                  overlap: bool = True, clock_ns: Callable[[], int] = steady_ns) -> None:
         self._infer = infer
         self._queue = queue
         self._clock_ns = clock_ns
         self._episode = ''
         self._asked: int | None = None       # stamp of the newest observation
-        self._waiting: tuple[np.ndarray, int, str] | None = None
+        self._waiting: tuple[tuple[np.ndarray, ...], int, str] | None = None
         self._busy_since: int | None = None  # steady time
         self._refusal = ''
         self._fault: BaseException | None = None
@@ -195,13 +196,15 @@ class ChunkPlayer:
         if self._thread is not None:
             self._thread.start()
 
-    def act(self, observation: np.ndarray, stamp_ns: int, episode: str) -> np.ndarray | None:
+    def act(self, observation: np.ndarray, stamp_ns: int, episode: str,
+            *pictures: np.ndarray) -> np.ndarray | None:
         """
         Return the action for a state, shape (A,), float32, and have its observation answered.
 
         :param observation: of the state, shape (O,); it is copied.
         :param stamp_ns: of the state.
         :param episode: of the state; with a new one everything before is forgotten.
+        :param pictures: that belong to the observation; nobody writes to them any more.
         :return: None where no chunk speaks of this state, see :meth:`silence`.
         """
         with self._changed:
@@ -211,7 +214,8 @@ class ChunkPlayer:
                 self._queue.clear()
                 self._episode, self._asked, self._waiting = episode, None, None
             if stamp_ns != self._asked:
-                self._asked, self._waiting = stamp_ns, (observation.copy(), stamp_ns, episode)
+                self._asked = stamp_ns
+                self._waiting = (observation.copy(), *pictures), stamp_ns, episode
                 self._changed.notify()
         if self._thread is None:
             self._answer_one()
@@ -264,9 +268,9 @@ class ChunkPlayer:
             if job is None:
                 return
             begun = self._busy_since = self._clock_ns()
-        observation, stamp_ns, episode = job
+        seen, stamp_ns, episode = job
         try:
-            chunk = self._infer(observation)
+            chunk = self._infer(*seen)
             self.durations.add((self._clock_ns() - begun) / NS)
             with self._changed:
                 if episode == self._episode:

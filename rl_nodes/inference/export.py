@@ -6,7 +6,8 @@ Turn a torch module into a policy bundle, and prove that both answer the same.
 torch's exporter takes seconds, so it runs once: it gives a template graph in which every parameter
 and buffer is a named initialiser. Later exports only write the present values into the template.
 Whether that caught everything is not assumed but measured: each bundle is compared with the module
-on random and on recorded observations, and the template is made anew where they differ.
+on random and on recorded observations, and the template is made anew where they differ. A module
+with a memory is compared over sequences that begin with zeros.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +22,12 @@ import numpy as np
 import onnx
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, SpecError
-from rl_nodes.inference import graph_edit
+from rl_nodes.inference import graph_check, graph_edit
 from rl_nodes.inference.bundle import check, GoldenVector, Manifest, PolicyBundle, Sampling
 from rl_nodes.inference.chunking import ChunkLayout
-from rl_nodes.inference.probes import random_observations
-from rl_nodes.inference.runtime import OnnxSession
+from rl_nodes.inference.memory import Layout, problem_of, SEQUENCE
+from rl_nodes.inference.probes import probe_pictures, random_observations
+from rl_nodes.inference.runtime import OnnxSession, session_answers
 import torch
 from torch import nn
 
@@ -52,6 +54,9 @@ class PolicyExporter:
     :param module: ``forward(observation (B, O))`` returns ``action`` (B, A), with chunks
         (B, H, A), or the three of ``(action, action_mean, action_std)``, in the contract's units
         and float32; normaliser and action scaling included. It is evaluated in ``eval()`` mode.
+        With a memory, ``forward(observation (1, O), *states)`` returns these and the new states.
+        Where the contract has pictures, they come between the observation and the states, (B, H,
+        W, 3), uint8.
     :param contract: what the policy relies on.
     :param name: name of the policy.
     :param algorithm: what trains it, as in ``sac``.
@@ -60,11 +65,17 @@ class PolicyExporter:
     :param training_commit: revision of the training code; empty where unknown.
     :param chunk: where an answer is the actions of several periods; needs deterministic sampling.
     :param noise_correlation: of the exploration noise from one step to the next.
+    :param memory: state tensors of a module that has them, in the order of ``forward()``.
+    :raises BundleError: state tensors that no policy may have.
     """
 
     def __init__(self, module: nn.Module, contract: Contract, name: str, algorithm: str,
                  sampling: Sampling, training_commit: str = '',
-                 chunk: ChunkLayout | None = None, noise_correlation: float = 0.0) -> None:
+                 chunk: ChunkLayout | None = None, noise_correlation: float = 0.0,
+                 memory: Layout = ()) -> None:
+        problem = problem_of(memory, graph_check.NAMES) if memory else None
+        if problem:
+            raise BundleError(f'{name}: {problem}')
         self._contract = contract
         self._name = name
         self._algorithm = algorithm
@@ -72,6 +83,7 @@ class PolicyExporter:
         self._commit = training_commit
         self._chunk = chunk
         self._noise_correlation = noise_correlation or msgspec.UNSET
+        self._memory = memory
         rows = () if chunk is None else (chunk.horizon,)
         self._action_shape = (*rows, *contract.action.shape)
         self._template: onnx.ModelProto | None = None
@@ -104,6 +116,7 @@ class PolicyExporter:
             evaluation=evaluation, data=data or {}, golden=(),
             chunk_layout=msgspec.UNSET if self._chunk is None else self._chunk,
             noise_correlation=self._noise_correlation,
+            memory_layout=self._memory or msgspec.UNSET,
             created=datetime.now(UTC).isoformat(timespec='seconds'))
         with _evaluating(module):
             expected = self._torch_answers(module, observations)
@@ -111,10 +124,12 @@ class PolicyExporter:
                 module, manifest.metadata(), observations, expected)
         best = np.argsort(differences, kind='stable')
         chosen = [*best[best < recorded][:GOLDEN_VECTORS // 2], *best[best >= recorded]]
+        golden = list(range(SEQUENCE)) if self._memory else chosen[:GOLDEN_VECTORS]
         bundle = PolicyBundle.sealed(onnx_bytes, msgspec.structs.replace(manifest, golden=tuple(
             GoldenVector(tuple(observations[i].tolist()),
-                         tuple(answers['action'][i].ravel().tolist()))
-            for i in chosen[:GOLDEN_VECTORS])))
+                         tuple(answers['action'][i].ravel().tolist()),
+                         int(i) if self._contract.pictures else msgspec.UNSET)
+            for i in golden)))
         check(bundle)
         return bundle
 
@@ -124,17 +139,21 @@ class PolicyExporter:
         if self._template is not None:
             try:
                 onnx_bytes = _refreshed(self._template, module, metadata)
-                answers = _session_answers(onnx_bytes, self._contract, self._action_shape,
-                                           observations)
-                return onnx_bytes, answers, self._parity(expected, answers)
+                return onnx_bytes, *self._compared(onnx_bytes, observations, expected)
             except BundleError as error:
                 _log.warning('%s: exporting anew, the template no longer serves: %s',
                              self._name, error)
-        self._template = _template(module, tuple(expected), observations.shape[1])
+        self._template = _template(module, tuple(expected), self._contract, self._memory)
         onnx_bytes = _refreshed(self._template, module, metadata)
-        answers = _session_answers(onnx_bytes, self._contract, self._action_shape,
-                                   observations)
-        return onnx_bytes, answers, self._parity(expected, answers)
+        return onnx_bytes, *self._compared(onnx_bytes, observations, expected)
+
+    def _compared(self, onnx_bytes: bytes, observations: np.ndarray,
+                  expected: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return (ONNX Runtime's answers, differences (N,))."""
+        answers = session_answers(OnnxSession(
+            onnx_bytes, self._contract, action_shape=self._action_shape, states=self._memory),
+            observations)
+        return answers, self._parity(expected, answers)
 
     def _observations(self, recorded: np.ndarray | None) -> tuple[np.ndarray, int]:
         """Return (observations (N, O), how many of them, the first ones, are recorded)."""
@@ -150,14 +169,11 @@ class PolicyExporter:
         return np.concatenate([rows[picked].astype(np.float32), random]), len(picked)
 
     def _torch_answers(self, module: nn.Module, observations: np.ndarray) -> dict[str, np.ndarray]:
+        rows = torch.from_numpy(observations).to(_device(module))
         with torch.no_grad():
-            answer = module(torch.from_numpy(observations).to(_device(module)))
-        outputs = answer if isinstance(answer, (tuple, list)) else (answer,)
-        needed = (1, 3) if self._sampling == 'deterministic' else (3,)
-        if len(outputs) not in needed or not all(isinstance(o, torch.Tensor) for o in outputs):
-            raise BundleError(f'{self._name}: forward() returned {len(outputs)} values, expected '
-                              f'{" or ".join(map(str, needed))} tensors for {self._sampling} '
-                              'sampling: action, or (action, action_mean, action_std)')
+            outputs = self._split(module(rows))[0] \
+                if not (self._memory or self._contract.pictures) else [
+                    torch.cat(column) for column in zip(*self._steps(module, rows))]
         answers = {name: output.cpu().numpy() for name, output in zip(_OUTPUTS, outputs)}
         shape = (len(observations), *self._action_shape)
         for name, output in answers.items():
@@ -169,6 +185,38 @@ class PolicyExporter:
                 raise BundleError(f'{self._name}: {name} is not finite for a finite observation; '
                                   'the training has diverged, go back to an earlier checkpoint')
         return answers
+
+    def _steps(self, module: nn.Module, rows: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+        """Yield the outputs of one observation after the other, shapes (1, A)."""
+        zeros = [torch.zeros(tensor.shape, device=rows.device) for tensor in self._memory]
+        states = zeros
+        for step, row in enumerate(rows):
+            if step % SEQUENCE == 0:
+                states = zeros
+            pictures = [torch.from_numpy(picture[np.newaxis].copy()).to(rows.device)
+                        for picture in probe_pictures(self._contract.pictures, step)]
+            outputs, states = self._split(module(row[None], *pictures, *states))
+            for tensor, state in zip(self._memory, states):
+                if tuple(state.shape) != tensor.shape or state.dtype != torch.float32 \
+                        or not torch.isfinite(state).all():
+                    raise BundleError(
+                        f'{self._name}: {tensor.output} is {state.dtype}{list(state.shape)}, '
+                        f'expected finite float32{list(tensor.shape)}; change what forward() '
+                        'returns')
+            yield outputs
+
+    def _split(self, answer: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return (outputs, new states) of what forward() has returned."""
+        values = list(answer) if isinstance(answer, (tuple, list)) else [answer]
+        count = len(values) - len(self._memory)
+        needed = (1, 3) if self._sampling == 'deterministic' else (3,)
+        if count not in needed or not all(isinstance(o, torch.Tensor) for o in values):
+            states = f' and {len(self._memory)} states' if self._memory else ''
+            raise BundleError(f'{self._name}: forward() returned {len(values)} values, expected '
+                              f'{" or ".join(map(str, needed))} tensors{states} for '
+                              f'{self._sampling} sampling: action, or (action, action_mean, '
+                              'action_std)')
+        return values[:count], values[count:]
 
     def _parity(self, expected: dict[str, np.ndarray], answers: dict[str, Any]) -> np.ndarray:
         """Return the greatest difference of ``action`` per observation, (N,), parts of range."""
@@ -206,14 +254,20 @@ class PolicyExporter:
         return differ.astype(np.float32)
 
 
-def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.ModelProto:
+def _template(module: nn.Module, outputs: tuple[str, ...], contract: Contract,
+              memory: Layout) -> onnx.ModelProto:
     """Return torch's export of ``module`` for one observation, tidied; takes seconds."""
-    example = torch.zeros((1, width), device=_device(module))
+    zeros = {'observation': torch.zeros((1, *contract.observation.shape))}
+    zeros |= {picture.input: torch.zeros((1, *picture.shape), dtype=torch.uint8)
+              for picture in contract.pictures}
+    zeros |= {tensor.input: torch.zeros(tensor.shape) for tensor in memory}
+    example = tuple(value.to(_device(module)) for value in zeros.values())
+    names = [*outputs, *(tensor.output for tensor in memory)]
     with _quiet():
         try:
             program = torch.onnx.export(
-                module, (example,), dynamo=True, optimize=False, verbose=False,
-                input_names=['observation'], output_names=list(outputs), opset_version=OPSET)
+                module, example, dynamo=True, optimize=False, verbose=False,
+                input_names=list(zeros), output_names=names, opset_version=OPSET)
         except (ImportError, torch.onnx.OnnxExporterError) as error:
             raise BundleError(f'torch cannot export this module to ONNX: {error}; check that onnx '
                               'and onnxscript are installed and that forward() does not branch on '
@@ -223,9 +277,11 @@ def _template(module: nn.Module, outputs: tuple[str, ...], width: int) -> onnx.M
                           'tested version of torch')
     model: onnx.ModelProto = program.model_proto
     found = [value.name for value in model.graph.output]
-    if found != list(outputs):
-        raise BundleError(f'the exported graph has outputs {found}, expected {list(outputs)}; '
+    if found != names:
+        raise BundleError(f'the exported graph has outputs {found}, expected {names}; '
                           'forward() must not return one tensor twice')
+    if memory:  # torch asks for the shapes of a recurrent layer's results while running
+        graph_edit.settle_shapes(model)
     graph_edit.fold(model, _state(module))
     graph_edit.strip(model)
     return model
@@ -246,20 +302,6 @@ def _state(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in [
         *module.named_parameters(remove_duplicate=False),
         *module.named_buffers(remove_duplicate=False)]}
-
-
-def _session_answers(onnx_bytes: bytes, contract: Contract, action_shape: tuple[int, ...],
-                     observations: np.ndarray) -> dict[str, Any]:
-    """Return output name -> answers (N, A) or (N, H, A) of ONNX Runtime."""
-    session = OnnxSession(onnx_bytes, contract, action_shape=action_shape)
-    answers = {name: np.empty((len(observations), *output.shape), np.float32)
-               for name, output in session.outputs.items()}
-    for i, observation in enumerate(observations):
-        session.observation[:] = observation
-        session.run()
-        for name, output in session.outputs.items():
-            answers[name][i] = output
-    return answers
 
 
 def _require_finite(module: nn.Module, name: str) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
-from rl_nodes.core.specs import ArraySpec
+from rl_nodes.inference.memory import Layout
 
 MAX_ONNX_BYTES = 64 * 1024**2
 # All intermediate values of one run together; 16 Mi float32 are 64 MiB.
 MAX_ELEMENTS = 16 * 1024**2
 MAX_NODES = 10_000
 OPSETS = range(17, 24)
+_OUTPUTS = ('action', 'action_mean', 'action_std')
+NAMES = ('observation', *_OUTPUTS)
 
 # Pure functions of their inputs, without subgraphs, state, randomness or files. How much memory a
 # result takes is bounded by its static shape, see _check_sizes.
@@ -36,7 +38,8 @@ OPERATORS = frozenset("""
 
 
 def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
-                metadata: dict[str, str], opset: int, action_shape: tuple[int, ...]) -> None:
+                metadata: dict[str, str], opset: int, action_shape: tuple[int, ...],
+                memory: Layout = ()) -> None:
     """
     Refuse an ONNX file that is not an acceptable policy for ``contract``.
 
@@ -45,6 +48,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     :param metadata: what its ``metadata_props`` must say; further keys are allowed.
     :param opset: operator set that the manifest names.
     :param action_shape: of an answer, (A,) or (H, A).
+    :param memory: its state tensors.
     :raises BundleError: says what is wrong and what to do.
     """
     if len(onnx_bytes) > MAX_ONNX_BYTES:
@@ -53,7 +57,7 @@ def check_graph(onnx_bytes: bytes, contract: Contract, sampling: str,
     model = parse(onnx_bytes)
     _check_opset(model, opset)
     _check_metadata(model, metadata)
-    _check_interface(model.graph, contract, sampling, action_shape)
+    _check_interface(model.graph, contract, sampling, action_shape, memory)
     _check_nodes(model)
     check_tensors(model.graph, len(onnx_bytes))
     _check_sizes(model)
@@ -97,21 +101,30 @@ def _check_metadata(model: Any, expected: dict[str, str]) -> None:
 
 
 def _check_interface(graph: Any, contract: Contract, sampling: str,
-                     action_shape: tuple[int, ...]) -> None:
+                     action_shape: tuple[int, ...], memory: Layout) -> None:
     gaussian = sampling != 'deterministic'
     inputs = [value.name for value in graph.input]
     outputs = [value.name for value in graph.output]
-    needed = {'action', 'action_mean', 'action_std'} if gaussian else {'action'}
-    known = {'action', 'action_mean', 'action_std'}
-    if inputs != ['observation'] or len(set(outputs)) != len(outputs) \
-            or not needed <= set(outputs) <= known:
-        raise BundleError(f'has inputs {inputs} and outputs {outputs}, expected observation -> '
-                          f'{sorted(needed)} for {sampling} sampling; export it with these names')
+    states = {name: tensor for tensor in memory for name in (tensor.input, tensor.output)}
+    pictures = {picture.input: picture for picture in contract.pictures}
+    taken = ['observation', *pictures, *(tensor.input for tensor in memory)]
+    given = {tensor.output for tensor in memory}
+    needed = {*_OUTPUTS} if gaussian else {'action'}
+    if sorted(inputs) != sorted(taken) or len(set(outputs)) != len(outputs) \
+            or not needed | given <= set(outputs) <= {*_OUTPUTS} | given:
+        raise BundleError(f'has inputs {inputs} and outputs {outputs}, expected '
+                          f'{", ".join(taken)} -> {sorted(needed | given)} for {sampling} '
+                          f'sampling{"" if memory else " without a memory"}; export it with these '
+                          'names')
     for value in [*graph.input, *graph.output]:
-        if value.name == 'observation':
-            _check_value(value, contract.observation, contract.observation.shape)
+        if value.name in states:
+            _check_state(value, states[value.name].shape)
+        elif value.name in pictures:
+            _check_value(value, 'uint8', pictures[value.name].shape)
+        elif value.name == 'observation':
+            _check_value(value, contract.observation.dtype, contract.observation.shape)
         else:
-            _check_value(value, contract.action, action_shape)
+            _check_value(value, contract.action.dtype, action_shape)
     low, high = contract.action.bounds()
     if gaussian and not np.isfinite([low, high]).all():
         raise BundleError('samples within bounds, which it needs bounds, but the contract has '
@@ -130,12 +143,20 @@ def signature(value: Any) -> tuple[str, list[int | str]]:
         return f'type {tensor.elem_type}', shape
 
 
-def _check_value(value: Any, spec: ArraySpec, expected: tuple[int, ...]) -> None:
+def _check_value(value: Any, wanted: str, expected: tuple[int, ...]) -> None:
     dtype, shape = signature(value)
-    if shape != [1, *expected] or dtype != spec.dtype:
+    if shape != [1, *expected] or dtype != wanted:
         raise BundleError(f'{value.name} is {dtype}{shape}, the contract says '
-                          f'{spec.dtype}{[1, *expected]}: the policy was made for another robot '
+                          f'{wanted}{[1, *expected]}: the policy was made for another robot '
                           'or task; use one that fits')
+
+
+def _check_state(value: Any, expected: tuple[int, ...]) -> None:
+    dtype, shape = signature(value)
+    if shape != [*expected] or dtype != 'float32':
+        raise BundleError(f'the state tensor {value.name} is {dtype}{shape}, the manifest says '
+                          f'float32{[*expected]} of what is read and what is written; export it '
+                          'with fixed shapes that are the same')
 
 
 def _check_nodes(model: Any) -> None:

@@ -6,7 +6,8 @@ Camera: what the cameras of a simulated robot see.
 It draws a world of its own from the states that the robot publishes, so the robot never waits for
 a picture. A picture shows one state and has its stamp. In real time a camera looks at its own rate
 on the clock of the stamps; in lockstep, where a simulated second may pass in no time, at the same
-rate on the steady clock.
+rate on the steady clock. A camera that the task observes looks in lockstep at the states whose
+pictures the policy server waits for, whenever they come.
 
 Parameters: robot, task, stepping, autostart.
 Subscribes (all ONLOOKER):
@@ -80,6 +81,8 @@ class Camera(TaskNode[NodeParameters]):
         self._refused, self._state_at_ns = 0, steady_ns()
         self._view = make_view(model, self.task.objects)
         tolerance_ns = 0 if self.lockstep else self.task.period_ns // 2
+        self._sights = {sight.spec.camera: sight for sight in self.task.sights} \
+            if self.lockstep else {}
         self._lenses = [
             _Lens(self, camera, CameraMount(camera, model.urdf, model.joint_names),
                   Shutter(camera.rate_hz, tolerance_ns)) for camera in model.config.cameras]
@@ -106,8 +109,7 @@ class Camera(TaskNode[NodeParameters]):
 
     def tick(self, state: RobotState) -> None:
         """Take the pictures that are due."""
-        now_ns = steady_ns() if self.lockstep else state.stamp_ns
-        due = [lens for lens in self._lenses if lens.shutter.due(now_ns)]
+        due = [lens for lens in self._lenses if self._due(lens, state)]
         if not due or self._view is None:
             return
         self._view.show(state, np.zeros(3))
@@ -116,6 +118,12 @@ class Camera(TaskNode[NodeParameters]):
             picture, distances = self._view.look(lens.camera, *lens.mount.pose(state))
             lens.drawing.add((steady_ns() - begun_ns) / NS)
             lens.publish(state.stamp_ns, picture, distances)
+
+    def _due(self, lens: _Lens, state: RobotState) -> bool:
+        sight = self._sights.get(lens.camera.name)
+        if sight is not None:
+            return self.task.pictured_at(state, sight) == state.stamp_ns
+        return lens.shutter.due(steady_ns() if self.lockstep else state.stamp_ns)
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return pictures taken and missed, and how long drawing takes, of each camera."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Pose, PoseArray, PoseStamped
+from geometry_msgs.msg import Pose, PoseArray, PoseStamped, WrenchStamped
 from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import NotFiniteError, SpecError
@@ -26,7 +26,7 @@ from rl_nodes.core.types import (
 from rl_nodes.data import experience
 from rl_nodes.inference.bundle import identify, PolicyBundle
 from rl_nodes.nodes import joint_state
-from sensor_msgs.msg import JointState, LaserScan
+from sensor_msgs.msg import Imu, JointState, LaserScan
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt8MultiArray
 
 BASE_LINK = 'base_link'
@@ -175,6 +175,60 @@ def scan_to_ranges(msg: LaserScan, sensor: RangeSensorConfig) -> tuple[int, np.n
     if not np.isfinite(ranges).all():
         raise NotFiniteError(f'scan is not finite: {ranges.tolist()}')
     return stamp_to_ns(msg.header.stamp), ranges
+
+
+def imu_to_msg(stamp_ns: int, imu: np.ndarray, link: str) -> Imu:
+    """Return the message of an inertial measurement unit (10,) on a link; no covariance."""
+    msg = Imu()
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = link
+    turn, spin, felt = msg.orientation, msg.angular_velocity, msg.linear_acceleration
+    turn.x, turn.y, turn.z, turn.w, spin.x, spin.y, spin.z, felt.x, felt.y, felt.z = imu.tolist()
+    return msg
+
+
+def msg_to_imu(msg: Imu, link: str) -> tuple[int, np.ndarray]:
+    """
+    Return (stamp [ns], what is measured (10,)) of a message.
+
+    :raises SpecError: another frame, something not measured, not finite, or no unit quaternion.
+    """
+    _require_frame('imu', msg.header.frame_id, link)
+    for name in ('orientation', 'angular_velocity', 'linear_acceleration'):
+        if getattr(msg, f'{name}_covariance')[0] == -1.0:  # what drivers say of what they lack
+            raise SpecError(f'imu does not measure {name} (its covariance begins with -1)')
+    turn, spin, felt = msg.orientation, msg.angular_velocity, msg.linear_acceleration
+    imu = np.array([turn.x, turn.y, turn.z, turn.w, spin.x, spin.y, spin.z,
+                    felt.x, felt.y, felt.z])
+    if not np.isfinite(imu).all():
+        raise NotFiniteError(f'imu is not finite: {imu.tolist()}')
+    _require_unit('imu', imu[:4])
+    return stamp_to_ns(msg.header.stamp), imu
+
+
+def wrench_to_msg(stamp_ns: int, wrench: np.ndarray, link: str) -> WrenchStamped:
+    """Return the message of a wrench (6,) at the origin and in the axes of a link."""
+    msg = WrenchStamped()
+    msg.header.stamp = ns_to_stamp(stamp_ns)
+    msg.header.frame_id = link
+    force, torque = msg.wrench.force, msg.wrench.torque
+    force.x, force.y, force.z, torque.x, torque.y, torque.z = wrench.tolist()
+    return msg
+
+
+def msg_to_wrench(msg: WrenchStamped, link: str) -> tuple[int, np.ndarray]:
+    """Return (stamp [ns], wrench (6,)); SpecError for another frame or not finite."""
+    _require_frame('wrench', msg.header.frame_id, link)
+    force, torque = msg.wrench.force, msg.wrench.torque
+    wrench = np.array([force.x, force.y, force.z, torque.x, torque.y, torque.z])
+    if not np.isfinite(wrench).all():
+        raise NotFiniteError(f'wrench is not finite: {wrench.tolist()}')
+    return stamp_to_ns(msg.header.stamp), wrench
+
+
+def _require_frame(name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise SpecError(f'{name} is in frame {found!r}, expected {expected!r}')
 
 
 def _require_unit(name: str, quaternion: np.ndarray) -> None:

@@ -4,16 +4,17 @@
 Experience recorder: keeps episodes as MCAP files and sends transitions to the trainer.
 
 Messages are taken serialized and go to the disk as they came. Transitions are joined by stamp
-(``data/assembler.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
+(``transition_feed.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
 batch_size, discount, seed, cameras, record_images, shadow (see below).
 Subscribes (all STREAM, serialized):
-  joint_states, policy/joint_command, joint_command, reward (sensor_msgs/JointState);
+  joint_states, policy/joint_command, teleop/joint_command, joint_command, reward
+  (sensor_msgs/JointState);
   goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE), where the task varies its episodes;
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
-  where robot and task have them;
+  imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped), where robot and task have them;
   policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
   privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
@@ -25,18 +26,15 @@ Publishes:
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 import time
 from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
 from msgspec import Meta
 from rl_nodes.core.errors import ConfigError, SpecError
-from rl_nodes.core.types import EpisodeId
-from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.episode_log import EpisodeLog, LINGER_STATES
 from rl_nodes.data.recovery import recover
 from rl_nodes.nodes import conversions, qos
@@ -45,17 +43,16 @@ from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
-from rl_nodes.nodes.state_topics import JOINTS, StateReader
+from rl_nodes.nodes.state_topics import JOINTS
+from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFeed, WANTED
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
 
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
-JOINT_STATE, POSE = 'sensor_msgs/msg/JointState', 'geometry_msgs/msg/PoseStamped'
+JOINT_STATE = 'sensor_msgs/msg/JointState'
+SAFETY_STATE = 'diagnostic_msgs/msg/DiagnosticArray'
 SHADOW = 'policy/shadow_command'
-TOPICS = {'goal': POSE, 'policy/joint_command': JOINT_STATE,
-          'joint_command': JOINT_STATE, 'reward': JOINT_STATE,
-          'safety/state': 'diagnostic_msgs/msg/DiagnosticArray'}
 
 
 class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,9 +90,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def configure(self) -> None:
         """Recover what a killed recorder left, then build the entities."""
         super().configure()
-        self._model, parameters = self.task.robot, self.parameters
-        self._mode = self._model.config.control_mode
-        contract = self.task.contract
+        parameters, contract = self.parameters, self.task.contract
         directory = Path(parameters.directory)
         if parameters.directory:
             try:
@@ -104,24 +99,16 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 raise ConfigError(f'directory {directory}: {error}') from None
             for found in recover(directory):
                 self.get_logger().warning(f'{found.original.name}: {found.note}')
-        self._privileged = contract.privileged.elements if contract.privileged else ()
-        self._assembler = TransitionAssembler(
-            self.task.observer, lambda state, command: self.task.to_action(state, command.value),
-            self.task.period_ns, observation_size=contract.observation.shape[0],
-            action_size=contract.action.shape[0],
-            privileged_size=len(self._privileged) if parameters.publish_experience else 0)
-        self._reader = StateReader(self.task)
-        topics = {**self._reader.type_names(), **TOPICS}
+        self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience)
+        self._assembler = self._feed.assembler
+        topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE
             self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
-        if self._privileged:
-            topics['privileged'] = JOINT_STATE
-            self.subscribe(JointState, 'privileged', self._on_privileged, qos.STREAM, raw=True)
         if parameters.shadow:
             topics[SHADOW] = JOINT_STATE
             self.subscribe(JointState, SHADOW, self._on_shadow, qos.STREAM, raw=True)
-        cameras = self._model.config.cameras if parameters.cameras else ()
+        cameras = self.task.robot.config.cameras if parameters.cameras else ()
         linger = LINGER_STATES
         if parameters.record_images:
             linger += round(PICTURE_S * contract.rate_hz)
@@ -134,14 +121,11 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             discount=parameters.discount, clock=time.time_ns,
             linger=linger) if parameters.directory else None
         self._sent, self._refused = 0, 0
-        self._unheard = {JOINTS, 'goal', 'policy/joint_command', 'joint_command', 'reward'}
+        self._unheard = {JOINTS, GOAL, WANTED, EXECUTED, REWARD}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
-        self.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE, raw=True)
-        for topic, kind in self._reader.topics.items():
-            self.subscribe(kind, topic, partial(self._on_state, topic), qos.STREAM, raw=True)
-        self.subscribe(JointState, 'policy/joint_command', self._on_wanted, qos.STREAM, raw=True)
-        self.subscribe(JointState, 'joint_command', self._on_executed, qos.STREAM, raw=True)
-        self.subscribe(JointState, 'reward', self._on_reward, qos.STREAM, raw=True)
+        for topic, kind in self._feed.kinds.items():
+            self.subscribe(kind, topic, partial(self._on_message, topic),
+                           qos.EPISODE if topic == GOAL else qos.STREAM, raw=True)
         self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self._cameras = CameraListener(self, cameras,
@@ -159,40 +143,31 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if log is not None:
             log.close(timeout_s=2.0)
 
-    def _on_state(self, topic: str, data: bytes) -> None:
+    def _on_message(self, topic: str, data: bytes) -> None:
+        """Keep a message with its episode, and have it joined to transitions."""
         try:
-            msg = deserialize(data, self._reader.topics[topic])
-            state = self._reader.read(topic, msg)
+            heard = self._feed.add(topic, data)
         except SpecError as error:
             self._refuse(error)
             return
-        stamp = conversions.stamp_to_ns(msg.header.stamp)
-        if topic != JOINTS:
-            self._keep(topic, stamp, data)
-        else:
+        log, stamp = self._log, heard.stamp_ns
+        if topic == JOINTS:
             stalled = self._cameras.state()
-            if self._log is not None:
-                self._log.add_state(topic, stamp, msg.header.frame_id, data)
-                self._log.note_stalled(stalled)
-        if state is None:  # a part of it is on its way
+            if log is not None:
+                log.add_state(topic, stamp, heard.frame_id, data)
+                log.note_stalled(stalled)
+        else:
+            self._keep(topic, stamp, data)
+        if log is not None and topic == WANTED:
+            log.note_policy(stamp, heard.frame_id)
+        elif log is not None and topic == REWARD:
+            log.note_reward(heard.frame_id, stamp, heard.value)
+        if heard.value is None:  # a part of a state is on its way
             return
-        self._hear(JOINTS)
-        if EpisodeId.parse(state.episode).intermission:
-            state = replace(state, episode='')  # in no episode: nothing to learn from
-        self._assembler.add_state(state)
-        if self._assembler.ready >= self.parameters.batch_size:
+        is_state = topic in self._feed.state_topics
+        self._hear(JOINTS if is_state else topic)
+        if is_state and self._assembler.ready >= self.parameters.batch_size:
             self._send()
-
-    def _on_goal(self, data: bytes) -> None:
-        try:
-            goal = conversions.msg_to_goal(deserialize(data, PoseStamped),
-                                           self.task.goal_frame)
-        except SpecError as error:
-            self._refuse(error)
-            return
-        self._keep('goal', goal.stamp_ns, data)
-        self._assembler.add_goal(goal)
-        self._hear('goal')
 
     def _on_variation(self, data: bytes) -> None:
         try:
@@ -205,58 +180,13 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if self._log is not None:
             self._log.note_variation(episode, values)
 
-    def _on_privileged(self, data: bytes) -> None:
-        try:
-            stamp, values = conversions.msg_to_privileged(
-                deserialize(data, JointState), self._privileged)
-        except SpecError as error:
-            self._refuse(error)
-            return
-        self._keep('privileged', stamp, data)
-        self._assembler.add_privileged(stamp, values)
-
-    def _on_wanted(self, data: bytes) -> None:
-        command = self._command(data)
-        if command is None:
-            return
-        self._keep('policy/joint_command', command.stamp_ns, data)
-        if self._log is not None:
-            self._log.note_policy(command.stamp_ns, command.source)
-        self._assembler.add_wanted(command)
-        self._hear('policy/joint_command')
-
     def _on_shadow(self, data: bytes) -> None:
-        command = self._command(data)
-        if command is not None:
-            self._keep(SHADOW, command.stamp_ns, data)
-
-    def _on_executed(self, data: bytes) -> None:
-        command = self._command(data)
-        if command is None:
-            return
-        self._keep('joint_command', command.stamp_ns, data)
-        self._assembler.add_executed(command)
-        self._hear('joint_command')
-
-    def _command(self, data: bytes) -> conversions.JointCommand | None:
         try:
-            return conversions.msg_to_command(deserialize(data, JointState), self._mode)[1]
-        except SpecError as error:
-            self._refuse(error)
-            return None
-
-    def _on_reward(self, data: bytes) -> None:
-        try:
-            stamp, episode, outcome = conversions.msg_to_outcome(
-                deserialize(data, JointState))
+            stamp = conversions.stamp_to_ns(deserialize(data, JointState).header.stamp)
         except SpecError as error:
             self._refuse(error)
             return
-        self._keep('reward', stamp, data)
-        if self._log is not None:
-            self._log.note_reward(episode, stamp, outcome)
-        self._assembler.add_reward(stamp, episode, outcome)
-        self._hear('reward')
+        self._keep(SHADOW, stamp, data)
 
     def _on_robot(self, msg: DiagnosticArray) -> None:
         void = conversions.void_of_status(msg)

@@ -8,8 +8,9 @@ has a context and a node of its own and no thread: messages are taken while some
 
 Subscribes:
   joint_states, reward (sensor_msgs/JointState, STREAM); odom (nav_msgs/Odometry), objects
-  (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), all STREAM, where robot and task have
-  them; goal (geometry_msgs/PoseStamped, EPISODE);
+  (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), imu (sensor_msgs/Imu), wrench
+  (geometry_msgs/WrenchStamped), all STREAM, where robot and task have them;
+  goal (geometry_msgs/PoseStamped, EPISODE);
   randomisation (sensor_msgs/JointState, EPISODE) where the task varies its episodes;
   joint_command (sensor_msgs/JointState, EXECUTED); privileged (sensor_msgs/JointState, STREAM);
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED).

@@ -114,6 +114,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self._entities.append((self.destroy_timer, timer))
         return timer
 
+    def wake(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Return what lets the node call back soon, until cleanup; it may be called anywhere."""
+        guard = self.create_guard_condition(self._guarded(callback))
+        self._entities.append((self.destroy_guard_condition, guard))
+        return guard.trigger
+
     def serve(self, kind: type, name: str, callback: Callable[[Any], tuple[bool, str]],
               always: bool = False) -> None:
         """

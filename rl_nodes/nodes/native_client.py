@@ -73,7 +73,8 @@ class NativeClient:
         try:
             self._loop.set_policy(self._make_policy(
                 self._library, bundle.onnx, contract.observation.shape[0],
-                contract.action.shape[0], bundle.label, INFERENCE_THREADS))
+                contract.action.shape[0], bundle.label, INFERENCE_THREADS,
+                [(state.input, state.output, state.shape) for state in bundle.manifest.memory]))
         except RuntimeError as error:
             raise BundleError(f'{bundle.label}: {error}') from None
 

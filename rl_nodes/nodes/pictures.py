@@ -1,12 +1,17 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as messages: ``sensor_msgs/Image`` and ``sensor_msgs/CameraInfo``."""
+"""Pictures as messages, ``sensor_msgs/Image`` and ``CameraInfo``, and as they were recorded."""
 
 from array import array
+from collections.abc import Iterator
+import re
 import sys
 
 import numpy as np
+from rclpy.serialization import deserialize_message
 from rl_nodes.core.cameras import CameraSensorConfig
+from rl_nodes.core.errors import RecordingError
+from rl_nodes.data.reader import Episode
 from rl_nodes.nodes import conversions
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -36,6 +41,29 @@ def camera_info(camera: CameraSensorConfig, stamp_ns: int) -> CameraInfo:
     msg.r = np.eye(3).ravel()
     msg.p = np.column_stack([matrix, np.zeros(3)]).ravel()
     return msg
+
+
+def recorded_pictures(episode: Episode) -> dict[str, Iterator[tuple[int, np.ndarray]]]:
+    """
+    Return (stamp [ns], picture (H, W, 3), uint8) of each colour camera in order, by its name.
+
+    :raises RecordingError: while going through them, where one is no ``rgb8`` picture.
+    """
+    names = {topic: match[1] for topic in episode.topics
+             if (match := re.fullmatch('camera/([^/]+)/image_raw', topic))}
+    return {name: _pictures(episode, topic) for topic, name in names.items()}
+
+
+def _pictures(episode: Episode, topic: str) -> Iterator[tuple[int, np.ndarray]]:
+    for message in episode.messages((topic,)):
+        msg = deserialize_message(message.data, Image)
+        pixels = np.frombuffer(msg.data, np.uint8)
+        if msg.encoding != 'rgb8' or msg.step != 3 * msg.width \
+                or pixels.size != msg.step * msg.height:
+            raise RecordingError(f'{episode.path}: a picture on {topic} is {msg.encoding}, '
+                                 f'{msg.width} x {msg.height}, {pixels.size} bytes; expected rgb8')
+        yield (conversions.stamp_to_ns(msg.header.stamp),
+               pixels.reshape(msg.height, msg.width, 3))
 
 
 def _head(msg: Image | CameraInfo, camera: CameraSensorConfig, stamp_ns: int) -> None:

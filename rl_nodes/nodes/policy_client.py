@@ -10,9 +10,16 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from rl_nodes.control.controllers import Controller
-from rl_nodes.core.errors import BundleError, NotFiniteError, SpecError
+from rl_nodes.core.errors import (
+    BundleError,
+    NotFiniteError,
+    OrderError,
+    PictureError,
+    SpecError,
+)
 from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.goals import GoalBook
+from rl_nodes.core.picture_desk import PictureDesk
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.inference.actors import Cast, ChunkActor, SingleActor
@@ -22,6 +29,8 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.state_topics import StateReader
 from sensor_msgs.msg import JointState
+
+PATIENCE_NS = NS  # for what belongs to a state, after which the wait is reported
 
 
 class PolicyClient:
@@ -33,6 +42,7 @@ class PolicyClient:
     :param rng: of the exploration noise; None where the policy acts without.
     :param blend: of policies that answer with chunks of actions.
     :param fallback: answers where no policy does; None for silence.
+    :param desk: where the pictures are that go with the states.
     :cvar kinds: of durations that are measured: since the stamp of a state when it is here
         (``age``; not in lockstep), until its turn comes, of observing, inferring and encoding, of
         handing the command to the middleware, and all but the age together.
@@ -41,16 +51,18 @@ class PolicyClient:
     kinds = ('age', 'queue', 'inference', 'publish', 'total')
 
     def __init__(self, node: TaskNode, namespace: str, rng: np.random.Generator | None,
-                 blend: Blend, fallback: Controller | None) -> None:
+                 blend: Blend, fallback: Controller | None, desk: PictureDesk) -> None:
         self._node = node
         self._task, self._model = node.task, node.task.robot
         self._cast = Cast()
         self._rng, self._blend, self._fallback = rng, blend, fallback
-        self._unanswered, self._stood_in, self.silence = 0, 0, ''
+        self._desk = desk
+        self._unanswered, self._stood_in, self._silence = 0, 0, ''
         self._windows = {kind: LatencyWindow() for kind in self.kinds}
         self._goals = GoalBook()
         self._observer = node.task.observer()
         self._waiting: RobotState | None = None
+        self._waiting_ns = 0  # since when, steady time
         self._answer: tuple[int, JointState] | None = None
         self._drops: Counter[str] = Counter()
         self._last_drop = ''
@@ -65,9 +77,10 @@ class PolicyClient:
     def use(self, policy: PolicyRuntime) -> None:
         """Let a verified policy take over between two states; from any thread."""
         self._cast.use(
-            SingleActor(policy, self._rng) if policy.bundle.manifest.chunk is None
+            SingleActor(policy, self._rng, self._desk.look)
+            if policy.bundle.manifest.chunk is None
             else ChunkActor(policy, self._task.period_ns, self._blend,
-                            overlap=not self._node.lockstep))
+                            overlap=not self._node.lockstep, look=self._desk.look))
 
     def start(self) -> None:
         """Nothing to begin: the node's executor brings the states."""
@@ -84,6 +97,14 @@ class PolicyClient:
         return self._windows[kind].values()
 
     @property
+    def silence(self) -> str:
+        """Return why the newest states were not answered; empty where they were."""
+        state = self._waiting
+        if state is not None and steady_ns() - self._waiting_ns > PATIENCE_NS:
+            return self._desk.awaited(state) or self._silence
+        return self._silence
+
+    @property
     def dropped(self) -> int:
         """Return how many messages and states were not answered for a reason."""
         return self._drops.total()
@@ -96,7 +117,7 @@ class PolicyClient:
             'answered': self._windows['total'].count, 'acting': acting.label if acting else '',
             **drops, 'last_drop': self._last_drop, 'unanswered': self._unanswered,
             'fallback_answers': self._stood_in, 'silence': self.silence,
-            **(acting.details() if acting else {})}
+            **self._desk.details(), **(acting.details() if acting else {})}
 
     def _on_goal(self, msg: PoseStamped) -> None:
         try:
@@ -104,6 +125,10 @@ class PolicyClient:
         except SpecError as error:
             self._refuse(error, error.reason)
             return
+        self.try_again()
+
+    def try_again(self) -> None:
+        """Answer the state that waits for something, if there is one and it has come."""
         if self._waiting is not None:
             self._tick(self._waiting, steady_ns())
 
@@ -123,18 +148,20 @@ class PolicyClient:
 
     def _tick(self, state: RobotState, arrived_ns: int) -> None:
         """Answer a complete state: observe, infer, command."""
-        self._waiting = None
+        waiting, self._waiting = self._waiting, None
         goal = self._goals.of(state)
-        if goal is None:  # the goal of a new episode is still on its way
+        if goal is None or self._desk.awaited(state):  # they are still on their way
+            if waiting is None or waiting.stamp_ns != state.stamp_ns:
+                self._waiting_ns = arrived_ns
             self._waiting = state
             return
         begun = steady_ns()
         try:
             observation = self._observer.observe(state, goal)
+            command = self._wanted(state, observation)
         except SpecError as error:
             self._refuse(error, error.reason)
             return
-        command = self._wanted(state, observation)
         if command is None:
             return
         self._observer.acted(state, command.value)
@@ -152,21 +179,30 @@ class PolicyClient:
             self._windows['age'].add(age_ns / NS)
 
     def _wanted(self, state: RobotState, observation: np.ndarray) -> JointCommand | None:
-        """Return the command of the policy in force, or of what stands in for it."""
+        """
+        Return the command of the policy in force, or of what stands in for it.
+
+        :raises OrderError: the state came after a newer one, and the policy remembers.
+        """
         action, why = None, ''
         try:
             action = self._cast.act(observation, state)  # a newer policy takes over in here
+        except OrderError:
+            raise  # not the policy's fault
+        except PictureError as error:  # neither is this
+            self._refuse(error, error.reason)
+            why = str(error)
         except (SpecError, BundleError) as error:
             finite = np.isfinite(observation).all()
             self._refuse(error, 'policy' if finite else NotFiniteError.reason)
             why = str(error)
         acting = self._cast.acting
         if action is not None and acting is not None:
-            self.silence = ''
+            self._silence = ''
             return JointCommand(state.stamp_ns, acting.label, self._task.command(state, action))
         if acting is not None:
-            self.silence = why or acting.silence()
-            self._node.get_logger().warning(f'no action: {self.silence}',
+            self._silence = why or acting.silence()
+            self._node.get_logger().warning(f'no action: {self._silence}',
                                             throttle_duration_sec=1.0)
         if self._fallback is None:
             self._unanswered += acting is not None

@@ -15,7 +15,9 @@ the one before it is taken back (``inference/probation.py``).
 Parameters: see ``policy_parameters.py``.
 Subscribes (states and goals once per robot):
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
-  odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base;
+  odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base; objects, scan, imu and
+  wrench likewise;
+  camera/<name>/image_raw (sensor_msgs/Image, NEWEST), where the task observes pictures;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED), where policies are watched;
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle;
   policy/shadow_update (as policy/update), where there is a shadow: another candidate.
@@ -39,6 +41,7 @@ import numpy as np
 from rl_nodes.control.controllers import make_controller
 from rl_nodes.core.errors import BundleError, ConfigError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
+from rl_nodes.core.picture_desk import PictureDesk
 from rl_nodes.core.timing import NS, summary_ms
 from rl_nodes.inference.bundle import identify, PolicyBundle, read_parts
 from rl_nodes.inference.chunking import Blend
@@ -49,6 +52,7 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.native_client import LoopOptions, NativeClient
+from rl_nodes.nodes.picture_inbox import PictureInbox
 from rl_nodes.nodes.policy_client import PolicyClient
 from rl_nodes.nodes.policy_loader import PolicyLoader
 from rl_nodes.nodes.policy_parameters import PolicyParameters
@@ -72,6 +76,9 @@ class PolicyServer(TaskNode[PolicyParameters]):
         self._model = self.task.robot
         self._stochastic = self.parameters.sampling == 'stochastic'
         parameters = self.parameters
+        if parameters.shadow and self.task.sights:
+            raise ConfigError(f'shadow = {parameters.shadow}: task {self.task.name} observes '
+                              'pictures, which a shadow does not see; leave it empty')
         if parameters.shadow and self._stochastic:
             raise ConfigError('shadow with sampling = stochastic: what explores is no standard to '
                               'compare with; use sampling:=deterministic')
@@ -84,9 +91,12 @@ class PolicyServer(TaskNode[PolicyParameters]):
         bundle = _load(parameters.policy) if parameters.policy else None
         self._fallback = None if parameters.fallback == 'none' else make_controller(
             parameters.fallback, self._model)
+        namespaces = robot_namespaces(parameters.robots)
         self._path, make = self._control_path(bundle)
         self.get_logger().info(f'control path: {self._path}')
-        namespaces = robot_namespaces(parameters.robots)
+        self._inbox = PictureInbox(
+            self, namespaces, self.wake(self._on_picture) if self.lockstep else _nothing
+        ) if self.task.sights else None
         self._served = [make(namespace, index) for index, namespace in enumerate(namespaces)]
         # Exploration is meant to meet the limits.
         self._watch = PolicyWatch(
@@ -117,10 +127,12 @@ class PolicyServer(TaskNode[PolicyParameters]):
 
         def python(namespace: str, index: int) -> PolicyClient:
             rng = np.random.default_rng(parameters.seed + index) if self._stochastic else None
-            return PolicyClient(self, namespace, rng, blend, self._fallback)
+            desk = self._inbox.desks[namespace] if self._inbox is not None else PictureDesk()
+            return PolicyClient(self, namespace, rng, blend, self._fallback, desk)
 
         blend = Blend(parameters.chunk_blend, parameters.chunk_decay, parameters.chunk_fade_steps)
         why_not = ('as asked' if parameters.control_path == 'python'
+                   else f'task {self.task.name} observes pictures' if self.task.sights
                    else 'exploration noise comes from Python' if self._stochastic
                    else 'lockstep has no rate to keep'
                    if self.lockstep and options.fixed_rate
@@ -160,10 +172,14 @@ class PolicyServer(TaskNode[PolicyParameters]):
     def release(self) -> None:
         """Give up a policy that is just being verified, then let go of the topics."""
         for part in (*(getattr(self, name, None) for name in (
-                '_trial', '_loader', '_shadow_loader', '_shadow')),
+                '_trial', '_loader', '_shadow_loader', '_shadow', '_inbox')),
                 *getattr(self, '_served', ())):
             if part is not None:
                 part.close()
+
+    def _on_picture(self) -> None:
+        for client in self._served:
+            client.try_again()
 
     def _refuse(self, reason: str) -> None:
         self._rejected += 1
@@ -252,6 +268,10 @@ class PolicyServer(TaskNode[PolicyParameters]):
         if self._succession.fell_back:
             return WARN, f'running {label} again after {self._last_rollback}', values
         return OK, f'running {label}', values
+
+
+def _nothing() -> None:
+    """In real time a picture waits for the next state."""
 
 
 def _load(path: str) -> PolicyBundle:

@@ -2,23 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded episodes to transitions, as the recorder sent them; no running graph is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from geometry_msgs.msg import PoseStamped
-from rclpy.serialization import deserialize_message
+import numpy as np
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import RecordingError
-from rl_nodes.core.types import TransitionBatch
-from rl_nodes.data.assembler import TransitionAssembler
-from rl_nodes.data.reader import Episode, episode_files, read_episode
-from rl_nodes.nodes import conversions
-from rl_nodes.nodes.state_topics import StateReader
+from rl_nodes.core.errors import RecordingError, SpecError
+from rl_nodes.core.types import JointCommand, TransitionBatch
+from rl_nodes.data.inspection import open_episodes
+from rl_nodes.data.reader import Episode
+from rl_nodes.data.recorded import RecordedEpisode, sources
+from rl_nodes.nodes.transition_feed import EXECUTED, TransitionFeed
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
-from sensor_msgs.msg import JointState
-
-_COMMANDS = ('policy/joint_command', 'joint_command')
 
 
 def read_transitions(inputs: Sequence[str | Path],
@@ -27,54 +24,63 @@ def read_transitions(inputs: Sequence[str | Path],
     Return the transitions of recorded episodes and the contract that all of them have.
 
     :param inputs: ``.mcap`` files, and folders that hold them.
-    :param expected: the contract that they must have; None for that of the first one.
-    :raises RecordingError: not a readable episode, or no transition in any of them.
-    :raises ContractError: an episode of another robot or task, or of another form of it.
+    :param expected: the contract that they must have; None for that of most of them.
+    :raises RecordingError: names every file that cannot be used, or no transition in any of them.
+    :raises ContractError: recorded with another version of robot or task.
     """
-    batches, task = [], None
-    for number, path in enumerate(episode_files(inputs)):
-        episode = read_episode(path)
-        contract = episode.contract
-        if task is None:
-            task = load_task(contract.robot, contract.task)
-            expected = expected or task.contract
-        expected.require(contract, 'what is to be learned', f'episode {path.name}')
-        batch = _transitions(episode, task)
-        batch.episode[:] = number  # each recorder counts from 1
-        batches.append(batch)
-    if expected is None or not any(map(len, batches)):
-        raise RecordingError(f'no complete transition in {", ".join(map(str, inputs))}')
-    return TransitionBatch.concatenate(batches), expected
+    opened, _ = open_episodes(inputs, expected)
+    task = task_of(opened[0])
+    batches = [replace(recorded.batch, episode=np.full(len(recorded), number, np.int64))
+               for number, recorded in enumerate(recorded_episodes(opened, task))]
+    return TransitionBatch.concatenate(batches), task.contract
 
 
-def _transitions(episode: Episode, task: Task) -> TransitionBatch:
-    """Return the transitions of one episode, by the same rules as live."""
-    privileged = task.contract.privileged.elements if task.contract.privileged else ()
-    assembler = TransitionAssembler(
-        task.observer, lambda state, command: task.to_action(state, command.value),
-        task.period_ns, observation_size=task.contract.observation.shape[0],
-        action_size=task.contract.action.shape[0], privileged_size=len(privileged))
-    reader, mode = StateReader(task), task.robot.config.control_mode
-    wanted = (*reader.topics, *_COMMANDS, 'goal', 'reward', 'privileged')
-    for message in episode.messages(wanted):
-        topic, data = message.topic, message.data
-        if topic in reader.topics:
-            state = reader.read(topic, deserialize_message(data, reader.topics[topic]))
-            if state is not None:
-                assembler.add_state(state)
-            continue
-        if topic == 'goal':
-            assembler.add_goal(conversions.msg_to_goal(deserialize_message(data, PoseStamped),
-                                                       task.goal_frame))
-            continue
-        msg = deserialize_message(data, JointState)
-        if topic == 'reward':
-            assembler.add_reward(*conversions.msg_to_outcome(msg))
-        elif topic == 'privileged':
-            assembler.add_privileged(*conversions.msg_to_privileged(msg, privileged))
-        elif topic == 'joint_command':
-            assembler.add_executed(conversions.msg_to_command(msg, mode)[1])
-        else:
-            assembler.add_wanted(conversions.msg_to_command(msg, mode)[1])
-    assembler.flush()
-    return assembler.take()
+def task_of(episode: Episode) -> Task:
+    """
+    Return the task that an episode was recorded with, as it is configured today.
+
+    :raises ContractError: it has changed since, in a way that a policy relies on.
+    """
+    contract = episode.contract
+    task = load_task(contract.robot, contract.task)
+    task.contract.require(contract, 'the present configuration', f'episode {episode.path.name}')
+    return task
+
+
+def recorded_episodes(episodes: Sequence[Episode], task: Task) -> Iterator[RecordedEpisode]:
+    """
+    Yield the transitions of each episode that has any.
+
+    :raises RecordingError: a message that cannot be read, or no transition in any episode.
+    """
+    found = False
+    for episode in episodes:
+        recorded = read_recorded(episode, task)
+        if len(recorded):
+            found = True
+            yield recorded
+    if not found:
+        raise RecordingError(f'no complete transition in {len(episodes)} episodes, the first of '
+                             f'which is {episodes[0].path}; expected states, goals, commands and '
+                             'rewards with the same stamps')
+
+
+def read_recorded(episode: Episode, task: Task) -> RecordedEpisode:
+    """
+    Return the transitions of one episode, which may be none.
+
+    :raises RecordingError: a message that cannot be read.
+    """
+    feed, executed = TransitionFeed(task), {}
+    for message in episode.messages(feed.kinds):
+        try:
+            heard = feed.add(message.topic, message.data)
+        except SpecError:
+            continue  # as the live recorder, which counts it and goes on
+        if message.topic == EXECUTED and isinstance(heard.value, JointCommand):
+            executed[heard.stamp_ns] = heard.frame_id
+    feed.assembler.flush()
+    batch, stamps = feed.assembler.take_stamped()
+    return RecordedEpisode(episode.path.name, batch, stamps,
+                           sources([executed[stamp] for stamp in stamps.tolist()]),
+                           dict(episode.metadata))

@@ -11,8 +11,9 @@ Parameters: robot, task, stepping, autostart.
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   joint_command (sensor_msgs/JointState, EXECUTED);
-  odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan), all
-  SENSOR: where robot and task have them.
+  odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
+  imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped), all SENSOR: where robot and
+  task have them.
 Publishes:
   reward (sensor_msgs/JointState, STREAM): names total, every term, terminated, truncated, success;
   frame_id = episode id;

@@ -20,6 +20,7 @@ Publishes:
     odom (nav_msgs/Odometry): a floating base;
     objects (geometry_msgs/PoseArray): of the task, in base_link, or odom where the base floats;
     scan (sensor_msgs/LaserScan): of a range sensor;
+    imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped): where the robot has the sensors;
   goal (geometry_msgs/PoseStamped, m, base_link, once per episode, EPISODE);
   randomisation (sensor_msgs/JointState, once per episode, EPISODE): what was drawn for a simulated
   robot, by name, where the task varies its episodes; before the goal;

@@ -22,6 +22,7 @@ from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns, summary_ms
 from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.inference.actors import SingleActor
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.joint_state import deserialize
@@ -125,7 +126,8 @@ class Shadow:
             raise SpecError(f'shadow {policy.bundle.label} answers with chunks; a shadow answers '
                             'each state with one action')
         self._inference, self._mean, self._greatest = (LatencyWindow() for _ in range(3))
-        self._policy, self._dropped = policy, ''
+        self._actors = [SingleActor(policy, None) for _ in self._robots]
+        self._label, self._dropped = policy.bundle.label, ''
 
     def close(self) -> None:
         """End the thread."""
@@ -134,7 +136,7 @@ class Shadow:
 
     def details(self) -> dict[str, Any]:
         """Return the candidate, how it compares in units of the command, and its latency."""
-        found: dict[str, Any] = {'shadow': self._policy.bundle.label,
+        found: dict[str, Any] = {'shadow': self._label,
                                  'shadow_dropped': self._dropped}
         if self._mean.count:
             found |= {'shadow_difference_mean': round(float(self._mean.values().mean()), 6),
@@ -165,13 +167,13 @@ class Shadow:
         observer = self._robots[index].observer
         begun = steady_ns()
         try:
-            action = self._policy.act(observer.observe(state, goal))
+            actor = self._actors[index]  # another candidate may follow meanwhile
+            action = actor.act(observer.observe(state, goal), state)
         except (SpecError, BundleError) as error:
             self._drop(str(error))
             return
         self._inference.add((steady_ns() - begun) / NS)
-        wanted = JointCommand(state.stamp_ns, self._policy.bundle.label,
-                              self._task.command(state, action))
+        wanted = JointCommand(state.stamp_ns, actor.label, self._task.command(state, action))
         self._publishers[index].publish(
             conversions.command_to_msg(wanted, self._names, self._mode))
         observer.acted(state, sent.value)
@@ -182,4 +184,4 @@ class Shadow:
 
     def _drop(self, why: str) -> None:
         self._dropped = why
-        self._node.get_logger().error(f'shadow {self._policy.bundle.label} dropped: {why}')
+        self._node.get_logger().error(f'shadow {self._label} dropped: {why}')

@@ -7,7 +7,8 @@ rclpy's executor collects every entity and builds a new wait set for each single
 costs more than our callbacks do. Here the wait set is kept, and messages and timers are taken
 directly, as many as there are. A node has five times as many services as subscriptions, and each
 makes a wait set slower, so a thread waits for them and wakes this loop. Services, parameters and
-QoS events then go through the stock executor, in this thread, and also twice a second.
+QoS events then go through the stock executor, in this thread, and also twice a second. The guard
+conditions of the node are waited for here: who waits for one takes it.
 """
 
 import threading
@@ -50,8 +51,14 @@ class NodeSpinner:
             wait_set.add_subscription(subscription.handle)
         for timer in self._timers:
             wait_set.add_timer(timer.handle)
-        wait_set.add_guard_condition(self._wake)
+        for guard in (self._wake, *(guard.handle for guard in self._guards)):
+            wait_set.add_guard_condition(guard)
         wait_set.wait(int(timeout_s * NS))
+        if self._guards:
+            ready = wait_set.get_ready_entities('guard_condition')
+            for guard in self._guards:
+                if guard.handle.pointer in ready:
+                    guard.callback()
         for timer in self._timers:
             if timer.handle.is_timer_ready():
                 timer.handle.call_timer()
@@ -84,15 +91,17 @@ class NodeSpinner:
         """Look at which entities the node has now; the watch rests."""
         node = self._node
         self._subscriptions, self._timers = list(node.subscriptions), list(node.timers)
+        self._guards = list(node.guards)
         with node.context.handle:
-            self._wait_set = _rclpy.WaitSet(len(self._subscriptions), 1, len(self._timers), 0, 0,
-                                            0, node.context.handle)
+            self._wait_set = _rclpy.WaitSet(
+                len(self._subscriptions), 1 + len(self._guards), len(self._timers), 0, 0, 0,
+                node.context.handle)
         self._watch.go_on()
 
 
 class _Watch:
     """
-    A thread that waits for the services, clients and guards of a node.
+    A thread that waits for the services and clients of a node, and for the executor's guard.
 
     It only waits. After something has become ready it rests until :meth:`go_on`.
 
@@ -145,15 +154,14 @@ class _Watch:
     def _wait(self) -> None:
         node = self._node
         services, clients = list(node.services), list(node.clients)
-        guards = [guard.handle for guard in (*node.guards, self._guard)]
         with node.context.handle:
-            wait_set = _rclpy.WaitSet(0, len(guards) + 1, 0, len(clients), len(services), 0,
+            wait_set = _rclpy.WaitSet(0, 2, 0, len(clients), len(services), 0,
                                       node.context.handle)
         wait_set.clear_entities()
         for service in services:
             wait_set.add_service(service.handle)
         for client in clients:
             wait_set.add_client(client.handle)
-        for guard in (*guards, self._stop):
+        for guard in (self._guard.handle, self._stop):
             wait_set.add_guard_condition(guard)
         wait_set.wait(-1)

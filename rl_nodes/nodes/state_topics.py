@@ -5,14 +5,14 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from geometry_msgs.msg import PoseArray
+from geometry_msgs.msg import PoseArray, WrenchStamped
 from nav_msgs.msg import Odometry
 from rl_nodes.core.state_join import StateJoin
 from rl_nodes.core.types import RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import ManagedNode
 from rl_nodes.tasks.base import Task
-from sensor_msgs.msg import JointState, LaserScan
+from sensor_msgs.msg import Imu, JointState, LaserScan
 
 JOINTS = 'joint_states'
 
@@ -38,6 +38,10 @@ def _parts(task: Task) -> dict[str, _Part]:
     config, count = task.robot.config, len(task.objects)
     sensor = config.range_sensor
     frame = conversions.ODOM if config.floating_base else conversions.BASE_LINK
+
+    def behind() -> str:
+        """Return the link behind the joint that the force-torque sensor sits in."""
+        return task.robot.urdf.joints[config.force_torque.joint].child
     known = {
         'base': _Part('odom', Odometry, conversions.base_to_odom, conversions.odom_to_base),
         'objects': _Part('objects', PoseArray,
@@ -45,7 +49,13 @@ def _parts(task: Task) -> dict[str, _Part]:
                          lambda msg: conversions.msg_to_objects(msg, count, frame)),
         'ranges': _Part('scan', LaserScan,
                         lambda stamp, ranges: conversions.ranges_to_scan(stamp, ranges, sensor),
-                        lambda msg: conversions.scan_to_ranges(msg, sensor))}
+                        lambda msg: conversions.scan_to_ranges(msg, sensor)),
+        'imu': _Part('imu', Imu,
+                     lambda stamp, imu: conversions.imu_to_msg(stamp, imu, config.imu.link),
+                     lambda msg: conversions.msg_to_imu(msg, config.imu.link)),
+        'wrench': _Part('wrench', WrenchStamped,
+                        lambda stamp, wrench: conversions.wrench_to_msg(stamp, wrench, behind()),
+                        lambda msg: conversions.msg_to_wrench(msg, behind()))}
     return {name: known[name] for name in task.state_parts}
 
 
@@ -63,11 +73,6 @@ class StateReader:
         self._join = StateJoin(task.state_parts)
         self.topics: dict[str, type] = {
             JOINTS: JointState, **{topic: part.kind for topic, (_, part) in self._parts.items()}}
-
-    def type_names(self) -> dict[str, str]:
-        """Return the full type name by topic, as in ``sensor_msgs/msg/JointState``."""
-        return {topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-                for topic, kind in self.topics.items()}
 
     def read(self, topic: str, msg: Any) -> RobotState | None:
         """

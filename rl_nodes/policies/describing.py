@@ -8,12 +8,11 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError
 from rl_nodes.core.timing import NS, summary_ms
 from rl_nodes.inference.bundle import identify, Manifest, Origin, PolicyBundle, read_parts
 from rl_nodes.inference.graph_check import parse
-from rl_nodes.inference.probes import random_observations
+from rl_nodes.inference.probes import probe_pictures, random_observations
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.inference.trial import PolicyTrial
 from rl_nodes.policies.importing import table
@@ -39,9 +38,16 @@ def inspect_policy(path: Path) -> tuple[str, bool]:
     return '\n'.join([*lines, *_sizes(bundle), *_runs(runtime)]), True
 
 
-def contract_of(path: Path) -> Contract:
-    """Return the contract of a policy's file; BundleError where it cannot be read."""
-    return identify(*read_parts(path), str(path)).manifest.contract
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest of a policy's file; BundleError where it cannot be read."""
+    return identify(*read_parts(path), str(path)).manifest
+
+
+def differing_memories(manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return a line for people for each of some policies if they do not remember the same."""
+    texts = {name: ', '.join(map(str, manifest.memory)) for name, manifest in manifests.items()}
+    return [f'  memory: {name} has {text or "none"}' for name, text in texts.items()
+            if len(set(texts.values())) > 1]
 
 
 def _contract(manifest: Manifest) -> list[str]:
@@ -49,9 +55,12 @@ def _contract(manifest: Manifest) -> list[str]:
     rate = f'{contract.rate_hz:g} Hz' if contract.rate_hz else 'no rate'
     chunk = '' if manifest.chunk is None else (
         f', chunks of {manifest.chunk.horizon} every {manifest.chunk.spacing} periods')
+    memory = [f'memory: {tensor}, zeros at the start of every episode'
+              for tensor in manifest.memory]
     return [f'robot {contract.robot}, task {contract.task}, {rate}, {contract.control_mode} '
             f'control, {contract.action_kind}, {manifest.sampling} sampling{chunk}',
-            f'contract {contract.fingerprint()[:16]}...', '',
+            f'contract {contract.fingerprint()[:16]}...', *memory,
+            *(f'picture: {picture}' for picture in contract.pictures), '',
             f'observation ({len(contract.observation.elements)}):', *table(contract.observation),
             f'action ({len(contract.action.elements)}):', *table(contract.action)]
 
@@ -82,11 +91,15 @@ def _sizes(bundle: PolicyBundle) -> list[str]:
 def _runs(runtime: PolicyRuntime) -> list[str]:
     """Time single calls; that there is a runtime means that the golden vectors agree."""
     rows = random_observations(runtime.contract.observation)
+    pictures = [probe_pictures(runtime.contract.pictures, number) for number in range(len(rows))]
     durations: list[int] = []
     begun = perf_counter_ns()
     while len(durations) < CALLS and perf_counter_ns() - begun < CALLS_S * NS:
+        row = len(durations) % len(rows)
+        if row == 0:
+            runtime.reset()
         at = perf_counter_ns()
-        runtime.act(rows[len(durations) % len(rows)])
+        runtime.act(rows[row], pictures=pictures[row])
         durations.append(perf_counter_ns() - at)
     found = summary_ms(np.array(durations) / NS, len(durations))
     return _aligned({

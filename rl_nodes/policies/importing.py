@@ -14,12 +14,18 @@ from pathlib import Path
 import re
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UNSET
 from msgspec.structs import replace
 import numpy as np
 from rl_nodes.core.errors import BundleError, ConfigError
 from rl_nodes.core.specs import ArraySpec
-from rl_nodes.inference.adoption import adopt, Adoption, Normaliser, read_normaliser
+from rl_nodes.inference.adoption import (
+    adopt,
+    Adoption,
+    Normaliser,
+    pictures_of,
+    read_normaliser,
+)
 from rl_nodes.inference.bundle import (
     check_graph_of,
     GoldenVector,
@@ -30,8 +36,9 @@ from rl_nodes.inference.bundle import (
     read_bounded,
 )
 from rl_nodes.inference.graph_edit import set_metadata
+from rl_nodes.inference.memory import SEQUENCE
 from rl_nodes.inference.probes import random_observations
-from rl_nodes.inference.runtime import answers_of, OnnxSession
+from rl_nodes.inference.runtime import answers_of, OnnxSession, session_answers
 from rl_nodes.inference.trial import PolicyTrial
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.actions import ActionMap
@@ -54,6 +61,10 @@ class ImportOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         left out
     :param observation: name of the network's input; may be left out where it has only one
     :param action: name of the network's output; may be left out where it has only one
+    :param states: what a recurrent network remembers, as in h_in=h_out,c_in=c_out: what it answers
+        as h_out is its h_in at the next step; found by such names where left out
+    :param pictures: which input takes the picture of which camera, as in image=wrist; it is float
+        (batch, 3, H, W) in [0, 1] or uint8 (batch, H, W, 3), red, green, blue
     :param actions: unit (the outputs lie in [-1, 1], as behind a tanh), clip (they are clipped to
         [-1, 1], as Gaussian means are by most trainers) or robot (scale · output + offset is a
         position, velocity or effort in SI units, of a joint each)
@@ -72,6 +83,8 @@ class ImportOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     output: str = ''
     observation: str = ''
     action: str = ''
+    states: str = ''
+    pictures: str = ''
     actions: Literal['unit', 'clip', 'robot'] = 'unit'
     scale: str = '1'
     offset: str = '0'
@@ -108,7 +121,11 @@ def import_policy(source: Path, options: ImportOptions) -> tuple[Path, str]:
     try:
         model, adoption = adopt(content, contract, Adoption(
             options.observation, options.action, normaliser, gain, bias,
-            clip=options.actions != 'unit'))
+            clip=options.actions != 'unit',
+            cameras=_pairs('pictures', options.pictures, 'an input and the camera that it sees, '
+                           'as in image=wrist'),
+            states=_pairs('states', options.states, 'an input and the output that it is given at '
+                          'the next step, as in h_in=h_out,c_in=c_out')))
     except BundleError as error:
         raise BundleError(f'{source}: {error}') from None
     manifest = Manifest(
@@ -116,12 +133,22 @@ def import_policy(source: Path, options: ImportOptions) -> tuple[Path, str]:
         opset=model.opset_import[0].version, contract=contract, algorithm=options.algorithm,
         sampling='deterministic', training_commit='', training_updates=0, evaluation=None,
         data={}, golden=(), created=datetime.now(UTC).isoformat(timespec='seconds'),
+        memory_layout=adoption.memory or UNSET,
         origin=Origin(source.name, hashlib.sha256(content).hexdigest(), options.trainer,
                       tuple(_changes(options, normaliser, gain, bias))))
     set_metadata(model, manifest.metadata())
     bundle = _proven(content, model.SerializeToString(), manifest, adoption, options)
     PolicyTrial().admit(bundle)
     return bundle.save(path), _report(source, path, bundle, task)
+
+
+def _pairs(argument: str, text: str, meaning: str) -> dict[str, str]:
+    """Return the pairs in a text as ``h_in=h_out,c_in=c_out``, each first part once."""
+    pairs = [[name.strip() for name in pair.split('=')] for pair in text.split(',') if text]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs) \
+            or len({pair[0] for pair in pairs}) != len(pairs):
+        raise ConfigError(f'{argument}:={text}: expected pairs of {meaning}')
+    return dict(pairs)
 
 
 def _mapping(options: ImportOptions, task: Task) -> tuple[np.ndarray | float, np.ndarray | float]:
@@ -162,7 +189,8 @@ def _proven(content: bytes, onnx_bytes: bytes, manifest: Manifest, adoption: Ado
     draft = PolicyBundle.sealed(onnx_bytes, manifest)
     check_graph_of(draft, draft.label)  # before anything of it runs
     given = observations if adoption.normaliser is None else adoption.normaliser(observations)
-    outputs = answers_of(content, adoption.observation, adoption.action, given)
+    outputs = answers_of(content, adoption.observation, adoption.action, given, adoption.memory,
+                         pictures_of(manifest.contract, adoption.cameras))
     expected = adoption.expected(outputs)
     greatest = float(np.abs(expected).max())
     if not np.isfinite(expected).all():
@@ -173,12 +201,8 @@ def _proven(content: bytes, onnx_bytes: bytes, manifest: Manifest, adoption: Ado
             f'the network answers up to {greatest:.3g} to random observations, so its outputs are '
             'not actions in [-1, 1]; say actions:=clip where its trainer clips them, or '
             'actions:=robot where they are joint values')
-    session = OnnxSession(onnx_bytes, manifest.contract)
-    answers = np.empty(expected.shape, np.float32)
-    for row, observation in zip(answers, observations):
-        session.observation[:] = observation
-        session.run()
-        row[:] = session.outputs['action']
+    answers = session_answers(OnnxSession(
+        onnx_bytes, manifest.contract, states=adoption.memory), observations)['action']
     difference = float(np.abs(answers - expected).max())
     if not difference <= PARITY_ATOL:
         raise BundleError(f'the policy answers otherwise than the network by up to '
@@ -188,9 +212,11 @@ def _proven(content: bytes, onnx_bytes: bytes, manifest: Manifest, adoption: Ado
 
 
 def _with_golden(manifest: Manifest, observations: np.ndarray, answers: np.ndarray) -> Manifest:
-    picked = np.linspace(0, len(observations) - 1, GOLDEN_VECTORS).astype(int)
+    picked = np.arange(SEQUENCE) if manifest.memory else \
+        np.linspace(0, len(observations) - 1, GOLDEN_VECTORS).astype(int)
     return replace(manifest, golden=tuple(
-        GoldenVector(tuple(observations[i].tolist()), tuple(answers[i].tolist()))
+        GoldenVector(tuple(observations[i].tolist()), tuple(answers[i].tolist()),
+                     int(i) if manifest.contract.pictures else UNSET)
         for i in picked))
 
 
@@ -225,6 +251,12 @@ def _report(source: Path, path: Path, bundle: PolicyBundle, task: Task) -> str:
              *table(contract.observation), '',
              'and what it answers is taken, in this order, as:',
              *table(contract.action, action_meanings(task))]
+    if contract.pictures:
+        lines += ['', 'It sees, red, green and blue from the upper left on:',
+                  *(f'  {picture}' for picture in contract.pictures)]
+    if bundle.manifest.memory:
+        lines += ['', 'It remembers, from zeros at the start of every episode:',
+                  *(f'  {tensor}' for tensor in bundle.manifest.memory)]
     origin = bundle.manifest.origin
     if isinstance(origin, Origin) and origin.changes:
         lines += ['', 'Put around it:', *(f'  {change}' for change in origin.changes)]

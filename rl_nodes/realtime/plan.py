@@ -41,9 +41,12 @@ class Source(IntEnum):
     OBJECT_FROM_GOAL = 16
     LOG_RANGE = 17
     PHASE = 18
+    IMU = 19
+    WRENCH = 20
 
 
-TOPICS = {'joint_states': 0, 'goal': 1, 'odom': 2, 'scan': 3, 'objects': 4}
+TOPICS = {'joint_states': 0, 'goal': 1, 'odom': 2, 'scan': 3, 'objects': 4,
+          'imu': 5, 'wrench': 6}
 _FIELDS = {'position': 0, 'velocity': 1, 'effort': 2}
 _OF_THE_TOOL = (Source.TOOL, Source.GOAL_OFFSET, Source.OBJECT_FROM_TOOL)
 _Elements = list[tuple[Source, int]]
@@ -99,6 +102,10 @@ _SIGNALS: dict[str, Callable[[Task], _Elements]] = {
     'log_ranges': lambda task: [(Source.LOG_RANGE, index) for index in range(_rays(task))],
     'last_action': lambda task: [
         (Source.LAST_ACTION, index) for index in range(len(task.action_map.spec.elements))],
+    'imu_angular_velocity': lambda task: [(Source.IMU, 4 + axis) for axis in range(3)],
+    'imu_linear_acceleration': lambda task: [(Source.IMU, 7 + axis) for axis in range(3)],
+    'wrench_force': _each(Source.WRENCH, 3),
+    'wrench_torque': lambda task: [(Source.WRENCH, 3 + axis) for axis in range(3)],
     'object_position': _objects(Source.OBJECT),
     'object_from_tool': _objects(Source.OBJECT_FROM_TOOL),
     'object_from_goal': _objects(Source.OBJECT_FROM_GOAL),
@@ -130,6 +137,7 @@ def plan_of(task: Task) -> dict[str, Any]:
         'period_ns': task.period_ns, 'chain': chain, 'tip': tip, 'base': 'base' in parts,
         'ranges': _rays(task) if 'ranges' in parts else 0,
         'objects': len(task.objects) if 'objects' in parts else 0,
+        'imu': 'imu' in parts, 'wrench': 'wrench' in parts,
         'cycle_ns': 1 if robot.gait is None else robot.gait.cycle_ns, 'nearest': NEAREST}
 
 

@@ -14,9 +14,11 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct, UNSET
 import numpy as np
+from rl_nodes.core.cameras import CameraMount
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.objects import ObjectConfig
+from rl_nodes.core.pictures import find_sights, MOST_PICTURES, PictureSpec, Sight
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
 from rl_nodes.core.types import EpisodeId, Goal, Outcome, RobotState, Start
@@ -51,6 +53,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param observation: signals in order, see ``tasks/signals.py``.
     :param history: newest frames in an observation, of all its signals or by name of signal.
     :param privileged: signals that only a critic or a teacher sees, while training in simulation.
+    :param pictures: that a policy sees besides, one of each camera.
     :param action: see ``tasks/actions.py``.
     :param reward: weight per reward term.
     :param objects: what is in the robot's world beside the ground.
@@ -65,6 +68,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     reward: dict[str, float]
     history: Frames | dict[str, Frames] = 1
     privileged: tuple[str, ...] = ()
+    pictures: Annotated[tuple[PictureSpec, ...], Meta(max_length=MOST_PICTURES)] = ()
     objects: tuple[ObjectConfig, ...] = ()
     randomisation: Randomisation | None = None
     curriculum: dict[str, Easy] = {}
@@ -104,6 +108,7 @@ class Task(ABC):
         self.history = History(frame, config.history)
         self._privileged = (self._privileged_layout(config.privileged)
                             if config.privileged else None)
+        self.sights = find_sights(config.pictures, robot.config.cameras, robot.config.rate_hz)
         self._reward = WeightedSum(config.reward, self.term_names)
         self._derives_tool = self.needs_tool or frame.needs_tool or (
             self._privileged is not None and self._privileged.needs_tool)
@@ -113,8 +118,9 @@ class Task(ABC):
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
             self.history.spec, self.action_map.spec, self.action_map.kind,
-            self._geometry(frame.needs_ranges),
-            UNSET if self._privileged is None else self._privileged.spec)
+            self._geometry(frame.needs_ranges, frame.needs_imu),
+            UNSET if self._privileged is None else self._privileged.spec,
+            config.pictures or UNSET)
 
     def episode(self, rng: np.random.Generator, difficulty: float = 1.0) -> Start:
         """
@@ -223,10 +229,23 @@ class Task(ABC):
         since = state.stamp_ns - EpisodeId.parse(state.episode).start_ns
         return round(since / self.period_ns)
 
-    def _geometry(self, needs_ranges: bool) -> str:
+    def _geometry(self, needs_ranges: bool, needs_imu: bool) -> str:
         """Return the fingerprints of what observations are derived by, one after another."""
-        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges))
-        return ''.join(part.fingerprint() for part, needed in used if needed and part)
+        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges),
+                (self.robot.imu, needs_imu))
+        mounts = [CameraMount(sight.camera, self.robot.urdf, self.robot.joint_names)
+                  for sight in self.sights]
+        return ''.join(part.fingerprint() for part in (
+            *[part for part, needed in used if needed and part], *mounts))
+
+    def pictured_at(self, state: RobotState, sight: Sight) -> int:
+        """
+        Return the stamp [ns] of the picture that goes with a state where the robot waits for it.
+
+        It is of the episode's first state or a whole number of strides later: of the newest such
+        state that is not after this one.
+        """
+        return state.stamp_ns - self.step_of(state) % sight.stride * self.period_ns
 
     def tool(self, state: RobotState) -> np.ndarray:
         """Return the tool's position in ``base_link`` [m], shape (3,); zeros where unused."""
@@ -242,7 +261,9 @@ class Task(ABC):
     def state_parts(self) -> tuple[str, ...]:
         """Return what a state has beside its joints: fields of :class:`RobotState`."""
         there = {'base': self.robot.config.floating_base, 'objects': bool(self.objects),
-                 'ranges': self.robot.config.range_sensor is not None}
+                 'ranges': self.robot.config.range_sensor is not None,
+                 'imu': self.robot.config.imu is not None,
+                 'wrench': self.robot.config.force_torque is not None}
         return tuple(part for part, has in there.items() if has)
 
     @property

@@ -67,6 +67,8 @@ class Signal(NamedTuple):
     :param needs_tool: whether the robot must have a ``tool_link``.
     :param needs_base: whether the robot must have a floating base.
     :param needs_ranges: whether the robot must have a range sensor.
+    :param needs_imu: whether the robot must have an inertial measurement unit.
+    :param needs_wrench: whether the robot must have a force-torque sensor.
     """
 
     elements: Callable[[RobotModel], list[tuple[str, str, Bounds]]]
@@ -74,6 +76,8 @@ class Signal(NamedTuple):
     needs_tool: bool = False
     needs_base: bool = False
     needs_ranges: bool = False
+    needs_imu: bool = False
+    needs_wrench: bool = False
 
 
 def _per_joint(unit: str, bounds: Callable[..., Bounds]) -> Callable:
@@ -138,6 +142,15 @@ def _rays(unit: str, bound: Callable[[float], float]) -> Callable:
         return [] if sensor is None else [
             (str(index), unit, (bound(sensor.min_m), bound(sensor.max_m)))
             for index in range(sensor.rays)]
+    return elements
+
+
+def _sensed(unit: str) -> Callable:
+    """Return the elements of a wrench, with the joint: policies depend on it."""
+    def elements(robot: RobotModel) -> list[tuple[str, str, Bounds]]:
+        sensor = robot.config.force_torque
+        return [] if sensor is None else [
+            (f'{axis}@{sensor.joint}', unit, (None, None)) for axis in 'xyz']
     return elements
 
 
@@ -212,6 +225,14 @@ SIGNALS: dict[str, Signal] = {
     'log_ranges': Signal(_rays('ln m', _logarithm),  # what is near matters most
                          _plain(lambda view: np.log(np.maximum(view.state.scan, NEAREST))),
                          needs_ranges=True),
+    'imu_angular_velocity': Signal(
+        _point('rad/s'), _plain(lambda view: view.state.inertial[4:7]), needs_imu=True),
+    'imu_linear_acceleration': Signal(  # the specific force
+        _point('m/s^2'), _plain(lambda view: view.state.inertial[7:]), needs_imu=True),
+    'wrench_force': Signal(_sensed('N'), _plain(lambda view: view.state.exerted[:3]),
+                           needs_wrench=True),
+    'wrench_torque': Signal(_sensed('N*m'), _plain(lambda view: view.state.exerted[3:]),
+                            needs_wrench=True),
 }
 
 
@@ -259,6 +280,12 @@ class ObservationLayout:
             if signal.needs_ranges and robot.range_sensor is None:
                 raise ConfigError(f'{key}: {name} needs a robot with a range_sensor; '
                                   f'{robot.name} has none')
+            if signal.needs_imu and robot.imu is None:
+                raise ConfigError(f'{key}: {name} needs a robot with an imu; {robot.name} has '
+                                  'none')
+            if signal.needs_wrench and robot.config.force_torque is None:
+                raise ConfigError(f'{key}: {name} needs a robot with a force_torque sensor; '
+                                  f'{robot.name} has none')
             elements = signal.elements(robot)
             if not elements:
                 raise ConfigError(f'{key}: {name} says nothing of robot {robot.name}: it '
@@ -269,6 +296,7 @@ class ObservationLayout:
             rows += [(f'{name}/{element}', unit, bounds) for element, unit, bounds in elements]
         self.needs_tool = any(signals[name].needs_tool for name in names)
         self.needs_ranges = any(signals[name].needs_ranges for name in names)
+        self.needs_imu = any(signals[name].needs_imu for name in names)
         self.spec = ArraySpec(
             key, tuple(row[0] for row in rows), tuple(row[1] for row in rows),
             tuple(row[2][0] for row in rows), tuple(row[2][1] for row in rows))

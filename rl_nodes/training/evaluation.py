@@ -18,6 +18,9 @@ MAX_EPISODE_STEPS = 100_000
 class Policy(Protocol):
     """What evaluation needs of a policy."""
 
+    def reset(self) -> None:
+        """Begin an episode: forget what is remembered."""
+
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Return the deterministic action, shape (A,), for an observation of shape (O,)."""
 
@@ -98,6 +101,7 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
     for seed in seeds:
         total, weighted, weight, length, done = 0.0, 0.0, 1.0, 0, False
         observation, info = env.reset(seed=int(seed))
+        policy.reset()
         while not done:
             action = policy.act(np.asarray(observation, np.float32)).copy()
             observation, reward, terminated, truncated, info = env.step(

@@ -154,13 +154,23 @@ def settings_from(data: dict[str, Any], source: str) -> TrainSettings:
     return TrainSettings(algorithm, file.learner, file.loop)
 
 
+def require_flat(contract: Contract) -> None:
+    """Refuse a task that observes pictures; TrainingError says what to do with it."""
+    if contract.pictures:
+        raise TrainingError(
+            f'task {contract.task} observes {"; ".join(map(str, contract.pictures))}; the '
+            'learners here take a flat Box. Train elsewhere on SimEnv and bring the policy in by '
+            '"rl_nodes import", or leave pictures out of the task')
+
+
 def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Learner:
     """
     Return a fresh learner for a contract.
 
     :param seed: of every random draw of the learner.
-    :raises TrainingError: the action space does not fit the algorithm.
+    :raises TrainingError: what is observed or the action space does not fit the algorithm.
     """
+    require_flat(contract)
     method, given = METHODS[settings.algorithm], contract.action_choices
     if given not in method.actions:
         fit = [name for name, other in METHODS.items() if given in other.actions]

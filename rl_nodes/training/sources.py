@@ -17,6 +17,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.training.settings import require_flat
 
 
 class Source(Protocol):
@@ -202,6 +203,8 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
     :raises TrainingError: a space that no policy here can serve.
     """
     own = getattr(env.unwrapped, 'contract', None)
+    if isinstance(own, Contract):
+        require_flat(own)
     observation = _box(env.observation_space, 'observation', task)
     if isinstance(env.action_space, spaces.Discrete):
         first, count = float(env.action_space.start), int(env.action_space.n)

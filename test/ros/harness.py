@@ -17,13 +17,16 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.inference.memory import StateTensor
 from rl_nodes.nodes import conversions
 from std_srvs.srv import Trigger
 import torch
 
 START_S = 30.0  # two busy cores: imports take seconds, discovery up to three
+HIDDEN = 16  # of what remembers
 
 
 class _Net(torch.nn.Module):
@@ -48,6 +51,72 @@ def make_bundle(contract: Contract, seed: int = 0, gain: float = 5.0,
     net = _Net(len(contract.observation.elements), len(contract.action.elements), gain)
     return PolicyExporter(net, contract, 'untrained', 'none', 'squashed_gaussian').export(
         net, version, 0)
+
+
+class _Lstm(torch.nn.Module):
+    """A network with an LSTM, as it is exported: the observation and two states in and out."""
+
+    def __init__(self, observations: int, actions: int, gain: float) -> None:
+        super().__init__()
+        self.memory = torch.nn.LSTM(observations, HIDDEN)
+        self.head = torch.nn.Linear(HIDDEN, actions)
+        with torch.no_grad():
+            self.head.weight *= gain
+
+    def forward(self, observation: torch.Tensor, h: torch.Tensor,
+                c: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x, (h, c) = self.memory(observation[None], (h, c))
+        return torch.tanh(self.head(x[0])), h, c
+
+
+def make_recurrent_bundle(contract: Contract, seed: int = 0, gain: float = 5.0,
+                          version: int = 1) -> PolicyBundle:
+    """Return an untrained policy that remembers; the same seed gives the same policy."""
+    torch.manual_seed(seed)
+    net = _Lstm(len(contract.observation.elements), len(contract.action.elements), gain)
+    return PolicyExporter(
+        net, contract, 'recurrent', 'none', 'deterministic', memory=tuple(
+            StateTensor(f'{name}_in', f'{name}_out', (1, 1, HIDDEN)) for name in 'hc')
+    ).export(net, version, 0)
+
+
+def sensing(folder: Path) -> tuple[str, str]:
+    """Return the files of the arm with an IMU and a force-torque sensor, and of a task for it."""
+    robot, task = find_config('robots', 'arm'), find_config('tasks', 'reach')
+    urdf = find_urdf('arm.urdf', robot)
+    (folder / 'sensing_arm.yaml').write_text(robot.read_text().replace(
+        'urdf: arm.urdf', f'urdf: {urdf}') + (
+        '\nimu: {link: tool}\nforce_torque: {joint: wrist_pitch}\n'))
+    (folder / 'reach_sensing.yaml').write_text(task.read_text().replace(
+        'goal_offset]', 'goal_offset, imu_angular_velocity, imu_linear_acceleration, '
+        'wrench_force, wrench_torque]'))
+    return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
+
+
+class _Seer(torch.nn.Module):
+    """A network with a convolution of one picture beside the observation."""
+
+    def __init__(self, contract: Contract, gain: float) -> None:
+        super().__init__()
+        planes = torch.zeros(1, 3, *contract.pictures[0].shape[:2])
+        self.eye = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 4, 4), torch.nn.Tanh(),
+                                       torch.nn.Flatten())
+        self.head = torch.nn.Linear(
+            self.eye(planes).shape[1] + len(contract.observation.elements),
+            len(contract.action.elements))
+        with torch.no_grad():
+            self.head.weight *= gain
+
+    def forward(self, observation: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        seen = self.eye(picture.permute(0, 3, 1, 2).float() / 255)
+        return torch.tanh(self.head(torch.cat([observation, seen], 1)))
+
+
+def make_seeing_bundle(contract: Contract, gain: float = 1.0, version: int = 1) -> PolicyBundle:
+    """Return an untrained policy that sees one picture; always the same."""
+    torch.manual_seed(0)
+    net = _Seer(contract, gain)
+    return PolicyExporter(net, contract, 'seer', 'none', 'deterministic').export(net, version, 0)
 
 
 class GraphProcess:

@@ -2,25 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """After warm-up the C++ control tick allocates nothing of its own."""
 
+from collections.abc import Callable
 from pathlib import Path
 import shutil
 import subprocess
 
-from harness import make_bundle, observer
+from harness import make_bundle, make_recurrent_bundle, observer
 import numpy as np
 import pytest
+from rl_nodes.inference.bundle import PolicyBundle
 from test_control_path import Asker, server, TASK
 
 SOURCE = Path(__file__).parents[1] / 'emulators' / 'count_allocations.c'
 
 
+@pytest.mark.parametrize('make', [make_bundle, make_recurrent_bundle])
 @pytest.mark.skipif(shutil.which('gcc') is None, reason='needs gcc')
-def test_the_tick_does_not_allocate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tick_does_not_allocate(make: Callable[..., PolicyBundle], tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip('rl_nodes.realtime._control', reason='there is no C++ compiler')
     library, counters = tmp_path / 'count.so', tmp_path / 'counters'
     subprocess.run(['gcc', '-O1', '-fPIC', '-shared', '-o', library, SOURCE, '-ldl'], check=True,
                    timeout=60)
-    policy = make_bundle(TASK.contract).save(tmp_path / 'policy.onnx')
+    policy = make(TASK.contract).save(tmp_path / 'policy.onnx')
 
     def allocated() -> list[int]:
         """Return what the tick, the middleware and ONNX Runtime have allocated so far."""

@@ -14,16 +14,24 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from harness import make_bundle, Observer, observer, refusal_of_policy_server
+from harness import (
+    make_bundle,
+    make_recurrent_bundle,
+    Observer,
+    observer,
+    refusal_of_policy_server,
+)
 import numpy as np
 import pytest
 from rl_nodes.core.types import Goal, RobotState
+from rl_nodes.inference.actors import SingleActor
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 from std_msgs.msg import UInt8MultiArray
+from std_srvs.srv import Trigger
 
 TASK = load_task('arm', 'reach')
 PATHS = ['python', 'cpp']
@@ -122,6 +130,40 @@ def test_each_state_gets_its_command(path: str, bundle_path: Path) -> None:
         assert int(status['late']) < 50
         assert 0 < float(status['inference_p50_ms']) <= float(status['total_p99_ms'])
         assert status['dropped'] == '0'
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_a_policy_that_remembers_has_its_memory_here(path: str, tmp_path: Path) -> None:
+    """Through an episode, a state that comes again, a swap to the same network and a rollback."""
+    bundles = [make_recurrent_bundle(TASK.contract, version=version) for version in (1, 2)]
+    file = bundles[0].save(tmp_path / 'policy.onnx')
+    with observer() as seen, server(f'policy:={file}', f'control_path:={path}',
+                                    'rollback_states:=0'):
+        asker = Asker(seen)
+        asker.connect()
+        rollback = seen.node.create_client(Trigger, 'policy_server/rollback')
+        for acting in (bundles[0], bundles[1], bundles[0]):
+            if acting is bundles[1]:
+                asker.updates.publish(conversions.bundle_to_msg(acting))
+                asker.status(lambda values: values['policy'] == bundles[1].label, 'the swap')
+            elif asker.seen.heard['policy/joint_command']:
+                seen.until(rollback.service_is_ready, 'the service')
+                done = rollback.call_async(Trigger.Request())
+                seen.until(done.done, 'the rollback')
+                assert done.result().success
+            actor = SingleActor(PolicyRuntime(acting), None)
+            for _ in range(20):
+                state = asker.state()
+                wanted = TASK.command(state, actor.act(TASK.observer().observe(
+                    state, asker.goal), state))
+                msg = asker.ask(state)
+                np.testing.assert_array_equal(msg.position, wanted)
+                count = len(seen.heard['policy/joint_command'])
+                asker.tell(state)
+                seen.until(lambda: len(seen.heard['policy/joint_command']) > count, 'an answer')
+                assert seen.heard['policy/joint_command'][-1][1] == msg
+        status = asker.status(lambda values: int(values['answered']) >= 60, 'every answer')
+        assert status['control_path'].startswith(path)
 
 
 @pytest.mark.parametrize('path', [

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lockstep graph and SimEnv are the same environment, bit for bit."""
 
+from functools import partial
 import json
 from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
-from harness import graph, make_bundle
+from harness import graph, make_bundle, make_recurrent_bundle, sensing
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
@@ -94,7 +95,8 @@ SLOW = pytest.mark.slow
     ('quadruped', 'quadruped_walk', 'pybullet'), ('arm', 'push', 'mujoco'),
     ('rover', 'navigate', 'pybullet'),
     pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
-    ('quadruped', 'disturbed', 'mujoco'),
+    ('quadruped', 'disturbed', 'mujoco'), ('arm', 'recurrent', 'mujoco'),
+    ('arm', 'sensing', 'mujoco'), ('arm', 'sensing', 'pybullet'),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),
     pytest.param('arm', 'push', 'pybullet', marks=SLOW),
@@ -105,13 +107,19 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
                                                  backend: str) -> None:
     if task_name == 'disturbed':
         task_name = disturbed(tmp_path, 'quadruped_stand')
+    make = make_recurrent_bundle if task_name == 'recurrent' else make_bundle
+    if task_name == 'recurrent':
+        task_name = 'reach'
+    if task_name == 'sensing':
+        robot, task_name = sensing(tmp_path)
+        make = partial(make_bundle, gain=0.5)  # accelerations are large numbers
     episodes = 20 if (robot, task_name) == ('arm', 'reach') else 5
     task = load_task(robot, task_name)
-    bundle = make_bundle(task.contract)
+    bundle = make(task.contract)
     policy_path = bundle.save(tmp_path / 'policy.onnx')
     with graph('deploy', f'policy:={policy_path}', 'stepping:=lockstep',
-               f'task:={task_name}', f'backend:={backend}', f'episodes:={episodes}',
-               f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
+               f'robot:={robot}', f'task:={task_name}', f'backend:={backend}',
+               f'episodes:={episodes}', f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(150) == 0, run.output
 
     batches, totals = recorded(tmp_path / 'run' / 'episodes', task)
@@ -123,6 +131,7 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
     assert (batches[0].privileged is not None) == (task.contract.privileged is not None)
     for number in range(episodes):
         observation, info = env.reset(seed=SEED if number == 0 else None)
+        policy.reset()
         batch, length = batches[number], 0
         assert drawn[number] == info.get('randomisation', {})
         ended = False

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import BundleError, ConfigError, ContractError, GraphError, RlNodesError
+from rl_nodes.core.resources import find_config
 from rl_nodes.graph import build, describe_returncode, judge, NodeSpec, stopped_on_request
 from rl_nodes.graph_arguments import GRAPHS, help_text, resolve
 from rl_nodes.inference.bundle import PolicyBundle
@@ -169,6 +170,24 @@ def test_damaged_policy_is_refused(tmp_path):
 
 
 # --- gym --------------------------------------------------------------------------------------
+
+def test_a_policy_that_sees_switches_the_cameras_on(policy, tmp_path, monkeypatch):
+    task = tmp_path / 'see.yaml'
+    task.write_text(find_config('tasks', 'reach').read_text()
+                    + 'pictures: [{camera: wrist, width: 8, height: 8}]\n')
+    contract = load_task('arm', str(task)).contract
+    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
+    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
+    given = {'policy': str(policy), 'task': str(task)}
+    graph = build('deploy', given | {'robots': '2'}, {}, NOW)
+    assert [spec.path for spec in graph.nodes if spec.name == 'camera'] == [
+        'robot_1/camera', 'robot_2/camera']
+    assert all(spec.parameters['cameras'] for spec in graph.nodes
+               if spec.name == 'experience_recorder')
+    # Those of a physical robot have drivers of their own.
+    graph = build('deploy', given | {'backend': 'servo_bus'}, {}, NOW)
+    assert 'camera' not in [spec.name for spec in graph.nodes]
+
 
 @pytest.mark.parametrize(('name', 'given'), [
     ('train', {}), ('deploy', {'policy': 'run/policy.onnx'}), ('gym', {'record': 'true'})])

@@ -43,7 +43,8 @@ BELOW = {
     'doctor': ('realtime',),
     'robot_setup': ('backends', 'control'),
     'policies': ('tasks', 'inference'),
-    'cli': ('runner', 'nodes', 'doctor', 'robot_setup', 'policies'),
+    'datasets': ('nodes',),
+    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies'),
     '__main__': ('cli',),
 }
 
@@ -59,12 +60,14 @@ PLACES = {
     'torch': {'networks': False, 'algorithms': False, 'training': False, 'data': False,
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
-    'gymnasium': {'envs': False, 'training': False},
+    'gymnasium': {'envs': False, 'training': False, 'datasets.minari': False},
     'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
                  'backends.pybullet_rays': False, 'backends.pybullet_robot': False,
+                 'backends.pybullet_sensors': False,
                  'backends.pybullet_view': False},
     'mujoco': {'backends.mujoco_objects': False, 'backends.mujoco_physics': False,
                'backends.mujoco_rays': False, 'backends.mujoco_robot': False,
+               'backends.mujoco_sensors': False,
                'backends.mujoco_urdf': False},
 }
 MESSAGES = ('_msgs', '_srvs', 'builtin_interfaces', 'rcl_interfaces')

@@ -38,6 +38,7 @@ class Physical(Mode):
         self._permit_at: int | None = None  # steady time of the last command that allows motion
         self._running: bool | None = None   # episode or intermission; None: new
         self._begun = 0                     # stamp of its first state
+        self._from_monitor = False          # the newest command is the monitor's own
         self._next_goal = np.zeros(3)
         node.every(self._task.period_ns / NS, self._tick)
 
@@ -61,13 +62,16 @@ class Physical(Mode):
         # By a command of its own the monitor stops the robot; by a fallback's it brings the robot
         # to rest from where it runs, and permits nothing else.
         own, _, fallback = command.source.partition('/')
+        self._from_monitor = own == MONITOR
         runs = fallback and self._session.phase == Phase.RUNNING
-        self._permit_at = None if own == MONITOR and not runs else self._command_at
+        self._permit_at = None if self._from_monitor and not runs else self._command_at
 
     def _tick(self) -> None:
         """Live through one control period of a physical robot."""
         session, now = self._session, steady_ns()
         self._stamp = self._node.get_clock().now().nanoseconds
+        if self._reset_wanted and self._from_monitor:
+            self._permit_at = None  # a fallback ends with its episode
         permitted = not silent(self._permit_at, now, self._safety.command_timeout_s)
         fresh = self._fresh() if permitted else None
         command = None if fresh is None else fresh.value

@@ -5,6 +5,7 @@
 
 #include <geometry_msgs/msg/pose_array.h>
 #include <geometry_msgs/msg/pose_stamped.h>
+#include <geometry_msgs/msg/wrench_stamped.h>
 #include <nav_msgs/msg/odometry.h>
 #include <pthread.h>
 #include <rcl/error_handling.h>
@@ -12,6 +13,7 @@
 #include <rmw/qos_profiles.h>
 #include <rosidl_runtime_c/message_type_support_struct.h>
 #include <sched.h>
+#include <sensor_msgs/msg/imu.h>
 #include <sensor_msgs/msg/joint_state.h>
 #include <sensor_msgs/msg/laser_scan.h>
 #include <sys/mman.h>
@@ -45,6 +47,8 @@ const rosidl_message_type_support_t * type_of(Topic topic)
     case Topic::kBase: return ROSIDL_GET_MSG_TYPE_SUPPORT(nav_msgs, msg, Odometry);
     case Topic::kRanges: return ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, LaserScan);
     case Topic::kObjects: return ROSIDL_GET_MSG_TYPE_SUPPORT(geometry_msgs, msg, PoseArray);
+    case Topic::kImu: return ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, Imu);
+    case Topic::kWrench: return ROSIDL_GET_MSG_TYPE_SUPPORT(geometry_msgs, msg, WrenchStamped);
     default: return ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, JointState);
   }
 }

@@ -89,6 +89,8 @@ bool Controller::take(Topic topic, const uint8_t * data, size_t size)
       case Topic::kBase: read_base(data, size); break;
       case Topic::kRanges: read_ranges(data, size); break;
       case Topic::kObjects: read_objects(data, size); break;
+      case Topic::kImu: read_imu(data, size); break;
+      case Topic::kWrench: read_wrench(data, size); break;
     }
   } catch (const NotFinite & error) {
     refuse(Reason::kNotFinite, error.what());
@@ -141,9 +143,11 @@ const std::vector<uint8_t> * Controller::answer(Policy * policy)
     return nullptr;
   }
   current_ = nullptr;
-  if (!observe(state, *goal) || policy == nullptr || answers_ == nullptr) {
+  const bool remembers = policy != nullptr && policy->remembers();
+  if (!observe(state, *goal, remembers) || policy == nullptr || answers_ == nullptr) {
     return nullptr;
   }
+  policy->enter(state.number, state.start);
   policy->observation = observation_;  // same size: copies without allocating
   if (!policy->run()) {
     refuse(Reason::kPolicy, "the policy failed, or answered with what is not finite");
@@ -329,6 +333,44 @@ void Controller::read_objects(const uint8_t * data, size_t size)
   arrived(state, state.objects);
 }
 
+void Controller::read_imu(const uint8_t * data, size_t size)
+{
+  CdrReader reader(data, size);
+  const int64_t stamp = read_stamp(reader);
+  reader.string();
+  std::array<double, 10> inertial{};
+  double covariance[9];
+  const size_t starts[] = {0, 4, 7, 10};  // orientation, rate, acceleration
+  for (int part = 0; part < 3; ++part) {
+    reader.values(inertial.data() + starts[part], starts[part + 1] - starts[part]);
+    reader.values(covariance, 9);
+    if (covariance[0] == -1.0) {
+      throw BadMessage("imu: something is not measured, its covariance begins with -1");
+    }
+  }
+  if (!finite(inertial.data(), inertial.size())) {
+    throw NotFinite("imu is not finite");
+  }
+  State & state = slot(stamp);
+  state.inertial = inertial;
+  arrived(state, state.imu);
+}
+
+void Controller::read_wrench(const uint8_t * data, size_t size)
+{
+  CdrReader reader(data, size);
+  const int64_t stamp = read_stamp(reader);
+  reader.string();
+  std::array<double, 6> exerted{};
+  reader.values(exerted.data(), exerted.size());
+  if (!finite(exerted.data(), exerted.size())) {
+    throw NotFinite("wrench is not finite");
+  }
+  State & state = slot(stamp);
+  state.exerted = exerted;
+  arrived(state, state.wrench);
+}
+
 void Controller::arrived(State & state, bool & part)
 {
   part = true;
@@ -350,14 +392,16 @@ Controller::State & Controller::slot(int64_t stamp)
     }
   }
   oldest->stamp = stamp;
-  oldest->joints = oldest->base = oldest->ranges = oldest->objects = false;
+  oldest->joints = oldest->base = oldest->ranges = oldest->objects = oldest->imu =
+    oldest->wrench = false;
   return *oldest;
 }
 
 bool Controller::complete(const State & state) const
 {
   return state.joints && (state.base || !plan_.base) && (state.ranges || plan_.ranges == 0) &&
-         (state.objects || plan_.objects == 0);
+         (state.objects || plan_.objects == 0) && (state.imu || !plan_.imu) &&
+         (state.wrench || !plan_.wrench);
 }
 
 // The newest goal stamped within the state's episode up to the state.

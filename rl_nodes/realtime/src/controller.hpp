@@ -26,7 +26,7 @@ enum class Source : int
 {
   kPosition, kVelocity, kSin, kCos, kTool, kGoal, kGoalOffset, kGravity, kBasePosition,
   kBaseLinear, kBaseAngular, kRange, kObject, kLastAction, kPlanarGoal,
-  kObjectFromTool, kObjectFromGoal, kLogRange, kPhase,
+  kObjectFromTool, kObjectFromGoal, kLogRange, kPhase, kImu, kWrench,
 };
 
 struct Element
@@ -66,12 +66,14 @@ struct Plan
   bool base = false;
   int ranges = 0;
   int objects = 0;
+  bool imu = false;
+  bool wrench = false;
   int64_t cycle_ns = 1;  // of the gait
   double nearest = 0.0;  // range below which a logarithm stays the same
 };
 
-enum class Topic : int {kStates, kGoal, kBase, kRanges, kObjects};
-constexpr int kTopics = 5;
+enum class Topic : int {kStates, kGoal, kBase, kRanges, kObjects, kImu, kWrench};
+constexpr int kTopics = 7;
 
 // Why messages were dropped.
 enum class Reason : int {kMalformed, kNotFinite, kOutOfOrder, kPolicy};
@@ -116,9 +118,12 @@ private:
     int64_t stamp = -1;
     int64_t number = 0;
     int64_t start = 0;
-    bool joints = false, base = false, ranges = false, objects = false;
+    bool joints = false, base = false, ranges = false, objects = false, imu = false,
+      wrench = false;
     std::vector<double> position, velocity, scan, poses;
     std::array<double, 13> body{};
+    std::array<double, 10> inertial{};
+    std::array<double, 6> exerted{};
   };
 
   struct Goal
@@ -132,11 +137,13 @@ private:
   void read_base(const uint8_t * data, size_t size);
   void read_ranges(const uint8_t * data, size_t size);
   void read_objects(const uint8_t * data, size_t size);
+  void read_imu(const uint8_t * data, size_t size);
+  void read_wrench(const uint8_t * data, size_t size);
   State & slot(int64_t stamp);
   void arrived(State & state, bool & part);
   bool complete(const State & state) const;
   const Goal * goal_of(const State & state) const;
-  bool observe(const State & state, const Goal & goal);
+  bool observe(const State & state, const Goal & goal, bool ordered);
   void frame(const State & state, const Goal & goal, const std::vector<float> & last, float * out);
   std::array<double, 3> tool(const State & state) const;
   void command(const State & state, const std::vector<float> & action, double * out) const;

@@ -10,6 +10,8 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "control_loop.hpp"
@@ -76,10 +78,29 @@ Plan plan_of(const py::dict & given)
   plan.base = get<bool>(given, "base");
   plan.ranges = get<int>(given, "ranges");
   plan.objects = get<int>(given, "objects");
+  plan.imu = get<bool>(given, "imu");
+  plan.wrench = get<bool>(given, "wrench");
   plan.cycle_ns = get<int64_t>(given, "cycle_ns");
   plan.nearest = get<double>(given, "nearest");
   check(plan);
   return plan;
+}
+
+using State = std::tuple<std::string, std::string, std::vector<int64_t>>;
+
+std::shared_ptr<Policy> make_policy(
+  const std::string & library, const std::string & model, size_t observations, size_t actions,
+  std::string label, int threads, const std::vector<State> & given)
+{
+  std::vector<StateTensor> states;
+  for (const auto & [input, output, shape] : given) {
+    if (std::any_of(shape.begin(), shape.end(), [](int64_t size) {return size < 1;})) {
+      throw std::invalid_argument(input + ": the shape of a state tensor has no size below 1");
+    }
+    states.push_back({input, output, shape});
+  }
+  return std::make_shared<Policy>(
+    library, model, observations, actions, std::move(label), threads, states);
 }
 
 // A controller without ROS.
@@ -159,9 +180,9 @@ PYBIND11_MODULE(_control, module)
   module.doc() = "The control tick of the policy server; see rl_nodes/realtime/__init__.py.";
   py::class_<Policy, std::shared_ptr<Policy>>(module, "Policy")
   .def(
-    py::init<const std::string &, const std::string &, size_t, size_t, std::string, int>(),
-    py::arg("library"), py::arg("model"), py::arg("observations"), py::arg("actions"),
-    py::arg("label"), py::arg("threads"), py::call_guard<py::gil_scoped_release>())
+    py::init(&make_policy), py::arg("library"), py::arg("model"), py::arg("observations"),
+    py::arg("actions"), py::arg("label"), py::arg("threads"), py::arg("states"),
+    py::call_guard<py::gil_scoped_release>())
   .def_readonly("label", &Policy::label);
   py::class_<LooseController>(module, "Controller")
   .def(py::init<const py::dict &>())

@@ -11,7 +11,7 @@
 namespace rl_nodes
 {
 
-bool Controller::observe(const State & state, const Goal & goal)
+bool Controller::observe(const State & state, const Goal & goal, bool ordered)
 {
   const size_t width = plan_.frame.size();
   float * last = frames_.data() + width * (plan_.depth - 1);
@@ -23,6 +23,7 @@ bool Controller::observe(const State & state, const Goal & goal)
     }
     episode_number_ = state.number;
     episode_start_ = state.start;
+    newest_ = state.stamp;
     before_ = action_ = none_;
   } else if (since > 0) {
     const auto shift = [&] {std::copy(frames_.begin() + width, frames_.end(), frames_.begin());};
@@ -41,7 +42,7 @@ bool Controller::observe(const State & state, const Goal & goal)
     before_ = action_;
   } else if (since == 0) {
     frame(state, goal, before_, last);
-  } else if (plan_.depth > 1 || !plan_.actions.empty()) {
+  } else if (ordered || plan_.depth > 1 || !plan_.actions.empty()) {
     refuse(Reason::kOutOfOrder, "a state came after a newer one, and their order matters");
     return false;
   } else {
@@ -98,6 +99,8 @@ void Controller::frame(
       case Source::kPlanarGoal: break;
       case Source::kLogRange: value = std::log(std::max(state.scan[k], plan_.nearest)); break;
       case Source::kPhase: value = k == 0 ? std::sin(phase) : std::cos(phase); break;
+      case Source::kImu: value = state.inertial[k]; break;
+      case Source::kWrench: value = state.exerted[k]; break;
       case Source::kObjectFromTool: value = state.poses[k] - tip[k % 7]; break;
       case Source::kObjectFromGoal: value = state.poses[k] - goal.position[k % 7]; break;
     }

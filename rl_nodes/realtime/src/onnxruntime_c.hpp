@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace rl_nodes::ort
 {
@@ -93,16 +94,24 @@ inline Api load(const std::string & library)
   return api;
 }
 
-// One float32 row whose values stay where they are.
-inline Handle tensor(Api api, Handle memory, float * values, size_t count)
+inline size_t elements(const std::vector<int64_t> & shape)
 {
-  const int64_t shape[] = {1, static_cast<int64_t>(count)};
+  size_t count = 1;
+  for (int64_t size : shape) {
+    count *= static_cast<size_t>(size);
+  }
+  return count;
+}
+
+// A float32 tensor whose values stay where they are.
+inline Handle tensor(Api api, Handle memory, float * values, const std::vector<int64_t> & shape)
+{
   const int float32 = 1;
   Handle made = nullptr;
   check(
     api, call(
-      api, kCreateTensorWithData, memory, static_cast<void *>(values), count * sizeof(float),
-      &shape[0], size_t{2}, float32, &made));
+      api, kCreateTensorWithData, memory, static_cast<void *>(values),
+      elements(shape) * sizeof(float), shape.data(), shape.size(), float32, &made));
   return made;
 }
 

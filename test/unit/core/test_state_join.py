@@ -79,7 +79,8 @@ def test_the_window_is_bounded_and_drops_the_oldest() -> None:
 
 def test_a_state_without_a_part_says_so() -> None:
     for part, reason in (('floating', 'no floating base'), ('object_poses', 'no objects'),
-                         ('scan', 'no ranges')):
+                         ('scan', 'no ranges'), ('inertial', 'no imu'),
+                         ('exerted', 'no wrench')):
         with pytest.raises(SpecError, match=reason):
             getattr(state(1), part)
 

@@ -303,7 +303,7 @@ def test_killed_at_any_moment_a_recording_loses_its_last_instant_only(tmp_path):
             child.wait(10)
             sent, newest_ns = struct.unpack('<QQ', counter[:])
             partial, = directory.iterdir()
-            with pytest.raises(RecordingError, match=r'recover\(\)'):
+            with pytest.raises(RecordingError, match='dataset repair'):
                 read_episode(partial)
             result, = recover(directory)
             assert list(directory.iterdir()) == [result.path] and recover(directory) == []

@@ -83,11 +83,11 @@ def test_a_shadow_that_is_too_slow_is_dropped_and_named(monkeypatch: pytest.Monk
     node = _Node()
     gate = threading.Event()
 
-    def act(_observation: np.ndarray) -> np.ndarray:
+    def act(_observation: np.ndarray, _memory: None) -> np.ndarray:
         gate.wait(10.0)
         return np.zeros(SIZE, np.float32)
 
-    policy = SimpleNamespace(act=act, bundle=SimpleNamespace(
+    policy = SimpleNamespace(act=act, memory=lambda: None, bundle=SimpleNamespace(
         label='slow@1', manifest=SimpleNamespace(chunk=None)))
     watching = shadow.Shadow(node, [''], policy)  # type: ignore[arg-type]  # a stand-in
     for stamp in range(START, START + 40):

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from rl_nodes.core.errors import SpecError
+from rl_nodes.core.inertial import ForceTorqueConfig, ImuConfig
 from rl_nodes.core.robot import RangeSensorConfig
 from rl_nodes.core.types import RobotState
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.state_topics import StatePublisher, StateReader
+from rl_nodes.nodes.transition_feed import TransitionFeed
+from rl_nodes.tasks import load_task
 
 SENSOR = RangeSensorConfig('lidar', 5, 2.0, 0.1, 4.0)
 STAMP = 12_345_678_901
@@ -28,10 +31,22 @@ def ranges() -> np.ndarray:
     return np.random.default_rng(1).uniform(0.1, 4.0, 5).astype(np.float32).astype(np.float64)
 
 
+def imu() -> np.ndarray:
+    return np.array([0.5, -0.5, 0.5, 0.5, 0.1, -0.2, 0.3, 0.7, -9.1, 3.3])
+
+
+def wrench() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=6)
+
+
 def task(floating: bool = False) -> SimpleNamespace:
-    config = SimpleNamespace(floating_base=floating, range_sensor=SENSOR)
-    return SimpleNamespace(robot=SimpleNamespace(joint_names=('pan',), config=config),
-                           objects=(None,) * 3, state_parts=('objects', 'ranges'))
+    config = SimpleNamespace(
+        floating_base=floating, range_sensor=SENSOR, imu=ImuConfig('tool'),
+        force_torque=ForceTorqueConfig('wrist'))
+    urdf = SimpleNamespace(joints={'wrist': SimpleNamespace(child='hand')})
+    return SimpleNamespace(robot=SimpleNamespace(joint_names=('pan',), config=config, urdf=urdf),
+                           objects=(None,) * 3,
+                           state_parts=('objects', 'ranges', 'imu', 'wrench'))
 
 
 class Wire:
@@ -50,7 +65,7 @@ class Wire:
 
 def state() -> RobotState:
     return RobotState(STAMP, '1@0', np.array([0.5]), np.array([0.1]), np.array([2.0]), None,
-                      poses(), ranges())
+                      poses(), ranges(), imu(), wrench())
 
 
 @pytest.mark.parametrize('floating', [False, True])
@@ -58,18 +73,24 @@ def test_a_state_comes_back_bit_for_bit_and_its_joints_come_last(floating: bool)
     wire = Wire(StateReader(task(floating)))
     publisher = StatePublisher(wire, task(floating))
     publisher.publish(state())
-    assert wire.topics == ['objects', 'scan', 'joint_states']
-    assert wire.got[:2] == [None, None]
-    for name in ('position', 'velocity', 'effort', 'objects', 'ranges'):
-        assert getattr(wire.got[2], name).tobytes() == getattr(state(), name).tobytes()
+    assert wire.topics == ['objects', 'scan', 'imu', 'wrench', 'joint_states']
+    assert wire.got[:4] == [None] * 4
+    for name in ('position', 'velocity', 'effort', 'objects', 'ranges', 'imu', 'wrench'):
+        assert getattr(wire.got[4], name).tobytes() == getattr(state(), name).tobytes()
     publisher.publish(state())
     assert wire.got[-1] is not None, 'published again, it is complete again'
 
 
 def test_a_recorder_is_told_every_topic_with_its_type() -> None:
-    assert StateReader(task()).type_names() == {
-        'joint_states': 'sensor_msgs/msg/JointState', 'objects': 'geometry_msgs/msg/PoseArray',
-        'scan': 'sensor_msgs/msg/LaserScan'}
+    names = TransitionFeed(load_task('rover', 'navigate')).type_names()
+    assert names['joint_states'] == names['reward'] == 'sensor_msgs/msg/JointState'
+    assert names['goal'] == 'geometry_msgs/msg/PoseStamped'
+    assert names['odom'] == 'nav_msgs/msg/Odometry'
+    assert names['scan'] == 'sensor_msgs/msg/LaserScan'
+    pushing = TransitionFeed(load_task('arm', 'push')).type_names()
+    assert pushing['objects'] == 'geometry_msgs/msg/PoseArray'
+    assert set(pushing) == {'joint_states', 'objects', 'goal', 'policy/joint_command',
+                            'teleop/joint_command', 'joint_command', 'reward'}
 
 
 def test_a_scan_says_where_its_rays_point() -> None:
@@ -106,3 +127,29 @@ def test_a_wrong_scan_is_refused() -> None:
     message.ranges.pop()
     with pytest.raises(SpecError, match='4 values, expected 5'):
         conversions.scan_to_ranges(message, SENSOR)
+
+
+@pytest.mark.parametrize(('what', 'reason'), [
+    ('frame', "imu is in frame 'base_link', expected 'tool'"), ('nan', 'imu is not finite'),
+    ('length', 'length 1.* expected 1'), ('unmeasured', 'does not measure orientation')])
+def test_a_wrong_imu_is_refused(what: str, reason: str) -> None:
+    message = conversions.imu_to_msg(1, imu(), 'tool')
+    if what == 'frame':
+        message.header.frame_id = 'base_link'
+    elif what == 'nan':
+        message.angular_velocity.z = float('nan')
+    elif what == 'length':
+        message.orientation.w = 1.0
+    else:
+        message.orientation_covariance[0] = -1.0
+    with pytest.raises(SpecError, match=reason):
+        conversions.msg_to_imu(message, 'tool')
+
+
+def test_a_wrong_wrench_is_refused() -> None:
+    message = conversions.wrench_to_msg(1, wrench(), 'hand')
+    with pytest.raises(SpecError, match="wrench is in frame 'hand', expected 'tool'"):
+        conversions.msg_to_wrench(message, 'tool')
+    message.wrench.torque.y = float('inf')
+    with pytest.raises(SpecError, match='wrench is not finite'):
+        conversions.msg_to_wrench(message, 'hand')

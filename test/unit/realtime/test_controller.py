@@ -2,22 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C++ control tick against the Python one, bit by bit, and under messages of every kind."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'ros'))
 
-from harness import make_bundle
+from harness import make_bundle, make_recurrent_bundle, sensing
 from rclpy.serialization import deserialize_message, serialize_message
-from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.resources import share_directory
 from rl_nodes.core.types import BaseState, Goal, JointCommand, RobotState
-from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.actors import SingleActor
+from rl_nodes.inference.bundle import GoldenVector, PolicyBundle
+from rl_nodes.inference.memory import StateTensor
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.state_topics import StateReader
@@ -39,7 +44,8 @@ def native_policy(bundle: PolicyBundle) -> Any:
     contract = bundle.manifest.contract
     return native.Policy(str(onnxruntime_library()), bundle.onnx,
                          len(contract.observation.elements), len(contract.action.elements),
-                         bundle.label, 1)
+                         bundle.label, 1, [(state.input, state.output, state.shape)
+                                           for state in bundle.manifest.memory])
 
 
 def serialized(msg: Any) -> bytes:
@@ -50,13 +56,18 @@ def serialized(msg: Any) -> bytes:
 class Pair:
     """A C++ controller and what the Python path computes for the same robot, task and policy."""
 
-    def __init__(self, robot: str, task: str, gain: float = 3.0) -> None:
+    def __init__(self, robot: str, task: str, make: Callable[..., PolicyBundle] = make_bundle
+                 ) -> None:
         self.task: Task = load_task(robot, task)
-        self.bundle = make_bundle(self.task.contract, gain=gain)
-        self.runtime = PolicyRuntime(self.bundle)
         self.observer = self.task.observer()
         self.controller = native.Controller(plan_of(self.task))
-        self.controller.use(native_policy(self.bundle))
+        self.use(make(self.task.contract, gain=3.0))
+
+    def use(self, bundle: PolicyBundle) -> None:
+        """Let a policy act, here and there."""
+        self.bundle = bundle
+        self.actor = SingleActor(PolicyRuntime(bundle), None)
+        self.controller.use(native_policy(bundle))
 
     def feed(self, topic: str, msg: Any) -> bytes | None:
         return self.controller.feed(TOPICS[topic], serialized(msg))
@@ -79,6 +90,11 @@ class Pair:
             sensor = robot.range_sensor
             parts['ranges'] = rng.uniform(sensor.min_m, sensor.max_m, sensor.rays).astype(
                 np.float32).astype(np.float64)
+        if robot.imu is not None:
+            turn = rng.standard_normal(4)
+            parts['imu'] = np.concatenate([turn / np.linalg.norm(turn), rng.standard_normal(6)])
+        if robot.force_torque is not None:
+            parts['wrench'] = rng.standard_normal(6)
         return RobotState(stamp, episode, rng.standard_normal(count), rng.standard_normal(count),
                           np.zeros(count), **parts)
 
@@ -94,13 +110,19 @@ class Pair:
         if state.ranges is not None:
             assert self.feed('scan', conversions.ranges_to_scan(
                 state.stamp_ns, state.ranges, self.task.robot.config.range_sensor)) is None
+        if state.imu is not None:
+            assert self.feed('imu', conversions.imu_to_msg(
+                state.stamp_ns, state.imu, 'tool')) is None
+        if state.wrench is not None:
+            assert self.feed('wrench', conversions.wrench_to_msg(
+                state.stamp_ns, state.wrench, 'wrist')) is None
         return self.feed('joint_states',
                          conversions.state_to_msg(state, self.task.robot.joint_names))
 
     def expect(self, state: RobotState, goal: Goal, answer: bytes | None) -> None:
         """Compare an answer and the observation behind it with the Python path's."""
         observation = self.observer.observe(state, goal)
-        command = self.task.command(state, self.runtime.act(observation))
+        command = self.task.command(state, self.actor.act(observation, state))
         self.observer.acted(state, command)
         np.testing.assert_array_equal(
             np.array(self.controller.observation, np.float32), observation)
@@ -148,10 +170,14 @@ def pair() -> Pair:
     return Pair('arm', 'reach')
 
 
-@pytest.mark.parametrize(('robot', 'task'), tasks())
-def test_it_answers_like_the_python_path_bit_by_bit(robot: str, task: str) -> None:
+@pytest.mark.parametrize(('robot', 'task', 'make'), [
+    *((*names, make_bundle) for names in tasks()), ('arm', 'reach', make_recurrent_bundle),
+    ('cartpole', 'cartpole_swingup_partial', make_recurrent_bundle),
+    ('arm', 'sensing', make_bundle)])
+def test_it_answers_like_the_python_path_bit_by_bit(
+        robot: str, task: str, make: Callable[..., PolicyBundle], tmp_path: Path) -> None:
     """Over episodes, with states that never came, and with states that came twice."""
-    pair = Pair(robot, task)
+    pair = Pair(*(sensing(tmp_path) if task == 'sensing' else (robot, task)), make)
     rng = np.random.default_rng(0)
     assert list(StateReader(pair.task).topics)[0] == 'joint_states'
     stamp = 10**18 + 7
@@ -168,6 +194,27 @@ def test_it_answers_like_the_python_path_bit_by_bit(robot: str, task: str) -> No
                     == conversions.ns_to_stamp(stamp)
             stamp += PERIOD * int(rng.choice([1, 1, 1, 2, 5]))
     assert pair.controller.refused == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize('missing', ['imu', 'wrench'])
+def test_a_state_waits_for_what_its_sensors_measure(tmp_path: Path, missing: str) -> None:
+    pair = Pair(*sensing(tmp_path))
+    rng = np.random.default_rng(9)
+    stamp = 10**18
+    goal = pair.goal(stamp, np.zeros(3))
+    state = pair.state(rng, stamp, f'1@{stamp}')
+    assert pair.publish(replace(state, **{missing: None})) is None
+    spoilt = {'imu': lambda value: conversions.imu_to_msg(stamp, value, 'tool'),
+              'wrench': lambda value: conversions.wrench_to_msg(stamp, value, 'wrist')}[missing]
+    values = getattr(state, missing)
+    assert pair.feed(missing, spoilt(np.full(len(values), np.nan))) is None
+    assert pair.controller.refused == [0, 1, 0, 0]
+    if missing == 'imu':
+        unmeasured = spoilt(values)
+        unmeasured.linear_acceleration_covariance[0] = -1.0
+        assert pair.feed('imu', unmeasured) is None
+        assert pair.controller.refused == [1, 1, 0, 0]
+    pair.expect(state, goal, pair.feed(missing, spoilt(values)))
 
 
 def test_every_signal_is_computed_in_cpp() -> None:
@@ -285,7 +332,7 @@ def test_a_policy_that_answers_nan_is_not_obeyed(pair: Pair) -> None:
          onnx.numpy_helper.from_array(np.ones(1, np.float32), 'one')]),
         opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8)
     pair.controller.use(native.Policy(str(onnxruntime_library()), model.SerializeToString(), count,
-                                      actions, 'nan@1', 1))
+                                      actions, 'nan@1', 1, []))
     stamp = 10**18
     goal = pair.goal(stamp, np.zeros(3))
     state = pair.state(np.random.default_rng(5), stamp, f'1@{stamp}')
@@ -295,8 +342,85 @@ def test_a_policy_that_answers_nan_is_not_obeyed(pair: Pair) -> None:
     pair.expect(state, goal, pair.publish(state))
 
 
+def test_a_memory_begins_with_zeros_in_each_episode_and_after_each_swap() -> None:
+    pair = Pair('arm', 'reach', make_recurrent_bundle)
+    rng = np.random.default_rng(6)
+    stamp = 10**18
+    answers = []
+    pattern = pair.state(rng, 0, '1@0')
+    for number in (1, 2):
+        start = stamp
+        goal = pair.goal(stamp, np.full(3, 0.2))
+        for step in range(30):
+            if number == 2 and step == 15:
+                pair.use(pair.bundle)
+            state = RobotState(stamp, f'{number}@{start}', pattern.position, pattern.velocity,
+                               pattern.effort)
+            answers.append(pair.publish(state))
+            pair.expect(state, goal, answers[-1])
+            stamp += PERIOD
+    commands = [tuple(deserialize_message(answer, JointState).position) for answer in answers]
+    assert commands[:15] == commands[30:45] == commands[45:]
+    assert len(set(commands[:15])) == 15, 'the same state is answered otherwise each time'
+
+
+def test_a_state_that_is_late_is_not_shown_to_a_policy_that_remembers() -> None:
+    pair = Pair('arm', 'reach', make_recurrent_bundle)
+    rng = np.random.default_rng(7)
+    stamp = 10**18
+    goal = pair.goal(stamp, np.zeros(3))
+    for step in (0, 1, 4):
+        state = pair.state(rng, stamp + step * PERIOD, f'1@{stamp}')
+        pair.expect(state, goal, pair.publish(state))
+    assert pair.publish(pair.state(rng, stamp + 2 * PERIOD, f'1@{stamp}')) is None
+    assert pair.controller.refused == [0, 0, 1, 0]
+    state = pair.state(rng, stamp + 5 * PERIOD, f'1@{stamp}')
+    pair.expect(state, goal, pair.publish(state))
+
+
+def doubling(task: Task) -> PolicyBundle:
+    """Return a policy whose memory is 2^n - 1 after n states: infinite after 128."""
+    contract = task.contract
+    count, actions = (len(spec.elements) for spec in (contract.observation, contract.action))
+    nodes = [onnx.helper.make_node('Add', ['n_in', 'n_in'], ['twice']),
+             onnx.helper.make_node('Add', ['twice', 'one'], ['n_out']),
+             onnx.helper.make_node('MatMul', ['observation', 'zeros'], ['action'])]
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    model = onnx.helper.make_model(onnx.helper.make_graph(
+        nodes, 'doubling', [value('observation', kind, [1, count]), value('n_in', kind, [3])],
+        [value('action', kind, [1, actions]), value('n_out', kind, [3])],
+        [onnx.numpy_helper.from_array(np.zeros((count, actions), np.float32), 'zeros'),
+         onnx.numpy_helper.from_array(np.ones(1, np.float32), 'one')]),
+        opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8)
+    manifest = make_recurrent_bundle(contract).manifest
+    return PolicyBundle(model.SerializeToString(), msgspec.structs.replace(
+        manifest, memory_layout=(StateTensor('n_in', 'n_out', (3,)),), golden=tuple(
+            GoldenVector(vector.observation, (0.0,) * actions) for vector in manifest.golden)))
+
+
+def test_a_memory_that_is_not_finite_after_many_states_is_refused_until_the_episode_ends() -> None:
+    pair = Pair('arm', 'reach')
+    pair.use(doubling(pair.task))
+    rng = np.random.default_rng(8)
+    stamp = 10**18
+    start, goal = stamp, pair.goal(stamp, np.zeros(3))
+    for step in range(132):
+        state = pair.state(rng, stamp, f'1@{start}')
+        answer = pair.publish(state)
+        if step < 127:  # 2^127 - 1 is finite as float32, 2^128 - 1 is not
+            pair.expect(state, goal, answer)
+        else:
+            assert answer is None
+            with pytest.raises(SpecError, match='memory would not be finite'):
+                pair.actor.act(pair.observer.observe(state, goal), state)
+        stamp += PERIOD
+    assert pair.controller.refused == [0, 0, 0, 5]
+    state, goal = pair.state(rng, stamp, f'2@{stamp}'), pair.goal(stamp, np.zeros(3))
+    pair.expect(state, goal, pair.publish(state))
+
+
 @pytest.mark.parametrize('model', [b'', b'not a model', None])
 def test_a_model_that_is_none_is_refused(pair: Pair, model: bytes | None) -> None:
     damaged = pair.bundle.onnx[:200] if model is None else model
     with pytest.raises(RuntimeError, match='ONNX Runtime'):
-        native.Policy(str(onnxruntime_library()), damaged, 3, 3, 'x@1', 1)
+        native.Policy(str(onnxruntime_library()), damaged, 3, 3, 'x@1', 1, [])

@@ -131,6 +131,7 @@ def test_age_is_bounded_on_both_sides(age_ms: float, refused: bool) -> None:
     assert (verdict.allowed is None) == refused
     if refused:
         assert verdict.check == 'age'
+        assert ('old' if age_ms > 0 else 'in the future') in verdict.reason
 
 
 def test_refused_commands_are_no_sign_of_life() -> None:
@@ -180,3 +181,36 @@ def test_clamp_shows_limiting_and_pass_shows_ok_again() -> None:
     assert bench.command().level == Level.PASS
     assert bench.supervisor.mode == Mode.OK
     assert bench.supervisor.counts['clamp/velocity'] == 1
+
+
+def test_a_command_without_a_fresh_state_is_refused() -> None:
+    bench = Bench()
+    assert (bench.command().check, bench.supervisor.counts['hold']) == ('latched', 0)
+    bench.armed()
+    bench.wait(50.1)
+    verdict = bench.command()
+    assert (verdict.level, verdict.check, verdict.instead) == (Level.HOLD, 'state_silence', None)
+
+
+def test_clear_needs_commands_and_does_nothing_where_motion_is_allowed() -> None:
+    bench = Bench()
+    bench.state()
+    bench.command()
+    bench.wait(51)
+    bench.state()
+    assert 'no usable commands' in bench.supervisor.clear(bench.steady)
+    bench.armed()
+    bench.command(ARM.home + 1.0)
+    assert bench.supervisor.mode == Mode.LIMITING
+    assert bench.supervisor.clear(bench.steady) == ''
+    assert (bench.supervisor.mode, bench.supervisor.check) == (Mode.LIMITING, 'velocity')
+
+
+def test_to_stand_is_no_speed_and_nothing_of_a_poisoned_state(robot_with, state_of) -> None:
+    rover = Supervisor(robot_with('rover'), Timeouts(0.05, 0.1, 0.02, 0.0))
+    assert rover.hold_command().tolist() == [0.0, 0.0]
+    bench = Bench()
+    position = ARM.home.copy()
+    position[2] = np.nan
+    bench.supervisor.observe(state_of(ARM, position), bench.steady)
+    assert bench.supervisor.hold_command() is None

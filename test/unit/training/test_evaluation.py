@@ -6,14 +6,21 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.evaluation import evaluate
 
 
-class Home:
+class Forgetful:
+    """Has nothing to forget."""
+
+    def reset(self):
+        pass
+
+
+class Home(Forgetful):
     """Goes straight to 0."""
 
     def act(self, observation):
         return np.clip(-observation[:1], -2, 2)
 
 
-class Away:
+class Away(Forgetful):
     """Leaves: |x| > 3 after two steps of 2, at the latest."""
 
     def act(self, observation):

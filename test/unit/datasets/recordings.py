@@ -1,0 +1,76 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes as the recorder keeps them, without a simulator: an arm that does what it is told."""
+
+import itertools
+
+import numpy as np
+from rclpy.serialization import serialize_message
+from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.data.episode_log import EpisodeLog
+from rl_nodes.nodes import conversions
+from rl_nodes.nodes.pictures import picture_to_msg
+from rl_nodes.nodes.transition_feed import TransitionFeed
+
+START_NS = 1_700_000_000_000_000_000
+
+
+def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None):
+    """Return (topic, stamp [ns], bytes) of one episode; ``who`` commands by turns."""
+    rng = np.random.default_rng(seed)
+    model, period = task.robot, task.period_ns
+    begun = START_NS + number * 1_000_000_000_000
+    episode, mode = f'{number}@{begun}', model.config.control_mode
+    names = tuple(joint.name for joint in task.contract.commanded)
+    goal = Goal(begun, rng.uniform(0.2, 0.4, 3), np.array([0.0, 0.0, 0.0, 1.0]))
+    position = np.array(task.start(rng).position)
+    velocity, before, command = np.zeros(len(position)), None, None
+    messages = [('goal', begun, serialize_message(conversions.goal_to_msg(goal, task.goal_frame)))]
+    for step in range(steps + 1):
+        stamp = begun + step * period
+        state = RobotState(stamp, episode, position, velocity, np.empty(0))
+        messages.append(('joint_states', stamp, conversions.state_to_msg(state,
+                                                                         model.joint_names)))
+        outcome = task.first_outcome() if before is None else task.evaluate(
+            before, command, state, goal)
+        messages.append(('reward', stamp, conversions.outcome_to_msg(stamp, episode, outcome)))
+        if camera is not None and step % 3 == 0:
+            picture = np.full((camera.height, camera.width, 3), 20 * step, np.uint8)
+            messages.append((f'camera/{camera.name}/image_raw', stamp, serialize_message(
+                picture_to_msg(camera, stamp, picture))))
+        if step == steps:
+            break
+        command = task.command(state, rng.uniform(-1, 1, len(names)).astype(np.float32))
+        source = who[step % len(who)]
+        given = conversions.command_to_msg(JointCommand(stamp, source, command), names, mode)
+        wanted = 'teleop/joint_command' if source == 'teleop' else 'policy/joint_command'
+        messages += [(wanted, stamp, given), ('joint_command', stamp, given)]
+        before, velocity, position = state, (command - position) * 1e9 / period, command
+    return messages
+
+
+def note(log, topic, stamp, data, feed):
+    """Hand a message to an episode log, as the recorder does."""
+    heard = feed.add(topic, data) if topic in feed.kinds else None
+    if topic == 'joint_states':
+        log.add_state(topic, stamp, heard.frame_id, data)
+        return
+    log.add(topic, stamp, data)
+    if topic == 'policy/joint_command':
+        log.note_policy(stamp, heard.frame_id)
+    elif topic == 'reward':
+        log.note_reward(heard.frame_id, stamp, heard.value)
+
+
+def record(folder, task, episodes=3, stepping='lockstep', camera=None, **options):
+    """Write episodes; return their files."""
+    feed, ticks = TransitionFeed(task), itertools.count(START_NS)
+    topics = feed.type_names() | (camera.topics() if camera else {})
+    log = EpisodeLog(folder, task.contract, topics, every=1, seed=7,
+                     notes={'stepping': stepping}, discount=0.99, clock=lambda: next(ticks))
+    for number in range(1, episodes + 1):
+        for topic, stamp, data in rollout(task, number, seed=number, camera=camera, **options):
+            note(log, topic, stamp, data, feed)
+    log.close(5.0)
+    assert log.files == episodes, log.error
+    return sorted(folder.glob('*.mcap'))
