@@ -116,13 +116,6 @@ def _parser() -> argparse.ArgumentParser:
                               'running graph, seconds:=10 timeout_s:=5 namespace:=robot_1')
     latency.set_defaults(run=_latency)
 
-    transitions = commands.add_parser(
-        'transitions', help='make a .npz file of recorded episodes, to learn from')
-    transitions.add_argument('words', nargs='+', metavar='file',
-                             help='recorded episodes (.mcap) or folders of them; '
-                                  'output:=file.npz, or transitions.npz')
-    transitions.set_defaults(run=_transitions)
-
     bring = commands.add_parser(
         'import', add_help=False, help="make a policy of another trainer's ONNX file")
     bring.add_argument('words', nargs='*', metavar='model.onnx name:=value')
@@ -245,18 +238,6 @@ def _files_and_output(command: str, words: Sequence[str],
     if not files:
         raise ConfigError(f'{command} which episodes? name .mcap files or folders of them')
     return files, None if output is None else Path(output)
-
-
-def _transitions(options: argparse.Namespace) -> int:
-    from rl_nodes.nodes.recorded_transitions import read_transitions
-    from rl_nodes.training.demonstrations import save
-
-    inputs, output = _files_and_output('transitions', options.words, ('.npz',))
-    batch, contract = read_transitions(inputs)
-    path = save(output or Path('transitions.npz'), batch, contract)
-    print(f'{path}: {len(batch)} transitions of {contract.task} with {contract.robot}; learn from '
-          f'them with demonstrations:={path}')
-    return 0
 
 
 def _dataset(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+import re
 
 import numpy as np
 from rl_nodes.core.types import TransitionBatch
@@ -63,9 +64,9 @@ def sources(commanded_by: Sequence[str]) -> np.ndarray:
     intervention. A command that the monitor made up counts for whoever it stood in for.
 
     :param commanded_by: source of the executed command: ``teleop``, ``<policy>@<version>`` or
-        ``monitor``, each perhaps with ``/...`` behind it.
+        ``monitor``, each perhaps with ``:...`` or ``/...`` behind it.
     """
-    names = [name.partition('/')[0] for name in commanded_by]
+    names = [re.split('[:/]', name)[0] for name in commanded_by]
     human = np.array([name == 'teleop' for name in names], bool)
     alone = all(name in ('teleop', 'monitor') for name in names) and human.any()
     found = np.where(human, DEMONSTRATION if alone else INTERVENTION, AUTONOMOUS)

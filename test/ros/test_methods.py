@@ -7,7 +7,7 @@ from pathlib import Path
 from harness import graph, make_bundle
 import pytest
 from rl_nodes.cli import main
-from rl_nodes.core.errors import ContractError
+from rl_nodes.core.errors import RecordingError
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -43,11 +43,11 @@ def test_td3_learns_through_the_graph_from_what_was_recorded_too(tmp_path: Path)
         observation = env.step(runtime.act(observation).copy())[0]
         assert observation.tobytes() == batch.next_observation[row].tobytes()
     env.close()
-    with pytest.raises(ContractError, match='what is to be learned'):
+    with pytest.raises(RecordingError, match='foreign contract'):
         read_transitions([episodes], load_task('cartpole', 'cartpole_balance').contract)
 
     file = tmp_path / 'shown.npz'
-    assert main(['transitions', str(episodes), f'output:={file}']) == 0
+    assert main(['dataset', 'export', str(episodes), 'format:=npz', f'output:={file}']) == 0
     loaded = demonstrations.load(file, task.contract)
     assert loaded.observation.tobytes() == batch.observation.tobytes()
 
