@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     train.set_defaults(run=_train)
 
+    solve = commands.add_parser(
+        'solve', add_help=False, help='solve a small environment by a table of values')
+    solve.add_argument('arguments', nargs='*', metavar='name:=value')
+    solve.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                       help='show the documented arguments')
+    solve.set_defaults(run=_solve)
+
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
                         help='recorded episodes (.mcap) or folders of them; output:=file.gif '
@@ -212,6 +219,19 @@ def _clone(given: dict[str, str]) -> int:
     print(f'policy: {result.policy}')
     print(f'files:  {result.run_directory}')
     print(f'next:   rl_nodes launch deploy policy:={result.policy}')
+    return 0
+
+
+def _solve(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.training.tabular import solve, SolveOptions
+
+    if options.show:
+        print('usage: rl_nodes solve [name:=value ...]\n')
+        print(_record_help(SolveOptions))
+        return 0
+    given = parse_assignments(options.arguments)
+    print(solve(convert(coerce(given, SolveOptions), SolveOptions, 'rl_nodes solve'))[1])
     return 0
 
 

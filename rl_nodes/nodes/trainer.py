@@ -150,6 +150,11 @@ class Trainer(TaskNode[TrainerParameters]):
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
         settings = load_settings(parameters.algorithm)
+        if settings.on_policy:
+            raise ConfigError(
+                f'algorithm {settings.algorithm} learns from what its newest policy has just '
+                'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
+                f'algorithm:={parameters.algorithm} env:=..., or use an off-policy method here')
         if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
                               f'task {self.task.name}'):
             raise ConfigError(why)
