@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     train.set_defaults(run=_train)
 
+    solve = commands.add_parser(
+        'solve', add_help=False, help='solve a small environment by a table of values')
+    solve.add_argument('arguments', nargs='*', metavar='name:=value')
+    solve.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                       help='show the documented arguments')
+    solve.set_defaults(run=_solve)
+
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
                         help='recorded episodes (.mcap) or folders of them; output:=file.gif '
@@ -114,13 +121,6 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument('words', nargs='+', metavar='episode.mcap name:=value',
                         help='a recorded episode, and arguments of "rl_nodes launch replay"')
     replay.set_defaults(run=_replay)
-
-    transitions = commands.add_parser(
-        'transitions', help='make a .npz file of recorded episodes, to learn from')
-    transitions.add_argument('words', nargs='+', metavar='file',
-                             help='recorded episodes (.mcap) or folders of them; '
-                                  'output:=file.npz, or transitions.npz')
-    transitions.set_defaults(run=_transitions)
 
     bring = commands.add_parser(
         'import', add_help=False, help="make a policy of another trainer's ONNX file")
@@ -222,6 +222,19 @@ def _clone(given: dict[str, str]) -> int:
     return 0
 
 
+def _solve(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.training.tabular import solve, SolveOptions
+
+    if options.show:
+        print('usage: rl_nodes solve [name:=value ...]\n')
+        print(_record_help(SolveOptions))
+        return 0
+    given = parse_assignments(options.arguments)
+    print(solve(convert(coerce(given, SolveOptions), SolveOptions, 'rl_nodes solve'))[1])
+    return 0
+
+
 def _render(options: argparse.Namespace) -> int:
     from rl_nodes.data.reader import episode_files
     from rl_nodes.nodes.render import render_episodes
@@ -256,18 +269,6 @@ def _files_and_output(command: str, words: Sequence[str],
     if not files:
         raise ConfigError(f'{command} which episodes? name .mcap files or folders of them')
     return files, None if output is None else Path(output)
-
-
-def _transitions(options: argparse.Namespace) -> int:
-    from rl_nodes.nodes.recorded_transitions import read_transitions
-    from rl_nodes.training.demonstrations import save
-
-    inputs, output = _files_and_output('transitions', options.words, ('.npz',))
-    batch, contract = read_transitions(inputs)
-    path = save(output or Path('transitions.npz'), batch, contract)
-    print(f'{path}: {len(batch)} transitions of {contract.task} with {contract.robot}; learn from '
-          f'them with demonstrations:={path}')
-    return 0
 
 
 def _dataset(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ extern "C" int program(int argc, char ** argv)
   const std::string model{std::istreambuf_iterator<char>(file), {}};
   const int joints = std::atoi(argv[3]);
   const double size = std::atof(argv[4]);
-  rl_nodes::Policy policy(argv[1], model, 2 * joints + 3, joints, "bare@1", 1);
+  rl_nodes::Policy policy(argv[1], model, 2 * joints + 3, joints, "bare@1", 1, {});
   Ros ros("bare_node");
   rcl_subscription_t states = ros.subscription("joint_states", 10);
   rcl_publisher_t commands = ros.publisher("policy/joint_command", 10);

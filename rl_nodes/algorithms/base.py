@@ -17,44 +17,28 @@ import torch
 from torch import nn
 
 
-class OffPolicyLearner(ABC):
+class Learner(ABC):
     """
-    A method that learns from stored transitions.
+    What every learner promises, however it gets its experience.
 
-    Observations and actions at this boundary are float32 in the contract's units; whatever scaling
-    a method uses inside is its own affair and is part of the policy that it exports.
+    Observations and actions at this boundary have the contract's units; whatever scaling a method
+    uses inside is its own affair and is part of the policy that it exports.
 
     :ivar name: the algorithm's name, as in its configuration file.
     :ivar sampling: how an action is drawn for exploration, as the policy's manifest says it.
     :ivar noise_correlation: of the exploration noise from one step to the next, 0 where white.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
-    :ivar buffer: the stored transitions.
     """
 
     name: str
     sampling: Literal['deterministic', 'squashed_gaussian', 'gaussian']
     noise_correlation: float = 0.0
     updates: int
-    buffer: ReplayBuffer
 
     def __init__(self) -> None:
         self.updates = 0
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
-
-    @abstractmethod
-    def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
-        """
-        Return actions within the action bounds.
-
-        :param observation: shape (N, O).
-        :param explore: sample; otherwise the deterministic action.
-        :return: shape (N, A).
-        """
-
-    @abstractmethod
-    def observe(self, batch: TransitionBatch) -> int:
-        """Store new transitions; return how many were fit to be stored."""
 
     def learn_from(self, demonstrations: TransitionBatch) -> int:
         """
@@ -67,33 +51,11 @@ class OffPolicyLearner(ABC):
         raise TrainingError(f'{self.name} does not learn from demonstrations; ddpg, sac and td3 '
                             'do')
 
-    @abstractmethod
-    def ready(self) -> bool:
-        """Return True once enough transitions are stored for :meth:`update`."""
-
-    @abstractmethod
-    def update(self) -> None:
-        """
-        Do one gradient step on stored transitions.
-
-        :raises TrainingError: a loss is not finite; the weights must be rolled back.
-        """
-
-    def _finish(self, **values: float) -> None:
-        """
-        Count the step and log it.
-
-        :raises TrainingError: a value is not finite; the weights must be rolled back.
-        """
-        self.updates += 1
+    def record(self, **values: float) -> None:
+        """Add to the logged quantities."""
         for key, value in values.items():
             self._sums[key] = self._sums.get(key, 0.0) + value
             self._counts[key] = self._counts.get(key, 0) + 1
-        if not all(map(math.isfinite, values.values())):
-            said = ', '.join(f'{key} {value:g}' for key, value in values.items())
-            raise TrainingError(
-                f'{self.name}: update {self.updates}: {said}; learning diverged. Lower the '
-                'learning rates or look for absurd rewards')
 
     def metrics(self) -> dict[str, float]:
         """Return the means of the logged quantities since the last call, and forget them."""
@@ -115,11 +77,27 @@ class OffPolicyLearner(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
+        """Take over what :meth:`state_dict` returned; stored experience is kept apart."""
 
     @abstractmethod
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimisers and normaliser, but no counter and no random state."""
+
+    @abstractmethod
+    def recent_observations(self, count: int) -> np.ndarray:
+        """Return at most ``count`` observations of late, shape (N, O)."""
+
+    @abstractmethod
+    def experience_state(self) -> dict[str, Any]:
+        """Return a copy of the experience that learning will still use."""
+
+    @abstractmethod
+    def load_experience_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`experience_state` returned."""
+
+    @abstractmethod
+    def experience_metrics(self) -> dict[str, float]:
+        """Return what is logged of stored experience."""
 
     @abstractmethod
     def policy_module(self) -> nn.Module:
@@ -129,6 +107,72 @@ class OffPolicyLearner(ABC):
         Its forward takes the observation, (B, O) float32, and returns ``action`` and, for a
         sampling other than deterministic, ``action_mean`` and ``action_std``.
         """
+
+
+class OffPolicyLearner(Learner):
+    """
+    A method that learns from stored transitions.
+
+    :ivar buffer: the stored transitions.
+    """
+
+    buffer: ReplayBuffer
+
+    @abstractmethod
+    def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
+        """
+        Return actions within the action bounds.
+
+        :param observation: shape (N, O).
+        :param explore: sample; otherwise the deterministic action.
+        :return: shape (N, A).
+        """
+
+    @abstractmethod
+    def observe(self, batch: TransitionBatch) -> int:
+        """Store new transitions; return how many were fit to be stored."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Return True once enough transitions are stored for :meth:`update`."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """
+        Do one gradient step on stored transitions.
+
+        :raises TrainingError: a loss is not finite; the weights must be rolled back.
+        """
+
+    def _finish(self, **values: float) -> None:
+        """
+        Count the step and log it.
+
+        :raises TrainingError: a value is not finite; the weights must be rolled back.
+        """
+        self.updates += 1
+        self.record(**values)
+        if not all(map(math.isfinite, values.values())):
+            said = ', '.join(f'{key} {value:g}' for key, value in values.items())
+            raise TrainingError(
+                f'{self.name}: update {self.updates}: {said}; learning diverged. Lower the '
+                'learning rates or look for absurd rewards')
+
+    def recent_observations(self, count: int) -> np.ndarray:
+        """Return the newest observations in the buffer, shape (N, O)."""
+        return self.buffer.newest(count)
+
+    def experience_state(self) -> dict[str, Any]:
+        """Return a copy of the buffer."""
+        return self.buffer.state_dict()
+
+    def load_experience_state(self, state: dict[str, Any]) -> None:
+        """Take over a buffer."""
+        self.buffer.load_state_dict(state)
+
+    def experience_metrics(self) -> dict[str, float]:
+        """Return how many transitions were not fit to be stored."""
+        return {'buffer_refused': float(self.buffer.refused)}
 
 
 class PolicyModule(nn.Module):
@@ -213,9 +257,10 @@ class GaussianPolicyModule(PolicyModule):
 
 class DiscretePolicyModule(nn.Module):
     """
-    The choice of the most valuable action: ``action`` (B, 1), int64, counted from ``first``.
+    The choice of the best action: ``action`` (B, 1), int64, counted from ``first``.
 
-    :param values: maps normalised observations (B, O) to the values of all actions (B, n).
+    :param values: maps normalised observations (B, O) to one number per action (B, n), its value
+        or its logit; the greatest is chosen.
     :param first: number of the first action.
     """
 

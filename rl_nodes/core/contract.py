@@ -53,7 +53,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param joints: all measured joints in order.
     :param observation: layout of the policy's input.
     :param action: layout of the policy's output.
-    :param action_kind: how an action becomes a command, see ``tasks/actions.py``.
+    :param action_kind: how an action becomes a command, see ``tasks/actions.py``; or
+        ``environment`` where it is a Gymnasium environment's own.
     :param kinematics: SHA-256 of the chain that the observation uses, then of the range sensor,
         then of the inertial measurement unit, then of where each observed camera is; empty where
         it uses none.

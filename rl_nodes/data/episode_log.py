@@ -49,7 +49,9 @@ class Score:
     discounted: float = 0.0
 
     def add(self, stamp_ns: int, outcome: Outcome) -> None:
-        """Count the outcome of the step that led to the state with a stamp."""
+        """Count the outcome of the step that led to a state; nothing counts after the end."""
+        if self.reason != 'reset':
+            return
         if stamp_ns > self.start_ns:
             self.total += outcome.total
             self.discounted += outcome.total * self.discount ** self.steps

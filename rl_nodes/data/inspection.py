@@ -15,7 +15,6 @@ from pathlib import Path
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ContractError, RecordingError
-from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import header_stamp_ns
 from rl_nodes.data.reader import Episode, episode_files, PARTIAL_SUFFIX, read_episode
 from rl_nodes.data.recovery import COPY_SUFFIX, DAMAGED_SUFFIX, UNREADABLE_SUFFIX
@@ -142,10 +141,10 @@ def _contents(episode: Episode) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if lost:
         notes.append(f'{lost} messages were dropped while it was recorded')
     steps = metadata.get('steps', '')
-    if steps and steps != str(max(len(rewarded) - 1, 0)):  # the first state's belongs to no step
-        notes.append(f'{len(rewarded)} states are rewarded, its metadata say {steps} steps')
+    if steps.isdigit() and int(steps) > len(rewarded):
+        notes.append(f'only {len(rewarded)} states are rewarded, its metadata say {steps} steps')
     try:
-        notes += _gaps(sorted(set(stamps)), episode.contract.rate_hz)
+        notes += _gaps(sorted(set(stamps)), episode.period_ns)
         cameras = json.loads(metadata.get('stalled_cameras', '[]'))
         notes += [f'camera {name} stalled' for name in cameras]
     except ContractError as error:
@@ -155,13 +154,12 @@ def _contents(episode: Episode) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(faults), tuple(notes)
 
 
-def _gaps(stamps: list[int], rate_hz: float) -> list[str]:
+def _gaps(stamps: list[int], period: int) -> list[str]:
     """Return a line if states are farther apart than one and a half periods."""
-    period = NS / rate_hz if rate_hz > 0 else 0.0
     longest = max((after - before for before, after in zip(stamps, stamps[1:])), default=0)
     gaps = sum(after - before > 1.5 * period for before, after in zip(stamps, stamps[1:]))
     return [f'{gaps} gaps between states, the longest of {longest / 1e6:.0f} ms'] \
-        if period and gaps else []
+        if gaps else []
 
 
 def _compared(findings: list[Finding], expected: Contract | None) -> list[Finding]:

@@ -30,7 +30,6 @@ from msgspec import Meta, Struct
 import numpy as np
 from rl_nodes.core.channel import LinkSettings
 from rl_nodes.core.errors import RecordingError
-from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import header_stamp_ns
 from rl_nodes.data.reader import Episode, episode_files, read_episode
 
@@ -233,5 +232,4 @@ def _add(result: ChannelMeasurement, episode: Episode) -> None:
     arrivals = Arrivals()
     for message in episode.messages(TOPICS):
         arrivals.add(message.topic, header_stamp_ns(message.data), message.log_time_ns)
-    factor = float(notes.get('real_time_factor', 0)) or 1.0
-    result.add(arrivals, NS / episode.contract.rate_hz / factor)
+    result.add(arrivals, episode.period_ns)

@@ -11,12 +11,14 @@ then read chunk by chunk, in the order in which they were recorded.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 import hashlib
+import json
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 import zlib
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.timing import period_ns
 from rl_nodes.data.mcap_format import (
     Channel,
     check_chunk,
@@ -94,6 +96,18 @@ class Episode:
     def contract(self) -> Contract:
         """Return the contract; ContractError where it is of another version of rl_nodes."""
         return Contract.from_json(self.contract_json)
+
+    @property
+    def period_ns(self) -> int:
+        """
+        Return the time between two states on the clock of their stamps [ns].
+
+        A simulation in real time at another pace stamps by the clock on the wall.
+        """
+        notes = json.loads(self.metadata.get('notes') or '{}')
+        factor = float(notes.get('real_time_factor') or 0) or 1.0
+        return round(period_ns(self.contract.rate_hz)
+                     / (1.0 if notes.get('stepping') == 'lockstep' else factor))
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[RecordedMessage]:
         """

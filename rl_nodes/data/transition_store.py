@@ -217,7 +217,7 @@ class TransitionStore:
             raise RecordingError(f'{path} cannot be read: {error}') from error
         if verify and zlib.crc32(values.data) != column.crc:
             raise RecordingError(f'{path} is damaged: its CRC does not fit; make the store anew')
-        return values
+        return values.view(np.ndarray)  # the same pages; a memmap is slow to index
 
     def _require(self, expected: Contract) -> None:
         contract = self.contract
@@ -292,7 +292,6 @@ class Draws:
         if batch_size < 1:
             raise ConfigError(f'batch_size {batch_size}; expected at least 1')
         self._count, self._size, self._seed = len(store), batch_size, seed
-        self._groups: list[np.ndarray] = []
         self._shares = np.zeros(0)
         if shares is not None:
             self._share(store, {name: part for name, part in shares.items() if part > 0})
@@ -302,9 +301,11 @@ class Draws:
             raise ConfigError(f'shares {shares}: expected {", ".join(SOURCES)} with numbers that '
                               'sum to 1')
         found = np.asarray(store.columns['source'])
-        self._groups = [np.flatnonzero(found == SOURCES.index(name)) for name in shares]
-        self._shares = np.array(list(shares.values()))
-        for name, group in zip(shares, self._groups):
+        groups = [np.flatnonzero(found == SOURCES.index(name)) for name in shares]
+        self._order, self._shares = np.concatenate(groups), np.array(list(shares.values()))
+        self._sizes = np.array([len(group) for group in groups])
+        self._firsts = np.cumsum(self._sizes) - self._sizes
+        for name, group in zip(shares, groups):
             if not len(group):
                 raise ConfigError(f'{store.folder} has no row of {name}, asked for a share of '
                                   f'{shares[name]:g}')
@@ -312,15 +313,11 @@ class Draws:
     def rows(self, number: int) -> np.ndarray:
         """Return the rows of the batch of a number, with replacement, int64, shape (B,)."""
         rng = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 1, number]))
-        if not self._groups:
+        if not len(self._shares):
             return rng.integers(self._count, size=self._size)
-        which = rng.choice(len(self._groups), self._size, p=self._shares)
-        part = rng.random(self._size)
-        sizes = np.array([len(group) for group in self._groups])
-        index = np.minimum((part * sizes[which]).astype(np.int64), sizes[which] - 1)
-        return cast(np.ndarray, np.select(
-            [which == i for i in range(len(sizes))],
-            [group[np.minimum(index, len(group) - 1)] for group in self._groups]))
+        which = rng.choice(len(self._shares), self._size, p=self._shares)
+        return cast(np.ndarray, self._order[
+            self._firsts[which] + rng.integers(self._sizes[which])])
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
         """Yield every row once, in batches; only the order is new in each epoch."""

@@ -145,7 +145,7 @@ def _trim(inputs: list[str], options: DatasetOptions) -> Answer:
         raise ConfigError('dataset trim takes start_s, end_s or start_step, end_step, not both')
 
     def cut(episode: Episode, final: Path) -> None:
-        step_s = 1.0 / episode.contract.rate_hz
+        step_s = episode.period_ns / NS
         start = options.start_s or (options.start_step - 0.5) * step_s * bool(options.start_step)
         end = options.end_s or (options.end_step + 0.5) * step_s * bool(options.end_step)
         if end and end <= start:
@@ -158,14 +158,14 @@ def _trim(inputs: list[str], options: DatasetOptions) -> Answer:
 
 def _relabel(inputs: list[str], options: DatasetOptions) -> Answer:
     episodes, left_out = open_episodes(inputs)
-    if options.task:
-        task = load_task(episodes[0].contract.robot, options.task)
-        relabel.require_same_robot(episodes[0], task)
-    else:
-        task = task_of(episodes[0])
     lines = list(left_out)
 
     def write(episode: Episode, final: Path) -> None:
+        if options.task:
+            task = task_of(episode, task=options.task, same=False)
+            relabel.require_same_robot(episode, task)
+        else:
+            task = task_of(episode)
         done = relabel.relabel(episode, task, final)
         (old, won, reason), (new, wins, end) = done.before, done.after
         lines.append(f'{done.path}: {done.changed} rewards changed, return {old:.4g} -> '
@@ -179,7 +179,7 @@ def _export(inputs: list[str], options: DatasetOptions) -> Answer:
     form, module = find_format(options.format)
     output = _output(options, form.suffix)
     episodes, left_out = open_episodes(inputs, _expected(options))
-    task = task_of(episodes[0])
+    task = task_of(episodes[0], options.robot, options.task)
     by_name = {episode.path.name: episode for episode in episodes}
     if len(by_name) < len(episodes):
         raise RecordingError('files of the same name from several folders; merge them first')
@@ -189,9 +189,9 @@ def _export(inputs: list[str], options: DatasetOptions) -> Answer:
             return recorded_pictures(by_name[name])
         if options.format != 'lerobot':
             left_out.append('pictures left out: only lerobot has them')
-    count = module.write(output, Source(task.contract, recorded_episodes(episodes, task),
-                                        pictures))
-    return '\n'.join([*left_out, f'{output}: {count} transitions of {len(episodes)} episodes']), 0
+    recorded = recorded_episodes(episodes, left_out, options.robot, options.task)
+    count = module.write(output, Source(task.contract, recorded, pictures))
+    return '\n'.join([*left_out, f'{output}: {count} transitions']), 0
 
 
 def _import(inputs: list[str], options: DatasetOptions) -> Answer:
@@ -227,8 +227,9 @@ def _report(inputs: list[str], options: DatasetOptions) -> Answer:
     episodes, notes = open_episodes(inputs, _expected(options))
     notes += [f'{finding.path}: {note}' for finding in inspect(
         [episode.path for episode in episodes]) for note in finding.notes]
-    task = task_of(episodes[0])
-    report = make_report(episodes, list(recorded_episodes(episodes, task)), task, notes)
+    task = task_of(episodes[0], options.robot, options.task)
+    recorded = list(recorded_episodes(episodes, notes, options.robot, options.task))
+    report = make_report(episodes, recorded, task, notes)
     text = describe(report)
     if options.output:
         from rl_nodes.datasets.report_page import write_page

@@ -16,6 +16,7 @@ which nothing says that the task ended there is ``truncated``.
 
 from collections.abc import Iterator
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.datasets.formats import CONTRACT_KEY, episode_of, METADATA_KEY, new_path, Source
 from rl_nodes.datasets.lerobot_video import VideoColumns
 from rl_nodes.datasets.tables import vectors
+
+_LOG = logging.getLogger(__name__)
 
 VERSION = 'v3.0'
 MAX_INFO_BYTES = 64 << 20
@@ -132,6 +135,8 @@ def read(path: Path) -> Source:
         info = json.loads(file.read_text(encoding='utf-8'))
         version, fps = info['codebase_version'], float(info['fps'])
         text = info.get(CONTRACT_KEY, '')
+        if _NAMES['reward'] not in info['features']:
+            _LOG.warning('%s has no %s: all rewards are zero', path, _NAMES['reward'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(f'{path} is no LeRobotDataset: {file.name}: {error!r}') from None
     if version != VERSION:

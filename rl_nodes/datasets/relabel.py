@@ -62,8 +62,6 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
     score = Score(first.start_ns, float(episode.metadata.get('discount', '1')))
     for stamp, (_, outcome) in outcomes.items():
         score.add(stamp, outcome)
-        if outcome.terminated or outcome.truncated:
-            break
     rewards = {stamp: conversions.outcome_to_msg(stamp, name, outcome)
                for stamp, (name, outcome) in outcomes.items()}
     counts = {'changed': 0}

@@ -16,6 +16,7 @@ from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode, SOURCES
 from rl_nodes.datasets.formats import CONTRACT_KEY, METADATA_KEY, new_path, Source
+from rl_nodes.training.demonstrations import save
 
 
 def write(output: Path, source: Source) -> int:
@@ -37,10 +38,7 @@ def _write_npz(path: Path, source: Source) -> int:
     if not batches:
         raise RecordingError('no episode to export')
     batch = TransitionBatch.concatenate(batches)
-    named = {} if source.contract is None else {
-        'contract_fingerprint': np.array(source.contract.fingerprint())}
-    with path.open('wb') as stream:
-        np.savez_compressed(stream, **batch.columns(), **named)
+    save(path, batch, source.contract)
     return len(batch)
 
 

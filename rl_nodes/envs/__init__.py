@@ -23,5 +23,15 @@ for _id, (_robot, _task) in ENVIRONMENTS.items():
                        vector_entry_point='rl_nodes.envs.vector_env:SimVectorEnv',
                        kwargs={'robot': _robot, 'task': _task})
 
+# Small enough for tables of values; the variants are those of which exact values are known.
+for _id, _settings in {
+        'rl_nodes/GridWorld-v0': {'grid': '4x3'},
+        'rl_nodes/GridWorldLiving-v0': {'grid': '4x3', 'living': -0.03},
+        'rl_nodes/GridWorldCorners-v0': {'grid': 'corners', 'living': -1.0, 'slip': (0.0, 0.0)},
+        'rl_nodes/GridWorldDiscount-v0': {'grid': 'discount', 'slip': (0.0, 0.0)},
+        'rl_nodes/GridWorldDiscountSlip-v0': {'grid': 'discount', 'slip': (0.2, 0.1)}}.items():
+    gymnasium.register(_id, entry_point='rl_nodes.envs.grid_world:GridWorld', kwargs=_settings,
+                       max_episode_steps=200)
+
 # The running graph: gymnasium.make('rl_nodes/Ros-v0', robot='arm', task='reach').
 gymnasium.register('rl_nodes/Ros-v0', entry_point='rl_nodes.envs.ros_env:RosEnv')

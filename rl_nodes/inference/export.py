@@ -244,7 +244,6 @@ class PolicyExporter:
         difference: np.ndarray = np.abs(answers['action'] - expected['action']) / scale
         return difference.reshape(len(difference), -1).max(1)
 
-
     def _choices_parity(self, expected: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Return 1 where two choices differ, (N,); rounding may decide between equals."""
         differ: np.ndarray = (expected != answers).any(1)

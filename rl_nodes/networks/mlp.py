@@ -10,15 +10,20 @@ costs, because nothing is allocated and no gradient is computed that nobody aske
 
 Legend: E networks (members), B batch rows, I inputs, O outputs, H hidden units.
 
-    h_0 = x,   h_k = relu(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                        (1)
-    dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) 1[h_{k-1} > 0]   (2)
+    h_0 = x,   h_k = f(h_{k-1} W_k + b_k),   y = h_{n-1} W_n + b_n                           (1)
+    dL/dW_k = h_{k-1}^T g_k,   dL/db_k = sum_B g_k,   g_{k-1} = (g_k W_k^T) f'(h_{k-1})      (2)
 
-With ``layer_norm`` (Ba, Kiros and Hinton 2016, arXiv:1607.06450) between product and ReLU, for
-z = h_{k-1} W_k + b_k, mean and deviation taken over the H units of a row:
+with f' written as a function of f: 1[h > 0] for ReLU, 1 - h^2 for tanh. With ``layer_norm`` (Ba,
+Kiros and Hinton 2016, arXiv:1607.06450) between product and f, for z = h_{k-1} W_k + b_k, mean and
+deviation taken over the H units of a row:
 
-    n = (z - mean(z)) r,   r = 1 / sqrt(var(z) + 1e-5),   h_k = relu(n s_k + t_k)            (3)
+    n = (z - mean(z)) r,   r = 1 / sqrt(var(z) + 1e-5),   h_k = f(n s_k + t_k)               (3)
     dL/ds_k = sum_B g n,   dL/dt_k = sum_B g,   with u = g s_k:
     dL/dz = r (u - mean(u) - n mean(u n))                                                    (4)
+
+Without it, outputs change along a direction (V, c) of the parameters by j_n, where there is no f':
+
+    j_k = (j_{k-1} W_k + h_{k-1} V_k + c_k) f'(h_k),   j_0 = 0                               (5)
 """
 
 from collections.abc import Sequence
@@ -77,12 +82,14 @@ class Workspace:
 
 
 class StackedMlp:
-    """E perceptrons with ReLU, evaluated and differentiated together; see the file's header."""
+    """E perceptrons, evaluated and differentiated together; see the file's header."""
 
     def __init__(self, members: int, sizes: Sequence[int],
                  initialisation: Initialisation = 'orthogonal', last_gain: float = 1.0,
                  generator: torch.Generator | None = None,
-                 reduced_precision: bool = False, layer_norm: bool = False) -> None:
+                 reduced_precision: bool = False, layer_norm: bool = False,
+                 activation: Literal['relu', 'tanh'] = 'relu',
+                 storage: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
         """
         Create the networks.
 
@@ -94,22 +101,24 @@ class StackedMlp:
         :param reduced_precision: let large hidden products round their factors to bfloat16
             (accumulated in float32) on processors that have it; others ignore this.
         :param layer_norm: normalise every hidden layer, eq. (3); such networks are for training
-            only, :meth:`member` has no counterpart of it.
+            only, :meth:`member` and :meth:`tangent` have no counterpart of it.
+        :param activation: of the hidden layers.
+        :param storage: zeros for ``flat`` and ``flat_gradient``, each of :func:`parameter_count`
+            elements, where they are part of longer vectors; None makes them.
         """
         self.members = members
         self.sizes = tuple(sizes)
+        self.activation = activation
         pairs = list(zip(self.sizes, self.sizes[1:]))
         self._layer_norm = layer_norm
-        count = sum(members * (i + 1) * o for i, o in pairs)
-        count += 2 * members * sum(self.sizes[1:-1]) if layer_norm else 0
-        self.flat = torch.zeros(count)
-        self.flat_gradient = torch.zeros(count)
+        count = parameter_count(self.sizes, members, layer_norm)
+        self.flat, self.flat_gradient = storage or (torch.zeros(count), torch.zeros(count))
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
         self._transposed = [weight.transpose(1, 2) for weight in self.weights]
         self._reduced = [reduced_precision and min(pair) >= 64 for pair in pairs]
         for k, (inputs, outputs) in enumerate(pairs):
-            gain = last_gain if k == len(pairs) - 1 else hidden_gain('relu')
+            gain = last_gain if k == len(pairs) - 1 else hidden_gain(activation)
             for member in range(members):
                 weight, bias = initialise(inputs, outputs, initialisation, gain, generator)
                 self.weights[k][member].copy_(weight)
@@ -154,11 +163,12 @@ class StackedMlp:
         work.input = h = x.unsqueeze(0).expand(self.members, -1, -1)
         last = len(self.weights) - 1
         many = work.batch >= REDUCED_ROWS
+        activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
         for k, (weight, bias, out) in enumerate(zip(self.weights, self.biases, work.hidden)):
             _multiply_add(bias, h, weight, out, many and self._reduced[k])
             if self._layer_norm and k < last:
                 self._normalize(out, k, work)
-            h = out if k == last else torch.relu_(out)
+            h = out if k == last else activate(out)
         return h
 
     def _normalize(self, z: torch.Tensor, layer: int, work: Workspace) -> None:
@@ -204,14 +214,35 @@ class StackedMlp:
             if k:
                 out = work.gradient[k - 1][:, rows]
                 _multiply(g, self._transposed[k], out, self._reduced[k])
-                g = torch.ops.aten.threshold_backward.grad_input(out, below, 0, grad_input=out)
+                if self.activation == 'relu':
+                    g = torch.ops.aten.threshold_backward.grad_input(out, below, 0, grad_input=out)
+                else:
+                    g = torch.ops.aten.tanh_backward.grad_input(out, below, grad_input=out)
         if inputs is None:
             return None
         return torch.bmm(g, self._transposed[0][:, :, inputs]).sum(0)
 
+    def tangent(self, direction: torch.Tensor, work: Workspace) -> torch.Tensor:
+        """
+        Return how the outputs of the last forward pass change along a direction, eq. (5).
+
+        :param direction: of the parameters, laid out as ``flat``.
+        :param work: the buffers of that forward pass.
+        :return: Jacobian times direction, shape (E, B, O).
+        """
+        weights, biases = self._views(direction)
+        h, last = work.input, len(weights) - 1
+        change = torch.baddbmm(biases[0], h, weights[0])
+        for k in range(1, last + 1):
+            h = work.hidden[k - 1]
+            change *= (h > 0) if self.activation == 'relu' else 1.0 - h.square()
+            change = torch.baddbmm(torch.baddbmm(biases[k], h, weights[k]), change,
+                                   self.weights[k])
+        return change
+
     def member(self, index: int) -> Mlp:
         """Return a copy of one member as a plain module."""
-        module = Mlp(self.sizes, 'relu', 'default')
+        module = Mlp(self.sizes, self.activation, 'default')
         self.copy_to(module, index)
         return module
 
@@ -222,6 +253,13 @@ class StackedMlp:
         for layer, weight, bias in zip(layers, self.weights, self.biases, strict=True):
             layer.weight.copy_(weight[index].T)
             layer.bias.copy_(bias[index, 0])
+
+
+def parameter_count(sizes: Sequence[int], members: int = 1, layer_norm: bool = False) -> int:
+    """Return how many parameters perceptrons of these widths have together."""
+    affine = 2 * sum(sizes[1:-1]) if layer_norm else 0
+    return members * (affine + sum((inputs + 1) * outputs
+                                   for inputs, outputs in zip(sizes, sizes[1:])))
 
 
 def hidden_gain(activation: str) -> float:

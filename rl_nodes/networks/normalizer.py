@@ -7,6 +7,7 @@ Statistics are merged batch by batch in float64 (Chan, Golub and LeVeque 1983, "
 computing the sample variance"). An exported policy carries a frozen float32 copy in torch buffers.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -85,6 +86,12 @@ class ObservationNormalizer:
         """
         torch.sub(observation, self._mean, out=out)
         return out.mul_(self._scale).clamp_(-CLIP, CLIP)
+
+    def normalize(self, observation: np.ndarray) -> np.ndarray:
+        """Return the normalised observation, shape (N, O), float32, for few rows in numpy."""
+        centred: np.ndarray = observation - self._mean.numpy()
+        centred *= self._scale.numpy()
+        return np.clip(centred, -CLIP, CLIP, out=centred)
 
     def frozen(self) -> FrozenNormalizer:
         """Return the present statistics as a module for export."""

@@ -102,6 +102,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     parameters_type = RecorderParameters
     status_topic = 'recorder/status'
+    drains = True
 
     def configure(self) -> None:
         """Recover what a killed recorder left, then build the entities."""

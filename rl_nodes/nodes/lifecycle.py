@@ -30,6 +30,7 @@ from rclpy.timer import Timer
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import RlNodesError, SpecError
 from rl_nodes.core.locks import RunLock
+from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.nodes import conversions, joint_state, qos
 from rl_nodes.nodes.parameters import declare, NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
@@ -41,6 +42,7 @@ SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackR
                            TransitionCallbackReturn.ERROR)
 OK, WARN, FAULT = 0, 1, 2  # levels of diagnostic_msgs/DiagnosticStatus
 
+DRAIN_S = 1.0  # of the 3 s within which a graph ends
 WAKE_S = 0.1  # how often the executor looks at the stop flag; a signal ends the node within this
 
 
@@ -54,11 +56,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
     :meth:`every` are destroyed for them. Callbacks are ignored while the node is not active.
 
     Publishes ``/diagnostics`` (diagnostic_msgs/DiagnosticArray, 1 Hz) and, where ``status_topic``
-    is set, the same on that topic.
+    is set, the same on that topic. One that ``drains`` takes what has come already before it ends.
     """
 
     parameters_type: ClassVar[type[NodeParameters]] = NodeParameters
     status_topic: ClassVar[str] = ''
+    drains: ClassVar[bool] = False  # takes what has arrived before it ends
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -340,6 +343,9 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
         spinner = NodeSpinner(node)
         while not stopping and node.exit_code is None:
             spinner.once(WAKE_S)
+        deadline_ns = steady_ns() + round(DRAIN_S * NS)
+        while node.drains and steady_ns() < deadline_ns and spinner.once(WAKE_S):
+            pass
         code = node.exit_code or 0
     except RlNodesError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -106,7 +106,9 @@ class PictureInbox:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and let go of the topics."""
+        """End the thread and let go of the topics, once."""
+        if self._ended:
+            return
         self._ended = True
         self._thread.join(CLOSE_S)
         self._node.destroy_node()

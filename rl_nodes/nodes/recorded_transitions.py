@@ -4,6 +4,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from rl_nodes.nodes.transition_feed import EXECUTED, TransitionFeed
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 
+_LOG = logging.getLogger(__name__)
+
 
 def read_transitions(inputs: Sequence[str | Path],
                      expected: Contract | None = None) -> tuple[TransitionBatch, Contract]:
@@ -28,37 +32,56 @@ def read_transitions(inputs: Sequence[str | Path],
     :raises RecordingError: names every file that cannot be used, or no transition in any of them.
     :raises ContractError: recorded with another version of robot or task.
     """
-    opened, _ = open_episodes(inputs, expected)
-    task = task_of(opened[0])
+    opened, left_out = open_episodes(inputs, expected)
     batches = [replace(recorded.batch, episode=np.full(len(recorded), number, np.int64))
-               for number, recorded in enumerate(recorded_episodes(opened, task))]
-    return TransitionBatch.concatenate(batches), task.contract
+               for number, recorded in enumerate(recorded_episodes(opened, left_out))]
+    for line in left_out:
+        _LOG.warning('%s', line)
+    return TransitionBatch.concatenate(batches), opened[0].contract
 
 
-def task_of(episode: Episode) -> Task:
+def task_of(episode: Episode, robot: str = '', task: str = '', same: bool = True) -> Task:
     """
-    Return the task that an episode was recorded with, as it is configured today.
+    Return the task that an episode was recorded with, as it is configured today, at its pace.
 
+    :param robot: name or file; empty for the name that the episode says.
+    :param task: the same.
+    :param same: its contract has to be that of the episode.
     :raises ContractError: it has changed since, in a way that a policy relies on.
     """
     contract = episode.contract
-    task = load_task(contract.robot, contract.task)
-    task.contract.require(contract, 'the present configuration', f'episode {episode.path.name}')
+    found = _load(robot or contract.robot, task or contract.task, episode.period_ns)
+    if same:
+        found.contract.require(contract, 'the present configuration',
+                               f'episode {episode.path.name}')
+    return found
+
+
+@lru_cache(maxsize=8)
+def _load(robot: str, name: str, period_ns: int) -> Task:
+    task = load_task(robot, name)
+    task.period_ns = period_ns
     return task
 
 
-def recorded_episodes(episodes: Sequence[Episode], task: Task) -> Iterator[RecordedEpisode]:
+def recorded_episodes(episodes: Sequence[Episode], left_out: list[str], robot: str = '',
+                      task: str = '') -> Iterator[RecordedEpisode]:
     """
     Yield the transitions of each episode that has any.
 
-    :raises RecordingError: a message that cannot be read, or no transition in any episode.
+    :param left_out: gets a line for each that has none.
+    :param robot: as of :func:`task_of`.
+    :param task: as of :func:`task_of`.
+    :raises RecordingError: a file that changed since, or no transition in any episode.
     """
     found = False
     for episode in episodes:
-        recorded = read_recorded(episode, task)
+        recorded = read_recorded(episode, task_of(episode, robot, task))
         if len(recorded):
             found = True
             yield recorded
+        else:
+            left_out.append(f'{episode.path} left out: no complete transition in it')
     if not found:
         raise RecordingError(f'no complete transition in {len(episodes)} episodes, the first of '
                              f'which is {episodes[0].path}; expected states, goals, commands and '

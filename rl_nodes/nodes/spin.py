@@ -43,8 +43,8 @@ class NodeSpinner:
         self._watch = _Watch(node, self._executor._guard, self._wake)
         self._collect()
 
-    def once(self, timeout_s: float) -> None:
-        """Wait for work, at most ``timeout_s``, and do all that is ready."""
+    def once(self, timeout_s: float) -> bool:
+        """Wait for work, at most ``timeout_s``, do all that is ready; return whether it came."""
         wait_set = self._wait_set
         wait_set.clear_entities()
         for subscription in self._subscriptions:
@@ -63,14 +63,17 @@ class NodeSpinner:
             if timer.handle.is_timer_ready():
                 timer.handle.call_timer()
                 timer.callback()
+        came = False
         for _ in range(BURST):
             if not self._take():
                 break
+            came = True
         if self._watch.called or steady_ns() - self._stock_at > STOCK_PERIOD_NS:
             self._watch.rest()
             self._executor.spin_once(timeout_sec=0)
             self._stock_at = steady_ns()
             self._collect()
+        return came
 
     def _take(self) -> bool:
         """Take a message from every subscription that has one; return whether any had."""

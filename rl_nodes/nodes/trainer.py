@@ -34,6 +34,7 @@ from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.experience import layout_columns
+from rl_nodes.data.transition_store import is_store
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -49,7 +50,7 @@ from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings
+from rl_nodes.training.settings import load_settings, require_flat
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 import torch
 
@@ -144,10 +145,16 @@ class Trainer(TaskNode[TrainerParameters]):
     def configure(self) -> None:
         """Check settings, then build the entities; learning starts when activated."""
         super().configure()
+        require_flat(self.task.contract)
         parameters = self.parameters
         target = Target('success_rate', parameters.target_success) \
             if parameters.target_success and parameters.simulator else None
         settings = load_settings(parameters.algorithm)
+        if settings.on_policy:
+            raise ConfigError(
+                f'algorithm {settings.algorithm} learns from what its newest policy has just '
+                'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
+                f'algorithm:={parameters.algorithm} env:=..., or use an off-policy method here')
         if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
                               f'task {self.task.name}'):
             raise ConfigError(why)
@@ -178,7 +185,7 @@ class Trainer(TaskNode[TrainerParameters]):
                            partial(self._on_experience, index), qos.BATCH)
 
     def _demonstrations(self, path: Path) -> TransitionBatch:
-        if path.suffix == '.npz':
+        if path.suffix == '.npz' or is_store(path):
             return demonstrations.load(path, self.task.contract)
         return read_transitions([path], self.task.contract)[0]
 

@@ -4,8 +4,9 @@
 Transitions in a file, to learn from beside what is experienced.
 
 ``<name>.npz`` holds one array per column of a ``TransitionBatch`` and, where it was made by
-``rl_nodes transitions``, the contract's fingerprint. A file of other origin needs ``observation``,
-``action``, ``reward``, ``next_observation`` and ``terminated``; ``truncated`` is false if absent.
+``rl_nodes dataset export``, the contract's fingerprint. A file of other origin needs
+``observation``, ``action``, ``reward``, ``next_observation`` and ``terminated``; ``truncated`` is
+false if absent.
 """
 
 from dataclasses import fields
@@ -17,25 +18,27 @@ import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, ContractError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.transition_store import is_store, TransitionStore
 
 NEEDED = ('observation', 'action', 'reward', 'next_observation', 'terminated')
 _FINGERPRINT = 'contract_fingerprint'
 
 
-def save(path: Path, batch: TransitionBatch, contract: Contract) -> Path:
+def save(path: Path, batch: TransitionBatch, contract: Contract | None) -> Path:
     """
     Write transitions, complete or not at all.
 
     :param path: the file, ending in ``.npz``.
-    :param contract: what they were recorded under.
+    :param contract: what they were recorded under; None where that is not known.
     :raises ConfigError: it cannot be written.
     """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open('wb') as stream:
-            np.savez_compressed(stream, **batch.columns(),
-                                **{_FINGERPRINT: np.array(contract.fingerprint())})
+            named = {} if contract is None else {
+                _FINGERPRINT: np.array(contract.fingerprint())}
+            np.savez_compressed(stream, **batch.columns(), **named)
         temporary.replace(path)
     except OSError as error:
         raise ConfigError(f'{path} cannot be written: {error}') from None
@@ -46,15 +49,18 @@ def save(path: Path, batch: TransitionBatch, contract: Contract) -> Path:
 
 def load(path: Path, contract: Contract) -> TransitionBatch:
     """
-    Return the transitions in a file.
+    Return the transitions in a ``.npz`` file or a store.
 
-    :param contract: of what is trained; a file that names another one is refused.
+    :param contract: of what is trained; one that names another one is refused.
     :raises ConfigError: unreadable, or columns that are missing or of other shapes.
     :raises ContractError: recorded under another contract.
     """
+    if is_store(path):
+        return TransitionStore(path, contract).batch(slice(None))
     if path.suffix != '.npz':
-        raise ConfigError(f'demonstrations {path}: expected a .npz file; "rl_nodes transitions '
-                          f'{path} output:=demonstrations.npz" makes one of recorded episodes')
+        raise ConfigError(f'demonstrations {path}: expected a .npz file or a store; "rl_nodes '
+                          f'dataset export {path} format:=npz output:=demonstrations.npz" makes '
+                          'one of recorded episodes')
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}

@@ -30,15 +30,19 @@ class EpisodeStatistics:
             total, length = self._open.pop(episode, (0.0, 0))
             total, length = total + float(rewards[row]), length + 1
             if ended[row]:
-                self.finished += 1
-                self.succeeded += bool(batch.success[row])
-                self._returns.append(total)
-                self._lengths.append(length)
-                self._successes.append(bool(batch.success[row]))
+                self.add_finished(total, length, bool(batch.success[row]))
             else:
                 self._open[episode] = (total, length)
         while len(self._open) > MAX_OPEN:
             self._open.pop(next(iter(self._open)))
+
+    def add_finished(self, total: float, length: int, success: bool) -> None:
+        """Count one episode by its undiscounted return and its length in control steps."""
+        self.finished += 1
+        self.succeeded += success
+        self._returns.append(total)
+        self._lengths.append(length)
+        self._successes.append(success)
 
     @property
     def mean_return(self) -> float | None:

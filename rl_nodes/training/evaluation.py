@@ -88,7 +88,8 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
     """
     Run one episode per seed with the deterministic policy.
 
-    :param env: has a time limit; its action space is the policy's.
+    :param env: has a time limit; its action space is the policy's. Where that is ``Discrete``, the
+        policy's one number is the action.
     :param seeds: at least one.
     :raises TrainingError: no seeds, or an episode that does not end.
     """

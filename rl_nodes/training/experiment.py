@@ -15,16 +15,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import CheckpointError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.export import PolicyExporter
-from rl_nodes.training import report
+from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.metrics import MetricSink
-from rl_nodes.training.off_policy import run
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Evaluator, Limits, Outputs, Session
 from rl_nodes.training.settings import make_learner, TrainSettings
@@ -81,7 +80,7 @@ class TrainResult(msgspec.Struct, frozen=True):
     evaluation: Evaluation | None
 
 
-def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int], Source],
+def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source],
             evaluator: Evaluator | None, progress: Progress,
             stop: threading.Event) -> TrainResult:
     """
@@ -103,6 +102,7 @@ def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
 
+    loop = on_policy if settings.on_policy else off_policy
     learner = make_learner(settings, contract, experiment.seed)
     if experiment.demonstrations is not None:
         count = learner.learn_from(experiment.demonstrations)
@@ -120,7 +120,7 @@ def conduct(experiment: Experiment, make_source: Callable[[OffPolicyLearner, int
         session.load_state_dict(saved)
         progress.say(f'resumed at step {session.steps:,}')
     try:
-        result = run(session, stop)
+        result = loop.run(session, stop)
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
             report.write_learning_curve(folder, title, experiment.limits.target)

@@ -18,7 +18,8 @@ from typing import Annotated
 import gymnasium
 import msgspec
 import numpy as np
-from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.on_policy import OnPolicyLearner
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -26,6 +27,7 @@ from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
 from rl_nodes.training.settings import load_settings
@@ -50,7 +52,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param target: evaluation result at which to stop: a success rate from 0 to 1 where the
         environment reports ``success`` in its info, otherwise an undiscounted return.
     :param n_envs: environments stepped together: in worker processes where the environment offers
-        that (``rl_nodes/...`` do), otherwise in turn.
+        that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
     :param demonstrations: .npz file of transitions to learn from besides, as ``rl_nodes
         transitions`` makes it of recorded episodes; empty for none.
     :param resume: go on from the newest checkpoint in ``run_directory``.
@@ -65,7 +67,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: _Count | None = None
     time_budget_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     target: float | None = None
-    n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     demonstrations: str = ''
     resume: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
@@ -86,6 +88,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     """
     torch.set_num_threads(options.threads)
     settings = load_settings(options.algorithm)
+    n_envs = options.n_envs or settings.loop.n_envs
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
@@ -96,13 +99,14 @@ def train(options: TrainOptions, progress: Progress | None = None,
     progress = Progress() if progress is None else progress
     stop = threading.Event() if stop is None else stop
 
-    def make_source(learner: OffPolicyLearner, steps_before: int) -> EnvSource:
+    def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
         # A resumed run must not repeat the first part's episodes.
-        seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(options.n_envs)
-        envs = make_envs(make, options.n_envs, options.env)
+        seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(n_envs)
+        envs = make_envs(make, n_envs, options.env)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
-        return EnvSource(envs, learner, [int(seed) >> 1 for seed in seeds])
+        form = RolloutSource if isinstance(learner, OnPolicyLearner) else EnvSource
+        return form(envs, learner, [int(seed) >> 1 for seed in seeds])
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
@@ -113,7 +117,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity={'env': options.env, 'n_envs': options.n_envs},
+        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
         demonstrations=demonstrations.load(Path(options.demonstrations).expanduser(), contract)
         if options.demonstrations else None)
     try:

@@ -44,7 +44,7 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     if session.publish_due(first=True):
         session.publish()
 
-    while not (reason := _reason_to_stop(session, stop)):
+    while not (reason := reason_to_stop(session, stop)):
         # Collect: whatever has come, which may be nothing.
         batch = source.collect()
         session.take(batch)
@@ -81,7 +81,7 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
-def _reason_to_stop(session: Session, stop: threading.Event) -> str:
+def reason_to_stop(session: Session, stop: threading.Event) -> str:
     """Return why the run ends, empty while it goes on."""
     limits = session.limits
     if stop.is_set():

@@ -3,7 +3,8 @@
 """
 What the training loop does besides learning: publish, evaluate, checkpoint, log, roll back.
 
-The order of events is told in ``off_policy.py``; here is how each of them is done.
+The order of events is told in ``off_policy.py`` and ``on_policy.py``; here is how each of them is
+done. Only what concerns stored experience asks for an off-policy learner.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ import time
 from typing import Any, Literal
 
 import msgspec
-from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.training.checkpoint import CheckpointStore
@@ -25,7 +27,7 @@ from rl_nodes.training.episodes import EpisodeStatistics
 from rl_nodes.training.evaluation import Evaluation, EVALUATION_SEED, FRESH_SEED
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress, ProgressState
-from rl_nodes.training.settings import LoopConfig
+from rl_nodes.training.settings import ScheduleConfig
 from rl_nodes.training.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -92,8 +94,8 @@ class Outputs:
 class Session:
     """One run's counters, clocks and outputs around a learner and a source."""
 
-    def __init__(self, learner: OffPolicyLearner, source: Source, exporter: PolicyExporter,
-                 config: LoopConfig, limits: Limits, outputs: Outputs,
+    def __init__(self, learner: Learner, source: Source, exporter: PolicyExporter,
+                 config: ScheduleConfig, limits: Limits, outputs: Outputs,
                  evaluator: Evaluator | None) -> None:
         self.learner, self.source, self.config, self.limits = learner, source, config, limits
         self.outputs = outputs
@@ -127,10 +129,7 @@ class Session:
             self._heard = now
             self.episodes.add(batch)
             stored = self.learner.observe(batch)
-            self.steps += len(batch)
-            if self.curriculum.update(self.steps, self.episodes.finished,
-                                      self.episodes.succeeded):
-                self.source.set_difficulty(self.curriculum.difficulty)
+            self._count(len(batch))
             if self.learner.ready():
                 self.debt += self.config.updates_per_step * stored
             if stored < len(batch):
@@ -139,6 +138,18 @@ class Session:
             self._reported_silence = now
             self.outputs.alarm(f'no experience for {self.silence_s(now):.0f} s: is the robot '
                                'running and the recorder active? Training waits')
+
+    def take_rollout(self, rollout: Rollout) -> None:
+        """Count what an on-policy learner is about to learn from."""
+        self._heard = time.monotonic()
+        for episode in rollout.episodes:
+            self.episodes.add_finished(*episode)
+        self._count(len(rollout))
+
+    def _count(self, steps: int) -> None:
+        self.steps += steps
+        if self.curriculum.update(self.steps, self.episodes.finished, self.episodes.succeeded):
+            self.source.set_difficulty(self.curriculum.difficulty)
 
     def silence_s(self, now: float) -> float:
         """Return how long nothing has come, once that is longer than it may be [s]; else 0."""
@@ -205,7 +216,7 @@ class Session:
         try:
             return self._exporter.export(
                 self.learner.policy_module(), self.version, self.learner.updates,
-                recorded_observations=self.learner.buffer.newest(_RECORDED))
+                recorded_observations=self.learner.recent_observations(_RECORDED))
         except BundleError as error:
             self.outputs.alarm(f'policy not exported: {error}')
             return None
@@ -306,7 +317,7 @@ class Session:
         """Return everything that a resumed run needs."""
         best = None if self.best is None else msgspec.json.encode(self.best[0]).decode()
         return {'identity': self.outputs.identity, 'learner': self.learner.state_dict(),
-                'buffer': self.learner.buffer.state_dict(), 'episodes': self.episodes.state_dict(),
+                'buffer': self.learner.experience_state(), 'episodes': self.episodes.state_dict(),
                 'curriculum': self.curriculum.state_dict(),
                 'steps': self.steps, 'debt': self.debt, 'version': self.version,
                 'rollbacks': self.rollbacks, 'elapsed_s': self.elapsed_s(),
@@ -316,7 +327,7 @@ class Session:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
         self.learner.load_state_dict(state['learner'])
-        self.learner.buffer.load_state_dict(state['buffer'])
+        self.learner.load_experience_state(state['buffer'])
         self.episodes.load_state_dict(state['episodes'])
         self.curriculum.load_state_dict(state['curriculum'])
         if self.config.curriculum.active:
@@ -349,8 +360,8 @@ class Session:
         if force or now - self._logged >= self.config.log_every_s:
             self._logged = now
             self._write('train', self.episodes.metrics() | self.learner.metrics() | {
-                'updates': float(self.learner.updates), 'staleness': float(self.staleness()),
-                'buffer_refused': float(self.learner.buffer.refused)} | (
+                'updates': float(self.learner.updates), 'staleness': float(self.staleness())
+            } | self.learner.experience_metrics() | (
                     {'difficulty': self.curriculum.difficulty}
                     if self.config.curriculum.active else {}))
 

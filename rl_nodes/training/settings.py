@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from rl_nodes.algorithms.a2c import A2c, A2cConfig
 from rl_nodes.algorithms.actor_critic import ActorCriticConfig
-from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
+from rl_nodes.algorithms.on_policy import OnPolicyConfig
+from rl_nodes.algorithms.ppo import Ppo, PpoConfig
+from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.algorithms.td3 import Td3, Td3Config
+from rl_nodes.algorithms.trpo import Trpo, TrpoConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, TrainingError
@@ -19,19 +24,14 @@ from rl_nodes.training.curriculum import CurriculumConfig
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
-LearnerConfig = ActorCriticConfig | DqnConfig
+LearnerConfig = ActorCriticConfig | DqnConfig | OnPolicyConfig
 
 
-class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Settings of the off-policy training loop.
+    What every training loop does besides learning, and when.
 
-    :param updates_per_step: greatest number of gradient steps per stored transition.
-    :param updates_per_round: greatest number of gradient steps between two looks at the source.
-    :param max_staleness_updates: gradient steps that the learner may be ahead of the policy that
-        is seen acting; it waits at that point. None removes the bound.
-    :param publish_every_updates: gradient steps between two published policies.
-    :param publish_every_s: time between two published policies [s], if that comes first.
+    :param n_envs: environments stepped together in process, unless the command line says so.
     :param evaluate_every_steps: control steps between two evaluations.
     :param evaluate_every_s: time between two evaluations [s], if that comes first.
     :param evaluation_episodes: episodes of a scheduled evaluation, the same ones each time.
@@ -46,11 +46,7 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param curriculum: how difficult training episodes are, see ``curriculum.py``.
     """
 
-    updates_per_step: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
-    updates_per_round: _Count = 64
-    max_staleness_updates: _Count | None = 2000
-    publish_every_updates: _Count = 500
-    publish_every_s: _Positive = 5.0
+    n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     evaluate_every_steps: _Count = 5000
     evaluate_every_s: _Positive = 60.0
     evaluation_episodes: _Count = 20
@@ -64,6 +60,25 @@ class LoopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     curriculum: CurriculumConfig = CurriculumConfig()
 
 
+class LoopConfig(ScheduleConfig, frozen=True, forbid_unknown_fields=True):
+    """
+    Settings of the off-policy training loop, besides those of :class:`ScheduleConfig`.
+
+    :param updates_per_step: greatest number of gradient steps per stored transition.
+    :param updates_per_round: greatest number of gradient steps between two looks at the source.
+    :param max_staleness_updates: gradient steps that the learner may be ahead of the policy that
+        is seen acting; it waits at that point. None removes the bound.
+    :param publish_every_updates: gradient steps between two published policies.
+    :param publish_every_s: time between two published policies [s], if that comes first.
+    """
+
+    updates_per_step: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
+    updates_per_round: _Count = 64
+    max_staleness_updates: _Count | None = 2000
+    publish_every_updates: _Count = 500
+    publish_every_s: _Positive = 5.0
+
+
 class Method(NamedTuple):
     """
     A method that can be trained.
@@ -73,22 +88,26 @@ class Method(NamedTuple):
     :param actions: what it can choose from.
     """
 
-    learner: Callable[..., OffPolicyLearner]
+    learner: Callable[..., Learner]
     config: type[LearnerConfig]
-    actions: Literal['continuous', 'discrete']
+    actions: tuple[Literal['continuous', 'discrete'], ...]
 
 
 METHODS = {
-    'ddpg': Method(Ddpg, DdpgConfig, 'continuous'),
-    'dqn': Method(Dqn, DqnConfig, 'discrete'),
-    'sac': Method(Sac, SacConfig, 'continuous'),
-    'td3': Method(Td3, Td3Config, 'continuous'),
+    'a2c': Method(A2c, A2cConfig, ('continuous', 'discrete')),
+    'ddpg': Method(Ddpg, DdpgConfig, ('continuous',)),
+    'dqn': Method(Dqn, DqnConfig, ('discrete',)),
+    'ppo': Method(Ppo, PpoConfig, ('continuous', 'discrete')),
+    'reinforce': Method(Reinforce, ReinforceConfig, ('continuous', 'discrete')),
+    'sac': Method(Sac, SacConfig, ('continuous',)),
+    'td3': Method(Td3, Td3Config, ('continuous',)),
+    'trpo': Method(Trpo, TrpoConfig, ('continuous', 'discrete')),
 }
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    One file of ``config/train``.
+    One file of ``config/train``; each algorithm has its own form of it.
 
     :param algorithm: which learner, a key of ``METHODS``.
     :param learner: its settings.
@@ -97,7 +116,12 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     algorithm: str
     learner: LearnerConfig
-    loop: LoopConfig = LoopConfig()
+    loop: ScheduleConfig
+
+    @property
+    def on_policy(self) -> bool:
+        """Return whether the method learns only from what its newest policy has just done."""
+        return isinstance(self.learner, OnPolicyConfig)
 
 
 def load_settings(name: str) -> TrainSettings:
@@ -123,9 +147,9 @@ def settings_from(data: dict[str, Any], source: str) -> TrainSettings:
                           f'{config.suggestion(str(algorithm), METHODS)}; there are '
                           f'{", ".join(METHODS)}')
     kind = METHODS[algorithm].config
+    loop = ScheduleConfig if issubclass(kind, OnPolicyConfig) else LoopConfig
     file: Any = config.convert(data, msgspec.defstruct(
-        'TrainSettings', [('algorithm', str), ('learner', kind, kind()),
-                          ('loop', LoopConfig, LoopConfig())],
+        'TrainSettings', [('algorithm', str), ('learner', kind, kind()), ('loop', loop, loop())],
         frozen=True, forbid_unknown_fields=True), source)
     return TrainSettings(algorithm, file.learner, file.loop)
 
@@ -139,7 +163,7 @@ def require_flat(contract: Contract) -> None:
             '"rl_nodes import", or leave pictures out of the task')
 
 
-def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffPolicyLearner:
+def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Learner:
     """
     Return a fresh learner for a contract.
 
@@ -148,10 +172,12 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> OffP
     """
     require_flat(contract)
     method, given = METHODS[settings.algorithm], contract.action_choices
-    if method.actions != given:
-        fit = [name for name, other in METHODS.items() if other.actions == given]
-        raise TrainingError(f'{settings.algorithm} chooses {method.actions} actions, but those of '
-                            f'{contract.task} are {given}; methods that fit: {", ".join(fit)}')
+    if given not in method.actions:
+        fit = [name for name, other in METHODS.items() if given in other.actions]
+        raise TrainingError(f'{settings.algorithm} chooses {method.actions[0]} actions, but those '
+                            f'of {contract.task} are {given}; methods that fit: {", ".join(fit)}')
+    if settings.on_policy:
+        return method.learner(contract, settings.learner, seed)
     low, high = contract.action.bounds()
     privileged = contract.privileged
     return method.learner(len(contract.observation.elements), low, high, settings.learner, seed,

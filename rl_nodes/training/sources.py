@@ -86,12 +86,12 @@ class EnvSource:
         following, reward, terminated, truncated, info = self._envs.step(
             action[:, 0] if self._discrete else action)
         following = _float32(following)
-        next_observation, success = following, _successes(info, len(action))
+        next_observation, success = following, successes(info, len(action))
         if '_final_obs' in info:  # those environments have been reset within this step
             next_observation = following.copy()
             for i in np.flatnonzero(info['_final_obs']):
                 next_observation[i] = info['final_obs'][i]
-            ended = _successes(info.get('final_info', {}), len(action))
+            ended = successes(info.get('final_info', {}), len(action))
             success = np.where(info['_final_obs'], ended, success)
         count = len(action)
         batch = {
@@ -136,7 +136,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float32)
 
 
-def _successes(info: dict[str, Any], count: int) -> np.ndarray:
+def successes(info: dict[str, Any], count: int) -> np.ndarray:
     """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
     return np.asarray(info.get('success', np.zeros(count)), bool)
 

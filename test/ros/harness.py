@@ -80,19 +80,6 @@ def make_recurrent_bundle(contract: Contract, seed: int = 0, gain: float = 5.0,
     ).export(net, version, 0)
 
 
-def sensing(folder: Path) -> tuple[str, str]:
-    """Return the files of the arm with an IMU and a force-torque sensor, and of a task for it."""
-    robot, task = find_config('robots', 'arm'), find_config('tasks', 'reach')
-    urdf = find_urdf('arm.urdf', robot)
-    (folder / 'sensing_arm.yaml').write_text(robot.read_text().replace(
-        'urdf: arm.urdf', f'urdf: {urdf}') + (
-        '\nimu: {link: tool}\nforce_torque: {joint: wrist_pitch}\n'))
-    (folder / 'reach_sensing.yaml').write_text(task.read_text().replace(
-        'goal_offset]', 'goal_offset, imu_angular_velocity, imu_linear_acceleration, '
-        'wrench_force, wrench_torque]'))
-    return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
-
-
 class _Seer(torch.nn.Module):
     """A network with a convolution of one picture beside the observation."""
 
@@ -117,6 +104,19 @@ def make_seeing_bundle(contract: Contract, gain: float = 1.0, version: int = 1) 
     torch.manual_seed(0)
     net = _Seer(contract, gain)
     return PolicyExporter(net, contract, 'seer', 'none', 'deterministic').export(net, version, 0)
+
+
+def sensing(folder: Path) -> tuple[str, str]:
+    """Return the files of the arm with an IMU and a force-torque sensor, and of a task for it."""
+    robot, task = find_config('robots', 'arm'), find_config('tasks', 'reach')
+    urdf = find_urdf('arm.urdf', robot)
+    (folder / 'sensing_arm.yaml').write_text(robot.read_text().replace(
+        'urdf: arm.urdf', f'urdf: {urdf}') + (
+        '\nimu: {link: tool}\nforce_torque: {joint: wrist_pitch}\n'))
+    (folder / 'reach_sensing.yaml').write_text(task.read_text().replace(
+        'goal_offset]', 'goal_offset, imu_angular_velocity, imu_linear_acceleration, '
+        'wrench_force, wrench_torque]'))
+    return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
 
 
 class GraphProcess:

@@ -1,13 +1,13 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Methods besides SAC on the graph: exploration in the policy server, recorded demonstrations."""
+"""Methods besides SAC on the graph: exploration, recorded demonstrations, what is refused."""
 
 from pathlib import Path
 
 from harness import graph, make_bundle
 import pytest
 from rl_nodes.cli import main
-from rl_nodes.core.errors import ContractError
+from rl_nodes.core.errors import RecordingError
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -43,11 +43,11 @@ def test_td3_learns_through_the_graph_from_what_was_recorded_too(tmp_path: Path)
         observation = env.step(runtime.act(observation).copy())[0]
         assert observation.tobytes() == batch.next_observation[row].tobytes()
     env.close()
-    with pytest.raises(ContractError, match='what is to be learned'):
+    with pytest.raises(RecordingError, match='foreign contract'):
         read_transitions([episodes], load_task('cartpole', 'cartpole_balance').contract)
 
     file = tmp_path / 'shown.npz'
-    assert main(['transitions', str(episodes), f'output:={file}']) == 0
+    assert main(['dataset', 'export', str(episodes), 'format:=npz', f'output:={file}']) == 0
     loaded = demonstrations.load(file, task.contract)
     assert loaded.observation.tobytes() == batch.observation.tobytes()
 
@@ -62,4 +62,12 @@ def test_td3_learns_through_the_graph_from_what_was_recorded_too(tmp_path: Path)
     assert (manifest.algorithm, manifest.sampling) == ('td3', 'gaussian')
     assert manifest.noise_correlation == 0.85
     assert manifest.training_updates > 100
+    assert 'Traceback' not in run.output
+
+
+def test_a_method_that_needs_the_newest_policy_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with graph('train', 'algorithm:=ppo', f'run_dir:={tmp_path / "run"}') as run:
+        assert run.wait(60) == 2
+    assert 'algorithm ppo learns from what its newest policy has just done' in run.output
+    assert 'rl_nodes train algorithm:=ppo' in run.output
     assert 'Traceback' not in run.output

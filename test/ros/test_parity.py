@@ -6,20 +6,17 @@ from functools import partial
 import json
 from pathlib import Path
 
-from geometry_msgs.msg import PoseStamped
 from harness import graph, make_bundle, make_recurrent_bundle, sensing
 import numpy as np
 import pytest
-from rclpy.serialization import deserialize_message
 from rl_nodes.core.resources import find_config
-from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions
-from rl_nodes.nodes.state_topics import StateReader
+from rl_nodes.nodes.joint_state import decode
+from rl_nodes.nodes.recorded_transitions import read_recorded
 from rl_nodes.tasks import load_task
-from sensor_msgs.msg import JointState
 
 SEED = 11
 
@@ -49,40 +46,12 @@ def disturbed(folder: Path, task_name: str) -> str:
 def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
     """Return (transitions of each episode, rewards as float64 of each episode)."""
     batches, totals = [], []
-    privileged = task.contract.privileged.elements if task.contract.privileged else ()
     for path in sorted(folder.glob('episode_*.mcap')):
-        assembler = TransitionAssembler(
-            task.observer, lambda state, command: task.to_action(state, command.value),
-            task.period_ns, observation_size=task.contract.observation.shape[0],
-            action_size=task.contract.action.shape[0], privileged_size=len(privileged))
-        reader = StateReader(task)
-        mode, total = task.robot.config.control_mode, {}
-        for message in read_episode(path).messages():
-            if message.topic == 'goal':
-                assembler.add_goal(conversions.msg_to_goal(
-                    deserialize_message(message.data, PoseStamped), task.goal_frame))
-                continue
-            if message.topic in ('safety/state', 'randomisation'):
-                continue
-            if message.topic in reader.topics:
-                state = reader.read(message.topic, deserialize_message(
-                    message.data, reader.topics[message.topic]))
-                if state is not None:
-                    assembler.add_state(state)
-                continue
-            msg = deserialize_message(message.data, JointState)
-            if message.topic == 'reward':
-                stamp, episode, outcome = conversions.msg_to_outcome(msg)
-                assembler.add_reward(stamp, episode, outcome)
-                total[stamp] = outcome.total  # asked for again while the graph starts
-            elif message.topic == 'privileged':
-                assembler.add_privileged(*conversions.msg_to_privileged(msg, privileged))
-            elif message.topic == 'joint_command':
-                assembler.add_executed(conversions.msg_to_command(msg, mode)[1])
-            else:
-                assembler.add_wanted(conversions.msg_to_command(msg, mode)[1])
-        assembler.flush()
-        batches.append(assembler.take())
+        episode, total = read_episode(path), {}
+        for message in episode.messages(('reward',)):
+            stamp, _, outcome = conversions.msg_to_outcome(decode(message.data))
+            total[stamp] = outcome.total  # asked for again while the graph starts
+        batches.append(read_recorded(episode, task).batch)
         totals.append(np.array(list(total.values())[1:]))  # the first state has earned nothing
     return batches, totals
 

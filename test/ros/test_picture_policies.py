@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import RobotState
+from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import pictures, qos
@@ -104,11 +105,26 @@ def test_in_lockstep_it_sees_the_bits_of_the_environment(names: tuple[str, str],
                                                          tmp_path: Path) -> None:
     task, episodes = load_task(*names), 3
     bundle = make_seeing_bundle(task.contract)
-    with graph('deploy', f'policy:={bundle.save(tmp_path / "seer.onnx")}', f'robot:={names[0]}',
-               f'task:={names[1]}', 'stepping:=lockstep', f'episodes:={episodes}',
-               f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
+    with observer() as seen, graph(
+            'deploy', f'policy:={bundle.save(tmp_path / "seer.onnx")}', f'robot:={names[0]}',
+            f'task:={names[1]}', 'stepping:=lockstep', 'real_time_factor:=0.5',
+            f'episodes:={episodes}', f'seed:={SEED}', f'run_dir:={tmp_path / "run"}') as run:
+        seen.listen(DiagnosticArray, 'policy/status', qos.LATCHED)
+        seen.listen(JointState, 'policy/joint_command', qos.STREAM)
+        seen.until(lambda: len(seen.heard['policy/joint_command']) > 10, 'commands')
+        victim = run.nodes()['camera']
+        os.kill(victim, signal.SIGSTOP)  # which changes nothing of what is seen
+        try:
+            seen.until(lambda: silent(seen, 'silent: waiting for the picture of camera wrist'),
+                       'the policy server naming the camera', 10.0)
+        finally:
+            os.kill(victim, signal.SIGCONT)
         assert run.wait(100) == 0, run.output
     batches, _ = recorded(tmp_path / 'run' / 'episodes', task)
+    states = [message.data[4:12] for path in (tmp_path / 'run' / 'episodes').glob('*.mcap')
+              for message in read_episode(path).messages(('joint_states',))]
+    asked_again = len(states) - len(set(states))
+    assert asked_again < len(states) / 5, 'pictures are not waited for, they are found by chance'
     env, policy = SimEnv(*names), PolicyRuntime(bundle)
     distances = []
     try:

@@ -67,6 +67,7 @@ def test_metadata_says_how_it_ended_and_what_it_earned(tmp_path: Path) -> None:
     log.note_policy(20, 'p@4')
     log.note_reward('1@10', 20, outcome(1.0))
     log.note_reward('1@10', 30, outcome(4.0, truncated=True, success=True))
+    log.note_reward('1@10', 40, outcome(9.0))         # after the end nothing counts
     log.close(5.0)
     metadata = read_episode(next(tmp_path.glob('*.mcap'))).metadata
     assert metadata['reason'] == 'truncated'

@@ -66,12 +66,13 @@ def note(log, topic, stamp, data, feed):
         log.note_reward(heard.frame_id, stamp, heard.value)
 
 
-def record(folder, task, episodes=3, stepping='lockstep', camera=None, **options):
+def record(folder, task, episodes=3, stepping='lockstep', factor=0.0, camera=None, **options):
     """Write episodes; return their files."""
     feed, ticks = TransitionFeed(task), itertools.count(START_NS)
     topics = feed.type_names() | (camera.topics() if camera else {})
     log = EpisodeLog(folder, task.contract, topics, every=1, seed=7,
-                     notes={'stepping': stepping}, discount=0.99, clock=lambda: next(ticks))
+                     notes={'stepping': stepping, 'real_time_factor': str(factor)},
+                     discount=0.99, clock=lambda: next(ticks))
     for number in range(1, episodes + 1):
         for topic, stamp, data in rollout(task, number, seed=number, camera=camera, **options):
             note(log, topic, stamp, data, feed)

@@ -268,7 +268,7 @@ def test_pictures_of_some_episodes_only_are_named(pictured, task, tmp_path, caps
     assert main([*command, 'pictures:=false']) == 0
 
 
-def test_foreign_lerobot_data_are_taken_as_far_as_they_go(episodes, tmp_path):
+def test_foreign_lerobot_data_are_taken_as_far_as_they_go(episodes, tmp_path, caplog):
     parquet = pytest.importorskip('pyarrow.parquet')
     pytest.importorskip('av')
     path = export(episodes, 'lerobot', tmp_path / 'reach')
@@ -278,11 +278,12 @@ def test_foreign_lerobot_data_are_taken_as_far_as_they_go(episodes, tmp_path):
     parquet.write_table(table.slice(0, 20), file)  # an episode goes on in the next file
     parquet.write_table(table.slice(20), path / 'data/chunk-000/file-001.parquet')
     info = json.loads((path / 'meta/info.json').read_text())
-    del info['rl_nodes_contract']
+    del info['rl_nodes_contract'], info['features']['next.reward']
     (path / 'meta/info.json').write_text(json.dumps(info))
     (path / 'meta/episodes/chunk-000/file-000.parquet').unlink()
     assert main(['dataset', 'import', str(path), 'format:=lerobot',
                  f'output:={tmp_path / "store"}']) == 0
+    assert 'has no next.reward: all rewards are zero' in caplog.text
     found = list(TransitionStore(tmp_path / 'store').episodes())
     assert [len(episode) for episode in found] == [11, 11, 11]  # the last frame leads nowhere
     assert found[1].batch.truncated.tolist() == [False] * 10 + [True]

@@ -17,7 +17,7 @@ from rl_nodes.data.reader import read_episode
 from rl_nodes.data.recorded import DEMONSTRATION, INTERVENTION, RecordedEpisode, sources
 from rl_nodes.data.rewriting import rewrite
 from rl_nodes.data.transition_store import Draws, TransitionStore, write_store
-from rl_nodes.nodes.recorded_transitions import read_recorded
+from rl_nodes.nodes.recorded_transitions import read_recorded, read_transitions, task_of
 from rl_nodes.nodes.transition_feed import TransitionFeed
 from rl_nodes.tasks import load_task
 
@@ -69,6 +69,22 @@ def test_demonstrations_without_rewards_get_them(tmp_path, task):
     for name, values in wanted.columns().items():
         assert found.columns()[name].tobytes() == values.tobytes(), name
     assert (found.source == DEMONSTRATION).all()
+
+
+def test_a_faster_simulation_is_read_at_its_pace(tmp_path, capsys):
+    fast = load_task('arm', 'reach')
+    fast.period_ns //= 4
+    path, = record(tmp_path / 'fast', fast, episodes=1, stepping='realtime', factor=4.0)
+    episode = read_episode(path)
+    assert episode.period_ns == 5_000_000
+    found = read_recorded(episode, task_of(episode)).batch
+    assert found.step.tolist() == list(range(12)) and not found.truncated[:-1].any()
+    assert main(['dataset', 'relabel', str(path), f'output:={tmp_path / "new"}']) == 0
+    assert ': 0 rewards changed' in capsys.readouterr().out
+    assert main(['dataset', 'check', str(path)]) == 0
+    assert 'gaps' not in capsys.readouterr().out
+    batch, contract = read_transitions([path])
+    assert batch.reward.tobytes() == found.reward.tobytes() and contract == fast.contract
 
 
 def test_what_a_person_said_of_an_episode_outlasts_new_rewards(episodes, tmp_path):
@@ -141,7 +157,7 @@ def test_a_store_gives_back_what_it_got(store):
             np.testing.assert_array_equal(second.columns()[name], values)
             assert second.columns()[name].dtype == values.dtype
     assert second.batch.episode.tolist() == [1] * 4
-    assert isinstance(store.columns['observation'], np.memmap)
+    assert isinstance(store.columns['observation'].base, np.memmap)
     assert store.batch(np.array([5, 0])).reward.tolist() == [5.0, 0.0]
 
 

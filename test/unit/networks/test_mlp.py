@@ -3,7 +3,7 @@
 """The stacked perceptrons against autograd on the same weights."""
 
 import pytest
-from rl_nodes.networks.mlp import Mlp, StackedMlp
+from rl_nodes.networks.mlp import Mlp, parameter_count, StackedMlp
 import torch
 from torch import nn
 
@@ -13,10 +13,11 @@ def generator():
     return torch.Generator().manual_seed(3)
 
 
+@pytest.mark.parametrize('activation', ['relu', 'tanh'])
 @pytest.mark.parametrize('members', [1, 2, 3])
 @pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4)])
-def test_passes_agree_with_autograd(members, sizes, generator):
-    net = StackedMlp(members, sizes, generator=generator)
+def test_passes_agree_with_autograd(members, sizes, activation, generator):
+    net = StackedMlp(members, sizes, generator=generator, activation=activation)
     work = net.workspace(7)
     x = torch.randn(7, sizes[0], generator=generator)
     gradient = torch.randn(members, 7, sizes[-1], generator=generator)
@@ -35,6 +36,39 @@ def test_passes_agree_with_autograd(members, sizes, generator):
                                        atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(net.bias_gradients[k][i, 0], layer.bias.grad,
                                        atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('activation', ['relu', 'tanh'])
+@pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4)])
+def test_tangent_agrees_with_forward_differentiation(sizes, activation, generator):
+    net = StackedMlp(2, sizes, generator=generator, activation=activation)
+    x = torch.randn(7, sizes[0], generator=generator)
+    direction = torch.randn(net.flat.shape, generator=generator)
+    net.forward(x, work := net.workspace(7))
+    found = net.tangent(direction, work)
+    modules = [net.member(i) for i in range(2)]
+    weights, biases = net._views(direction)
+    for i, module in enumerate(modules):
+        layers = [layer for layer in module if isinstance(layer, torch.nn.Linear)]
+        changes = {}
+        for k in range(len(layers)):
+            changes[f'{2 * k}.weight'] = weights[k][i].T
+            changes[f'{2 * k}.bias'] = biases[k][i, 0]
+        parameters = dict(module.named_parameters())
+        _, wanted = torch.func.jvp(
+            lambda p, module=module: torch.func.functional_call(module, p, x),
+            (parameters,), (changes,))
+        torch.testing.assert_close(found[i], wanted)
+
+
+def test_networks_may_share_one_vector(generator):
+    size = parameter_count((3, 4, 1))
+    flat, gradient = torch.zeros(2 * size + 1), torch.zeros(2 * size + 1)
+    for part in (slice(0, size), slice(size, 2 * size)):
+        StackedMlp(1, (3, 4, 1), generator=generator, storage=(flat[part], gradient[part]))
+    alone = StackedMlp(1, (3, 4, 1), generator=generator.manual_seed(3))
+    assert torch.equal(flat[:size], alone.flat)
+    assert flat[size:].any() and not flat[-1]
 
 
 def test_backward_over_some_rows_is_the_gradient_of_those_rows(generator):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from rl_nodes.core.errors import CheckpointError, ConfigError, ContractError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.recorded import RecordedEpisode
+from rl_nodes.data.transition_store import write_store
 from rl_nodes.training import demonstrations
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
@@ -80,7 +82,7 @@ def test_what_is_no_such_file_is_refused(tmp_path, contract):
     for name in ('absent.npz', 'damaged.npz', 'objects.npz'):
         with pytest.raises(ConfigError, match='cannot be read'):
             demonstrations.load(tmp_path / name, contract)
-    with pytest.raises(ConfigError, match='rl_nodes transitions'):
+    with pytest.raises(ConfigError, match='rl_nodes dataset export'):
         demonstrations.load(tmp_path, contract)
 
 
@@ -119,3 +121,13 @@ def test_half_of_every_batch_is_shown_and_a_resumed_run_needs_the_same(
 def test_nothing_fit_to_learn_from_is_an_error(small_sac):
     with pytest.raises(TrainingError, match='none of 60'):
         small_sac().learn_from(replace(shown(), reward=np.full(60, np.nan, np.float32)))
+
+
+def test_a_store_is_learned_from_too(tmp_path, contract):
+    count = len(shown())
+    write_store(tmp_path / 'store', contract, [RecordedEpisode(
+        'a', shown(), np.arange(count), np.zeros(count, np.uint8))])
+    found = demonstrations.load(tmp_path / 'store', contract)
+    assert found.reward.tobytes() == shown().reward.tobytes()
+    with pytest.raises(ContractError, match='does not fit'):
+        demonstrations.load(tmp_path / 'store', msgspec.structs.replace(contract, task='other'))

@@ -4,16 +4,29 @@
 
 import msgspec
 import pytest
+from rl_nodes.algorithms.ppo import PpoConfig
 from rl_nodes.algorithms.sac import SacConfig
 from rl_nodes.core import config, resources
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.training.settings import load_settings, LoopConfig, METHODS, settings_from
+from rl_nodes.training.settings import (
+    load_settings,
+    LoopConfig,
+    METHODS,
+    ScheduleConfig,
+    settings_from,
+)
 
 
 def test_sac_yaml_names_every_key():
     raw = config.read_yaml(resources.find_config('train', 'sac'))
     assert list(raw['learner']) == config.field_names(SacConfig)
-    assert list(raw['loop']) == config.field_names(LoopConfig)
+    assert sorted(raw['loop']) == sorted(config.field_names(LoopConfig))
+
+
+def test_ppo_yaml_names_every_key():
+    raw = config.read_yaml(resources.find_config('train', 'ppo'))
+    assert sorted(raw['learner']) == sorted(config.field_names(PpoConfig))
+    assert sorted(raw['loop']) == sorted(config.field_names(ScheduleConfig))
 
 
 def test_every_shipped_file_loads():

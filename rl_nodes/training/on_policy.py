@@ -1,0 +1,154 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop of on-policy learners, in one process, and where their rollouts come from."""
+
+from collections.abc import Sequence
+import threading
+
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+import numpy as np
+from rl_nodes.algorithms.on_policy import OnPolicyLearner
+from rl_nodes.core.errors import TrainingError
+from rl_nodes.data.rollout import Rollout
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.training.off_policy import reason_to_stop, RunResult
+from rl_nodes.training.session import Session
+from rl_nodes.training.sources import successes
+
+MAX_ROLLOUT_STEPS = 100_000  # of each environment
+
+
+def run(session: Session, stop: threading.Event | None = None) -> RunResult:
+    """
+    Train until the target, a limit or ``stop``.
+
+    :param session: learner, source, settings and outputs; already resumed if it shall be.
+    :param stop: set from a signal handler or another thread to end the run in good order.
+    :raises TrainingError: learning diverged too often; the last checkpoint is kept.
+    """
+    learner, source = session.learner, session.source
+    stop = threading.Event() if stop is None else stop
+
+    while not (reason := reason_to_stop(session, stop)):
+        # Collect: what the present policy does. Cut short by stop, it is not learned from.
+        rollout = source.collect_rollout(stop)
+        if rollout is None:
+            continue
+        session.take_rollout(rollout)
+
+        # Learn: from that and nothing else.
+        try:
+            learner.update(rollout)
+        except TrainingError as error:
+            session.roll_back(error)
+        session.keep_snapshot()
+
+        # Judge, keep, tell.
+        if session.evaluation_due():
+            session.evaluate()
+        if session.checkpoint_due():
+            session.checkpoint()
+        session.report()
+
+    elapsed_s = session.elapsed_s()
+    session.checkpoint()
+    evaluation = session.judge(at_once=reason == 'stopped')
+    session.report(force=True)
+    return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
+
+
+class RolloutSource:
+    """Steps Gymnasium environments in this process with the learner's own, newest policy."""
+
+    wants_policies = False
+
+    def __init__(self, envs: VectorEnv, learner: OnPolicyLearner,
+                 seed: int | Sequence[int]) -> None:
+        """
+        Reset the environments.
+
+        :param envs: N environments with ``AutoresetMode.SAME_STEP``, see ``sources.make_envs``.
+        :param learner: asked for the actions and for how long a rollout is.
+        :param seed: of the first reset: one number, or one per environment.
+        """
+        self._envs, self._learner = envs, learner
+        self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
+        observation, _ = envs.reset(seed=seed)
+        self._observation = np.asarray(observation, np.float32)
+        self._returns = np.zeros(envs.num_envs)
+        self._lengths = np.zeros(envs.num_envs, np.int64)
+        self._between_episodes = True
+
+    def collect_rollout(self, stop: threading.Event) -> Rollout | None:
+        """
+        Return what the present policy does next; None where ``stop`` came in between.
+
+        That is ``rollout_length`` steps of each environment, or as many whole episodes of each.
+        An environment that has done its episodes goes on until all have; those steps do not
+        count, or short episodes would be preferred.
+        """
+        learner, count = self._learner, self._envs.num_envs
+        whole, length = learner.whole_episodes, learner.rollout_length
+        if whole and not self._between_episodes:
+            self._observation = np.asarray(self._envs.reset()[0], np.float32)
+            self._returns[:], self._lengths[:] = 0.0, 0
+        left = np.full(count, length)  # steps, or episodes
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in (
+            'observation', 'action', 'reward', 'terminated', 'truncated', 'counted')}
+        cut: list[np.ndarray] = []
+        episodes: list[tuple[float, int, bool]] = []
+        while left.any():
+            if stop.is_set():
+                return None
+            counted, observation = left > 0, self._observation
+            action = learner.act(observation)
+            command = learner.command(action)
+            following, reward, terminated, truncated, info = self._envs.step(
+                command[:, 0] if self._discrete else command)
+            self._observation = np.asarray(following, np.float32)
+            self._returns += reward
+            self._lengths += 1
+            ended = terminated | truncated
+            if ended.any():
+                for i in np.flatnonzero(ended & truncated & ~terminated):
+                    cut.append(np.asarray(info['final_obs'][i], np.float32))
+                episodes += self._finished(ended & counted, ended, info)
+            left -= (ended & counted) if whole else 1
+            for name, value in zip(rows, (observation, action, reward, terminated, truncated,
+                                          counted)):
+                rows[name].append(value)
+            if len(rows['reward']) > MAX_ROLLOUT_STEPS:
+                raise TrainingError(f'a rollout passed {MAX_ROLLOUT_STEPS} steps; '
+                                    f'{learner.name} needs episodes that end')
+        self._between_episodes = bool(ended.all())
+        arrays = {name: np.stack(values) for name, values in rows.items()}
+        arrays['reward'] = arrays['reward'].astype(np.float32)
+        width = self._observation.shape[1]
+        return Rollout(**arrays, last_observation=self._observation,
+                       cut_observation=np.array(cut, np.float32).reshape(-1, width),
+                       policy_version=learner.updates, episodes=tuple(episodes))
+
+    def _finished(self, counted: np.ndarray, ended: np.ndarray,
+                  info: dict) -> list[tuple[float, int, bool]]:
+        """Return (return, length, success) of episodes that count, and begin the next ones."""
+        success = successes(info.get('final_info', {}), len(ended))
+        found = [(float(self._returns[i]), int(self._lengths[i]), bool(success[i]))
+                 for i in np.flatnonzero(counted)]
+        self._returns[ended], self._lengths[ended] = 0.0, 0
+        return found
+
+    def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
+        """Do nothing: the learner itself acts."""
+
+    def policy_updates_in_use(self) -> int:
+        """Return the learner's updates: its newest policy always acts."""
+        return self._learner.updates
+
+    def set_difficulty(self, difficulty: float) -> None:
+        """Set the attribute ``difficulty`` of every environment."""
+        self._envs.set_attr('difficulty', difficulty)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._envs.close()
