@@ -197,7 +197,7 @@ def test_a_person_discards_redoes_and_marks(tmp_path: Path, watch: Observer) -> 
     """The recorder's services, as the buttons of a device call them."""
     watch.listen(DiagnosticArray, 'recorder/status', qos.LATCHED)
     episodes = tmp_path / 'run' / 'episodes'
-    with graph('record', 'task:=reach', 'episodes:=0', 'stepping:=realtime',
+    with graph('record', 'task:=reach', 'episodes:=0', 'real_time_factor:=1',
                f'run_dir:={tmp_path / "run"}') as run:
         watch.until(lambda: int(watch.values('recorder/status').get('files', 0)) >= 1, 'a file')
         watch.until(lambda: executed_by(watch).startswith('teleop:'), 'a demonstration')
