@@ -109,7 +109,7 @@ def test_fallbacks_reach_the_robot_by_name(ros: None, tmp_path: Path,
         stamp, count = stamp + PERIOD_NS, len(sink.heard)
         node._on_state(joint_state.decode(conversions.state_to_msg(
             RobotState(stamp, '1@0', position, np.zeros(6), np.zeros(6)), names)))
-        node._on_command(joint_state.decode(conversions.command_to_msg(
+        node._on_command('policy', joint_state.decode(conversions.command_to_msg(
             JointCommand(stamp, 'p@1', np.asarray(value, float)), names, 'position')))
         if len(sink.heard) > count:
             position[:] = sink.heard[-1].value
