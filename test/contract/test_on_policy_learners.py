@@ -55,7 +55,8 @@ def discrete(request):
     return request.param
 
 
-@pytest.fixture(params=LEARNERS.values(), ids=LEARNERS.keys())
+@pytest.fixture(params=[pytest.param(made, id=name, marks=[] if name == 'ppo' else pytest.mark.slow)
+                        for name, made in LEARNERS.items()])
 def make(request, discrete):
     kind, config = request.param
     return lambda seed: kind(contract(discrete), config, seed)

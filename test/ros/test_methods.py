@@ -24,6 +24,7 @@ loop: {publish_every_s: 0.5, evaluate_every_steps: 1500, evaluation_episodes: 3,
 SEED = 5
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_td3_learns_through_the_graph_from_what_was_recorded_too(tmp_path: Path) -> None:
     task, episodes = load_task('arm', 'reach'), tmp_path / 'shown' / 'episodes'
