@@ -55,8 +55,9 @@ def discrete(request):
     return request.param
 
 
-@pytest.fixture(params=[pytest.param(made, id=name, marks=[] if name == 'ppo' else pytest.mark.slow)
-                        for name, made in LEARNERS.items()])
+@pytest.fixture(params=[
+    pytest.param(made, id=name, marks=[] if name == 'ppo' else pytest.mark.slow)
+    for name, made in LEARNERS.items()])
 def make(request, discrete):
     kind, config = request.param
     return lambda seed: kind(contract(discrete), config, seed)
