@@ -61,14 +61,9 @@ class A2c(OnPolicyLearner):
         """See :class:`OnPolicyLearner`."""
         super().__init__(contract, config, seed)
         self.config = config
-        self.rollout_length = config.rollout_steps
+        self.rollout_length, self.gae_lambda = config.rollout_steps, config.gae_lambda
         self._adam = Adam(self.networks.flat, self.now(config.learning_rate),
                           epsilon=ADAM_EPSILON)
-
-    @property
-    def gae_lambda(self) -> float:
-        """Return lambda."""
-        return self.config.gae_lambda
 
     def learn(self, batch: Batch) -> None:
         """Do one gradient step on eq. (1)."""

@@ -175,9 +175,30 @@ class OffPolicyLearner(Learner):
         return {'buffer_refused': float(self.buffer.refused)}
 
 
-class PolicyModule(nn.Module):
+class BoundedPolicyModule(nn.Module):
     """
-    A squashed Gaussian policy with its normaliser and its action scaling inside.
+    A policy with its normaliser and its action scaling inside; ``forward`` says what it answers.
+
+    :param network: maps normalised observations (B, O) to what the actions are made of.
+    :param middle: centre of the action bounds, shape (A,).
+    :param half_range: half the distance between the bounds, shape (A,).
+    """
+
+    middle: torch.Tensor
+    half_range: torch.Tensor
+
+    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
+                 half_range: torch.Tensor) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.network = network
+        self.register_buffer('middle', middle.clone())
+        self.register_buffer('half_range', half_range.clone())
+
+
+class PolicyModule(BoundedPolicyModule):
+    """
+    A squashed Gaussian policy; its network maps (B, O) to (B, 2A): means, then log deviations.
 
     ======================  ========  =====================================================
     output                  shape     meaning
@@ -190,24 +211,6 @@ class PolicyModule(nn.Module):
     A sample is ``middle + half_range * tanh(action_mean + action_std * noise)``.
     """
 
-    middle: torch.Tensor
-    half_range: torch.Tensor
-
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
-                 half_range: torch.Tensor) -> None:
-        """
-        Put the parts together.
-
-        :param network: maps (B, O) to (B, 2A): means, then log standard deviations.
-        :param middle: centre of the action bounds, shape (A,).
-        :param half_range: half the distance between the bounds, shape (A,).
-        """
-        super().__init__()
-        self.normalizer = normalizer
-        self.network = network
-        self.register_buffer('middle', middle.clone())
-        self.register_buffer('half_range', half_range.clone())
-
     def forward(self, observation: torch.Tensor
                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (action, action_mean, action_std); see the class."""
@@ -218,7 +221,7 @@ class PolicyModule(nn.Module):
         return action, mean, torch.exp(torch.clamp(log_std, LOG_STD_MIN, LOG_STD_MAX))
 
 
-class GaussianPolicyModule(PolicyModule):
+class GaussianPolicyModule(BoundedPolicyModule):
     """
     A deterministic policy, and the noise that is added to it while it learns.
 

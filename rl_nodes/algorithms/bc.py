@@ -25,12 +25,12 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from rl_nodes.algorithms.base import PolicyModule
+from rl_nodes.algorithms.base import BoundedPolicyModule, PolicyModule
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.networks.distributions import log_probability_of, LOG_STD_MAX, LOG_STD_MIN
 from rl_nodes.networks.mlp import Mlp
-from rl_nodes.networks.normalizer import FrozenNormalizer, ObservationNormalizer
+from rl_nodes.networks.normalizer import ObservationNormalizer
 import torch
 from torch import nn
 
@@ -61,25 +61,8 @@ class BcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.1
 
 
-class DeterministicModule(nn.Module):
-    """
-    A policy with its normaliser and action scaling inside that answers with ``action`` alone.
-
-    :param network: maps (B, O) to (B, A).
-    :param middle: centre of the action bounds, shape (A,).
-    :param half_range: half the distance between the bounds, shape (A,).
-    """
-
-    middle: torch.Tensor
-    half_range: torch.Tensor
-
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
-                 half_range: torch.Tensor) -> None:
-        super().__init__()
-        self.normalizer = normalizer
-        self.network = network
-        self.register_buffer('middle', middle.clone())
-        self.register_buffer('half_range', half_range.clone())
+class DeterministicModule(BoundedPolicyModule):
+    """A policy that answers with ``action`` alone, (B, A), squashed into the bounds."""
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Return the action, shape (B, A)."""

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from rl_nodes.algorithms.actor_critic import Width
 from rl_nodes.algorithms.adam import Adam
-from rl_nodes.algorithms.base import DiscretePolicyModule, Learner
+from rl_nodes.algorithms.base import BoundedPolicyModule, DiscretePolicyModule, Learner
 from rl_nodes.algorithms.estimators import advantages, explained_variance
 from rl_nodes.algorithms.scaling import RewardScaler
 from rl_nodes.algorithms.schedules import Linear, Scheduled, value_at
@@ -29,8 +29,8 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.networks.actor_critic import ActorCriticNetworks
-from rl_nodes.networks.mlp import Initialisation, Mlp
-from rl_nodes.networks.normalizer import FrozenNormalizer, ObservationNormalizer
+from rl_nodes.networks.mlp import Initialisation
+from rl_nodes.networks.normalizer import ObservationNormalizer
 from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead, PolicyHead
 import torch
 from torch import nn
@@ -98,11 +98,13 @@ class OnPolicyLearner(Learner):
 
     :ivar rollout_length: steps of each environment per rollout; whole episodes of each where
         ``whole_episodes``.
+    :ivar gae_lambda: of the advantages, see ``estimators.py``; 1 for returns less values.
     """
 
     sampling = 'deterministic'
     whole_episodes: ClassVar[bool] = False
     rollout_length: int
+    gae_lambda: float = 1.0
 
     def __init__(self, contract: Contract, config: OnPolicyConfig, seed: int) -> None:
         """
@@ -230,11 +232,6 @@ class OnPolicyLearner(Learner):
                                self.gae_lambda)
         return estimated, estimated + value
 
-    @property
-    def gae_lambda(self) -> float:
-        """Return lambda; 1 where a method has none."""
-        return 1.0
-
     def _normalized(self, observation: np.ndarray) -> torch.Tensor:
         rows = torch.from_numpy(observation)
         if self.shared.normalize_observation:
@@ -341,19 +338,8 @@ class OnPolicyLearner(Learner):
                                    torch.from_numpy(self._half_range)).eval()
 
 
-class ClippedPolicyModule(nn.Module):
+class ClippedPolicyModule(BoundedPolicyModule):
     """The most probable action of a Gaussian, (B, A) in the contract's units and bounds."""
-
-    middle: torch.Tensor
-    half_range: torch.Tensor
-
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
-                 half_range: torch.Tensor) -> None:
-        super().__init__()
-        self.normalizer = normalizer
-        self.network = network
-        self.register_buffer('middle', middle.clone())
-        self.register_buffer('half_range', half_range.clone())
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Return the action for (B, O)."""

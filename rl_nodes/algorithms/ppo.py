@@ -86,15 +86,10 @@ class Ppo(OnPolicyLearner):
         """See :class:`OnPolicyLearner`."""
         super().__init__(contract, config, seed)
         self.config = config
-        self.rollout_length = config.rollout_steps
+        self.rollout_length, self.gae_lambda = config.rollout_steps, config.gae_lambda
         self.kl_penalty = config.initial_kl_penalty
         self._adam = Adam(self.networks.flat, self.now(config.learning_rate),
                           epsilon=ADAM_EPSILON)
-
-    @property
-    def gae_lambda(self) -> float:
-        """Return lambda."""
-        return self.config.gae_lambda
 
     def learn(self, batch: Batch) -> None:
         """Go over the rollout some times in minibatches of random rows."""

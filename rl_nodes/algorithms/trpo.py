@@ -78,13 +78,8 @@ class Trpo(OnPolicyLearner):
         """See :class:`OnPolicyLearner`."""
         super().__init__(contract, config, seed)
         self.config = config
-        self.rollout_length = config.rollout_steps
+        self.rollout_length, self.gae_lambda = config.rollout_steps, config.gae_lambda
         self._critic_adam = Adam(self.networks.critic.flat, self.now(config.learning_rate))
-
-    @property
-    def gae_lambda(self) -> float:
-        """Return lambda."""
-        return self.config.gae_lambda
 
     def learn(self, batch: Batch) -> None:
         """Move the policy once, eq. (1) to (4), then fit the critic."""

@@ -156,8 +156,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             ('mark_success', 'success'), ('mark_failure', 'failure'))
         for name, what in marks:
             self.serve(Trigger, name, partial(self._on_mark, what))
-        self.every(SEND_S, self._send)
-        self.every(SEND_S, self._tell)
+        self.every(SEND_S, self.tick)
 
     def deactivate(self) -> None:
         """Send what is left."""
@@ -233,8 +232,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self.get_logger().info(message)
         return done, message
 
-    def _tell(self) -> None:
-        """Publish at once when an episode was kept or discarded."""
+    def tick(self) -> None:
+        """Send what has waited; publish at once when an episode was kept or discarded."""
+        self._send()
         log = self._log
         if log is not None and (log.files, log.kept, log.discarded) != self._told:
             self._told = (log.files, log.kept, log.discarded)

@@ -16,7 +16,7 @@ def require_backend() -> Callable[[str], None]:
     """Return what skips the test where a simulator is missing."""
     def require(backend: str) -> None:
         if backend not in installed_backends():
-            pytest.skip(f'{backend} is not installed')
+            pytest.skip(f'{backend} is not installed: simulators are optional')
     return require
 
 

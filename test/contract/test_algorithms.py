@@ -2,6 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every off-policy learner promises. A new one joins by one entry in LEARNERS."""
 
+from learner_promises import (
+    assert_identical,
+    assert_no_global_random_state,
+    assert_state_is_a_copy,
+    leaves,
+)
 import numpy as np
 import pytest
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
@@ -71,19 +77,6 @@ def go_on(learner, first, last):
     return actions
 
 
-def leaves(state, key=''):
-    if isinstance(state, dict):
-        return {name: leaf for member in state
-                for name, leaf in leaves(state[member], f'{key}/{member}').items()}
-    return {key: torch.as_tensor(state)}
-
-
-def assert_identical(first, second):
-    a, b = leaves(first.state_dict()), leaves(second.state_dict())
-    assert a.keys() == b.keys()
-    assert [key for key in a if not torch.equal(a[key], b[key])] == []
-
-
 def test_shapes_and_types(make):
     learner = make(0)
     for rows in (1, 7):
@@ -132,20 +125,11 @@ def test_resumed_equals_uninterrupted(make, tmp_path):
 
 
 def test_state_is_a_copy(make):
-    learner = make(0)
-    go_on(learner, 0, 4)
-    state = learner.state_dict()
-    before = {key: leaf.clone() for key, leaf in leaves(state).items()}
-    go_on(learner, 4, 6)
-    assert all(torch.equal(leaf, before[key]) for key, leaf in leaves(state).items())
+    assert_state_is_a_copy(make(0), go_on, 4)
 
 
 def test_no_global_random_state(make):
-    learner = make(0)
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    go_on(learner, 0, 4)
-    assert torch.equal(torch_state, torch.get_rng_state())
-    assert np.array_equal(numpy_state, np.random.get_state()[1])
+    assert_no_global_random_state(make(0), go_on, 4)
 
 
 def test_weights_or_gradients_that_are_not_finite_end_in_a_roll_back(make):

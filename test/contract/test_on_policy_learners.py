@@ -4,6 +4,12 @@
 
 from dataclasses import replace
 
+from learner_promises import (
+    assert_identical,
+    assert_no_global_random_state,
+    assert_state_is_a_copy,
+    leaves,
+)
 import numpy as np
 import pytest
 from rl_nodes.algorithms.a2c import A2c, A2cConfig
@@ -82,19 +88,6 @@ def go_on(learner, first, last):
         learner.update(live(learner, seed))
 
 
-def leaves(state, key=''):
-    if isinstance(state, dict):
-        return {name: leaf for member in state
-                for name, leaf in leaves(state[member], f'{key}/{member}').items()}
-    return {key: torch.as_tensor(state)}
-
-
-def assert_identical(first, second):
-    a, b = leaves(first.state_dict()), leaves(second.state_dict())
-    assert a.keys() == b.keys()
-    assert [key for key in a if not torch.equal(a[key], b[key])] == []
-
-
 def test_actions_and_commands(make, discrete):
     learner = make(0)
     rows = np.random.default_rng(0).normal(size=(50, OBSERVATION)).astype(np.float32)
@@ -162,20 +155,11 @@ def test_resumed_equals_uninterrupted(make, tmp_path):
 
 
 def test_state_is_a_copy(make):
-    learner = make(0)
-    go_on(learner, 0, 3)
-    state = learner.state_dict()
-    before = {key: leaf.clone() for key, leaf in leaves(state).items()}
-    go_on(learner, 3, 5)
-    assert all(torch.equal(leaf, before[key]) for key, leaf in leaves(state).items())
+    assert_state_is_a_copy(make(0), go_on, 3)
 
 
 def test_no_global_random_state(make):
-    learner = make(0)
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    go_on(learner, 0, 3)
-    assert torch.equal(torch_state, torch.get_rng_state())
-    assert np.array_equal(numpy_state, np.random.get_state()[1])
+    assert_no_global_random_state(make(0), go_on, 3)
 
 
 def test_what_an_older_policy_did_is_refused(make):

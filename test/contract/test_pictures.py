@@ -134,7 +134,7 @@ def test_without_a_display_a_window_says_what_is_missing(
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, subprocess.Popen]]:
     """Run a display without a screen; return the file of its pixels and its process."""
     if shutil.which('Xvfb') is None:
-        pytest.skip('Xvfb is not installed')
+        pytest.skip('Xvfb is not installed: a window needs a display (apt install xvfb)')
     with tempfile.TemporaryDirectory() as folder:
         reader, writer = os.pipe()
         server = subprocess.Popen(

@@ -17,7 +17,8 @@ SOURCE = Path(__file__).parents[1] / 'emulators' / 'count_allocations.c'
 
 
 @pytest.mark.parametrize('make', [make_bundle, make_recurrent_bundle])
-@pytest.mark.skipif(shutil.which('gcc') is None, reason='needs gcc')
+@pytest.mark.skipif(shutil.which('gcc') is None,
+                    reason='without gcc there is no counter to preload, nor a tick in C++')
 def test_the_tick_does_not_allocate(make: Callable[..., PolicyBundle], tmp_path: Path,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip('rl_nodes.realtime._control', reason='there is no C++ compiler')

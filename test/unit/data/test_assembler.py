@@ -1,108 +1,16 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""
-Transitions joined by stamp: cases by hand, and any order of arrival.
-
-The observation of a state is (its position, its goal's x), and an action is command minus
-position, so that every row says which messages it was made of. State k of episode e is stamped
-start + 10 k and has position 100 e + k.
-"""
+"""Transitions joined by stamp: cases by hand, and any order of arrival."""
 
 from dataclasses import asdict
 
+from assembler_script import idle, make, Observer, outcome, PERIOD, play, Script, state, to_action
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from rl_nodes.core.origin import Origin
-from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState, TransitionBatch
+from rl_nodes.core.types import EpisodeId, Goal, JointCommand, RobotState, TransitionBatch
 from rl_nodes.data.assembler import policy_version, TransitionAssembler
-
-PERIOD = 10
-
-
-class Observer:
-    """Remembers nothing."""
-
-    def observe(self, state, goal):
-        return np.array([state.position[0], goal.position[0]], np.float32)
-
-    def acted(self, state, command):
-        pass
-
-
-def to_action(state, command):
-    return np.asarray(command.value - state.position, np.float32)
-
-
-def make(**options):
-    options = {'patience': 10, 'command_patience': 2, **options}
-    return TransitionAssembler(Observer, to_action, PERIOD, observation_size=2, action_size=1,
-                               **options)
-
-
-def state(episode, k):
-    position = np.array([100.0 * episode.number + k])
-    stamp = episode.start_ns + PERIOD * k
-    return RobotState(stamp, str(episode), position, 0 * position, position)
-
-
-def outcome(total, terminated=False, truncated=False, success=False):
-    return Outcome(total, {}, terminated, truncated, success)
-
-
-class Script:
-    """The messages of episodes in their natural order."""
-
-    def __init__(self):
-        self.messages = []          # (stamp, rank in a tick, name of the method, arguments)
-
-    def episode(self, number, start, steps, end='terminated', limited=(), version=7):
-        episode = EpisodeId(number, start)
-        self.add(start, 0, 'add_goal', Goal(start, np.array([number + 0.5, 0, 0]), np.zeros(4)))
-        for k in range(steps + 1):
-            now = state(episode, k)
-            stamp = now.stamp_ns
-            self.add(stamp, 1, 'add_state', now)
-            last = k == steps
-            self.add(stamp, 2, 'add_reward', stamp, str(episode), outcome(
-                float(10 * k), terminated=last and end == 'terminated',
-                truncated=last and end == 'truncated', success=last))
-            if not last:
-                wanted = now.position + 0.25
-                executed = wanted - 0.125 if k in limited else wanted
-                source = f'reach@{version}'
-                self.add(stamp, 3, 'add_wanted', JointCommand(stamp, source, wanted))
-                self.add(stamp, 4, 'add_executed', JointCommand(stamp, source, executed))
-        return self
-
-    def add(self, stamp, rank, method, *arguments):
-        self.messages.append((stamp, rank, method, arguments))
-
-    def without(self, method, stamp):
-        kept = [m for m in self.messages if not (m[2] == method and m[0] == stamp)]
-        assert len(kept) == len(self.messages) - 1
-        self.messages = kept
-        return self
-
-
-def play(script, assembler=None, flush=False):
-    """Return (batch, counters that are not 0) after all messages."""
-    assembler = make() if assembler is None else assembler
-    for _, _, method, arguments in script.messages:
-        getattr(assembler, method)(*arguments)
-    if flush:
-        assembler.flush()
-    counts = {name: value for name, value in asdict(assembler.counters).items() if value}
-    return assembler.take(), counts
-
-
-def idle(script, start, count=13):
-    """Append states in no episode, as a robot sends between episodes."""
-    for k in range(count):
-        script.add(start + PERIOD * k, 1, 'add_state', RobotState(
-            start + PERIOD * k, '', np.zeros(1), np.zeros(1), np.zeros(1)))
-    return script
 
 
 def test_one_episode_by_hand():
@@ -468,45 +376,3 @@ def test_lost_messages_are_counted_and_never_invented(random):
         for name in names:
             np.testing.assert_array_equal(getattr(batch, name)[index],
                                           getattr(whole, name)[rows[key]])
-
-
-# --- who wanted it ---------------------------------------------------------------------------
-
-PERSON = 'teleop:anna'
-
-
-def with_sources(executed, wanted):
-    """One episode of three steps, in the second of which somebody else is at work."""
-    script = Script().episode(1, 0, 3)
-    script.messages = [message for message in script.messages if not (
-        message[0] == PERIOD and message[2] in ('add_wanted', 'add_executed'))]
-    for source in wanted:
-        value = np.array([101.5 if source == PERSON else 101.25])
-        script.add(PERIOD, 3, 'add_wanted', JointCommand(PERIOD, source, value))
-    script.add(PERIOD, 4, 'add_executed', JointCommand(PERIOD, executed, np.array([101.75])))
-    return script
-
-
-@pytest.mark.parametrize(('executed', 'wanted', 'origin', 'asked'), [
-    (PERSON, (PERSON,), Origin.DEMONSTRATION, 0.5),
-    (PERSON, ('reach@7', PERSON), Origin.INTERVENTION, 0.5),
-    (PERSON + '/perturbed', (PERSON, PERSON + '/perturbed'), Origin.DEMONSTRATION, 0.5),
-    ('reach@7', ('reach@7', PERSON + '/standby'), Origin.AUTONOMOUS, 0.25),
-    (PERSON + '/standby', (PERSON + '/standby',), Origin.NOBODY, 0.25)])
-def test_origins_of_transitions(executed, wanted, origin, asked):
-    for order in (wanted, wanted[::-1]):
-        script = with_sources(executed, order)
-        script.messages.sort(key=lambda message: message[:2])
-        batch, counts = play(script, flush=True)
-        assert counts == {'emitted': 3}
-        np.testing.assert_array_equal(batch.origin, [Origin.AUTONOMOUS, origin, Origin.AUTONOMOUS])
-        assert batch.wanted[1] == asked  # before any noise
-        assert batch.limited[1]
-
-
-def test_what_another_source_wanted_is_not_taken_for_what_was_executed():
-    script = with_sources(PERSON, ('reach@7',))
-    script.messages.sort(key=lambda message: message[:2])
-    batch, counts = play(script, flush=True)
-    assert counts == {'emitted': 2, 'no_command': 1}
-    np.testing.assert_array_equal(batch.step, [0, 2])
