@@ -16,6 +16,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
+QUICK_TESTS := -m 'not learning and not soak and not slow'
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
@@ -66,8 +67,10 @@ demo: $(READY)
 	echo "episodes (MCAP)   runs/demo/episodes/ and runs/demo/deploy/episodes/"; \
 	echo "moving picture    runs/demo/rollout.gif"
 
+# Graphs keep time, so they have the machine to themselves; the rest takes every core.
 test: lint types
-	$(BIN)/python -m pytest -m 'not learning and not soak and not slow' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(QUICK_TESTS) --ignore test/ros -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(QUICK_TESTS) test/ros $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -223,7 +223,7 @@ def main() -> None:
             'worst of ' + ', '.join(f'{robot} {ratio:.3f}' for robot, (ratio, _) in
                                     results.items()) + '; stepSimulation of a twin'),
         'vector_scaling': Metric(
-            scaling, '>= 0.8', f'{most} workers against one, per worker, on {cores} cores'),
+            scaling, '>= 0.9', f'{most} workers against one, per worker, on {cores} cores'),
         **compared})
 
 

@@ -34,6 +34,7 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.safety.supervisor import LIFECYCLE
 from sensor_msgs.msg import JointState
 
 SEVERITY = ('OK', 'LIMITING', 'HOLD', 'STOPPED', 'silent')  # modes of the safety monitor
@@ -158,7 +159,8 @@ class Evaluator(TaskNode[EvaluatorParameters]):
         """Give up when nothing moves, and say why."""
         states = {robot.namespace: robot.status.get('safety/state', {}) for robot in self._robots}
         stopped = next(((name, state) for name, state in states.items()
-                        if state.get('mode') == 'STOPPED' and state.get('check') != 'boot'), None)
+                        if state.get('mode') == 'STOPPED'
+                        and state.get('check') not in LIFECYCLE), None)
         silent_s = (steady_ns() - self._heard_at) / NS
         if self._done or (self._robots[0].episode and not self.parameters.episodes):
             return  # without an end, a robot that was lost may come back

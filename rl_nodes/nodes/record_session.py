@@ -29,6 +29,7 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import ManagedNode, OK
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.safety.supervisor import LIFECYCLE
 
 TOPICS = ('recorder/status', 'safety/state', 'teleop/status')
 
@@ -99,7 +100,7 @@ class RecordSession(ManagedNode[SessionParameters]):
             return
         safety = self._status.get('safety/state', {})
         silent_s = (steady_ns() - self._news_at) / NS
-        if safety.get('mode') == 'STOPPED' and safety.get('check') != 'boot':
+        if safety.get('mode') == 'STOPPED' and safety.get('check') not in LIFECYCLE:
             why = f'the robot was stopped by {safety.get("check")}: {safety.get("reason")}'
         elif silent_s >= self.parameters.start_timeout_s:
             why = (f'no demonstration for {silent_s:.0f} s; safety monitor: '

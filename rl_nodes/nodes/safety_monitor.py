@@ -39,7 +39,7 @@ from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.sources import Arbiter, Offer, Sources
-from rl_nodes.safety.supervisor import HOLD, Mode, Supervisor, Timeouts
+from rl_nodes.safety.supervisor import HOLD, LIFECYCLE, Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level, Verdict
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -214,7 +214,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         shown = (self._supervisor.mode, self._supervisor.check, self._arbiter.acting)
         if shown == self._shown:
             return
-        if shown[0] == Mode.STOPPED and shown[1] not in ('boot', 'inactive'):
+        if shown[0] == Mode.STOPPED and shown[1] not in LIFECYCLE:
             self.get_logger().error(f'STOPPED by {shown[1]}: {self._supervisor.reason}')
         self._shown = shown
         self.publish_health()

@@ -26,6 +26,8 @@ from rl_nodes.safety.watchdog import silent, stale
 
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
 STAND = frozenset({'operator', 'inactive', 'fault', 'state_silence', 'state'})
+# Stops that come with the monitor's own beginning and end, when nothing has failed.
+LIFECYCLE = frozenset({'boot', 'inactive'})
 # Checks that a fallback need not pass: it may take over in full motion, and after chatter.
 FOR_A_POLICY = frozenset({'first_command', 'chatter'})
 NO_CONTROLLERS: Controllers = MappingProxyType({})
