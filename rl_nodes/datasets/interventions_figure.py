@@ -43,8 +43,10 @@ def write_figure(report: SafetyReport, output: Path) -> Path:
         *(Line2D([], [], marker='s', linestyle='', color=color, label=level.name)
           for level, color in _COLORS.items()),
         Line2D([], [], marker='o', linestyle='', markerfacecolor='white',
-               color=_COLORS[Level.STOP], label='STOP whose cause was gone at once')],
-        loc='outside lower left', ncols=4, frameon=False, fontsize=9, labelcolor=_INK)
+               color=_COLORS[Level.STOP], label='STOP whose cause was gone at once'),
+        Line2D([], [], marker='|', linestyle='', markersize=12, markeredgewidth=1.6, color=_INK,
+               label='worst of all')],
+        loc='outside lower left', ncols=5, frameon=False, fontsize=9, labelcolor=_INK)
     try:
         figure.savefig(output)
     except OSError as error:
@@ -84,7 +86,7 @@ def _stops(ax: Axes, groups: list[list[Intervention]]) -> None:
 
 
 def _times(ax: Axes, groups: list[list[Intervention]], report: SafetyReport) -> None:
-    _rows(ax, groups, 'when [s]')
+    _rows(ax, groups, 'when [s since the first message]')
     for row, group in enumerate(groups):
         color = _COLORS[group[0].level]
         for brief, face in ((False, color), (True, 'white')):
@@ -92,7 +94,7 @@ def _times(ax: Axes, groups: list[list[Intervention]], report: SafetyReport) -> 
                      if (one.brief is True) == brief]
             ax.plot(times, np.full(len(times), row), 'o', color=color, markerfacecolor=face,
                     markersize=6, markeredgewidth=1.4)
-    ax.set_xlim(0, max(report.span_s, 1e-3))
+    ax.set_xlim(0, 1.03 * max(report.span_s, 1e-3))
 
 
 def _rows(ax: Axes, groups: list[list[Intervention]], title: str) -> None:

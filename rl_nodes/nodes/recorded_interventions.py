@@ -181,7 +181,8 @@ def _margin(decision: Decision, contract: Contract) -> Margin | None:
 def _time_to_stop(at: int, stamp_ns: int, states: Sequence[_State],
                   lockstep: bool) -> float | None:
     """Return how long the robot went on moving [s]; None where it was not seen to stand."""
-    after = [state for state in states if state.log_ns >= at]
+    before = sum(state.log_ns <= at for state in states)
+    after = states[max(before - 1, 0):]  # with the state that it was decided in
     moving = [number for number, state in enumerate(after) if state.speed > STILL]
     first = moving[-1] + 1 if moving else 0
     if first >= len(after):
