@@ -17,7 +17,7 @@ from rl_nodes.cli import main
 from rl_nodes.core.resources import find_config
 from test_graph_faults import clear, deploy, until_mode, until_moving, watch
 
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.3
 # Whoever reads a button: sends its state every 20 ms; a line on standard input changes it.
 SENDER = """
 import sys, threading
@@ -56,9 +56,15 @@ def say(process: subprocess.Popen, what: str) -> float:
 
 
 def robot_file(folder: Path) -> str:
+    """Return the arm with an e-stop, and patient otherwise: processes start in this test."""
     text = find_config('robots', 'arm').read_text()
-    (folder / 'arm.yaml').write_text(text.replace(
-        'safety:\n', f'safety:\n  estop: {{topic: true, timeout_s: {TIMEOUT_S}}}\n'))
+    for old, new in (
+            ('safety:\n', f'safety:\n  estop: {{topic: true, timeout_s: {TIMEOUT_S}}}\n'),
+            ('watchdog_s: 0.1 ', 'watchdog_s: 2.0 '),
+            ('command_timeout_s: 0.15\n', 'command_timeout_s: 2.0\n')):
+        assert old in text
+        text = text.replace(old, new)
+    (folder / 'arm.yaml').write_text(text)
     return str(folder / 'arm.yaml')
 
 
