@@ -156,10 +156,9 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def release(self) -> None:
         """Complete the files and let go of the button."""
-        for part in ('_events', '_line'):
-            if getattr(self, part, None) is not None:
-                getattr(self, part).close()
-                setattr(self, part, None)
+        for part in (getattr(self, '_events', None), getattr(self, '_line', None)):
+            if part is not None:
+                part.close()
 
     def fault(self, text: str) -> None:
         """Stop the robot before the process ends."""

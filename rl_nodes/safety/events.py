@@ -20,6 +20,7 @@ from rl_nodes.safety.verdict import Level
 BEFORE_S = AFTER_S = 2.0
 LONGEST_S = 20.0        # of an incident, after its beginning
 MOST_SEEN = 20_000      # messages that are remembered: ten topics at 1 kHz
+MOST_BYTES = 1 << 16    # of one of them; nothing that robots say of their joints is longer
 MOST_INCIDENTS = 100    # by level; what comes after them is counted only
 # What does not intervene: refusals of a robot that is stopped, its fallback, the node's own life.
 ASIDE = frozenset({'latched', 'fallback', 'boot', 'inactive'})
@@ -89,6 +90,8 @@ class BlackBox:
 
     def see(self, topic: str, steady_ns: int, data: bytes) -> None:
         """Take a message that came or went."""
+        if len(data) > MOST_BYTES:
+            return
         seen = topic, steady_ns, data
         if self._began is not None:
             self._sink.write(seen)

@@ -93,12 +93,14 @@ def test_their_number_is_bounded_by_level(monkeypatch: pytest.MonkeyPatch) -> No
     assert flight.shelf.counts[-1] == {'clamp/position': 4, 'stop/estop': 1, 'left_out': 2}
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded() -> None:
     flight = Flight().fly(100)
     assert len(flight.box._seen) == 201
     for _ in range(2 * events.MOST_SEEN):
         flight.box.see('joint_states', flight.now, b'')
+    flight.box.see('joint_states', flight.now, bytes(events.MOST_BYTES + 1))
     assert len(flight.box._seen) == events.MOST_SEEN
+    assert max(len(data) for _, _, data in flight.box._seen) < 20
 
 
 @pytest.mark.parametrize('check', sorted(events.ASIDE))
