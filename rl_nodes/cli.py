@@ -107,6 +107,14 @@ def _parser() -> argparse.ArgumentParser:
                          help='show the verbs and their arguments')
     dataset.set_defaults(run=_dataset)
 
+    safety = commands.add_parser('safety', help='say what the safety monitor did, and draw it')
+    safety.add_argument('verb', choices=('report',))
+    safety.add_argument('words', nargs='+', metavar='file',
+                        help='a run, a folder of its safety_events, or files (.mcap), of events '
+                             'or of episodes; output:=file.png names the picture, which is beside '
+                             'the first where left out')
+    safety.set_defaults(run=_safety)
+
     latency = commands.add_parser(
         'latency', help='measure the way from a state to its command, recorded or live')
     latency.add_argument('words', nargs='+', metavar='[show|fit|live] file',
@@ -285,6 +293,18 @@ def _dataset(options: argparse.Namespace) -> int:
         convert(coerce(given, DatasetOptions), DatasetOptions, 'rl_nodes dataset'), list(given))
     print(text)
     return status
+
+
+def _safety(options: argparse.Namespace) -> int:
+    from rl_nodes.datasets.interventions import describe, make_report
+    from rl_nodes.datasets.interventions_figure import write_figure
+
+    inputs, named = _files_and_output('safety report', options.words, ('.png',))
+    report = make_report(inputs)
+    first = Path(inputs[0])
+    output = named or (first if first.is_dir() else first.parent) / 'safety_report.png'
+    print(f'{describe(report)}\n\npicture: {write_figure(report, output)}')
+    return 0
 
 
 def _latency(options: argparse.Namespace) -> int:

@@ -268,6 +268,8 @@ def _common(values: dict[str, Value], run: Path, server: dict[str, Value], recor
     nodes = []
     for index, namespace in enumerate(robot_namespaces(int(values['robots']))):
         own = values | {'seed': int(values['seed']) + SEED_STRIDE * index}
+        if not publish_experience:  # a learner explores: what stops it is its daily bread
+            own |= _events(run, namespace)
         nodes += [
             replace(spec, namespace=namespace) for spec in (
                 *_watched_robot(own, recorded=True),
@@ -286,7 +288,8 @@ def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]
     _require_unused(run)
     values |= {'robot': robot, 'task': task, 'channel': _channel(values)}
     # No step ends without its reward, so this graph does not go on without the reward computer.
-    nodes = [*_watched_robot(values, bool(values['record'])),
+    own = values | (_events(run) if values['record'] else {})
+    nodes = [*_watched_robot(own, bool(values['record'])),
              _node(values, 'reward_computer', {}, 'fail', 'shutdown')]
     if values['record']:
         nodes.append(_recorder(values, run, record_every=1, publish_experience=False))
@@ -303,7 +306,7 @@ def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         values[key] = _policy_for(contract, key, str(values[key]))
     values |= {'robot': robot, 'task': task, 'channel': _channel(values),
                'operator': values['operator'] or values['input']}
-    own = values | {'sources': 'policy+teleop' if values['policy'] else 'teleop'}
+    own = values | _events(run) | {'sources': 'policy+teleop' if values['policy'] else 'teleop'}
     nodes = [*_watched_robot(own, recorded=True),
              _node(values, 'reward_computer', {}, 'fail', 'shutdown'),
              _recorder(own, run, record_every=1, publish_experience=False),
@@ -334,7 +337,7 @@ def _replay(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     run = _absolute(str(values['run_dir']) or f'runs/{now:%Y%m%d-%H%M%S}_{Path(task).stem}_replay')
     _require_unused(run)
     values |= {'robot': robot, 'task': task, 'episode': str(episode)}
-    own = values | {'stepping': 'realtime', 'seed': 0, 'sources': 'teleop'}
+    own = values | _events(run) | {'stepping': 'realtime', 'seed': 0, 'sources': 'teleop'}
     values['channel'] = _channel(own)
     own['channel'] = values['channel']
     return run, [*_watched_robot(own, recorded=False), _node(own, 'teleop', {
@@ -379,9 +382,14 @@ def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
               'fail', 'shutdown'),
         _node(values, 'safety_monitor', {
             'arm_on_start': values['arm_on_start'], 'backend': values['backend'],
-            **({'sources': values['sources']} if 'sources' in values else {})},
+            **{key: values[key] for key in ('sources', 'event_directory') if key in values}},
             'fail', 'shutdown'),
     ]
+
+
+def _events(run: Path, namespace: str = '') -> dict[str, Value]:
+    """Return where a safety monitor keeps what it saw around its interventions."""
+    return {'event_directory': str(run / 'safety_events' / namespace)}
 
 
 def _recorder(values: dict[str, Value], run: Path, record_every: int,

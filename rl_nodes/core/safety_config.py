@@ -155,6 +155,49 @@ class RetreatConfig(Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive = 15.0
 
 
+class EstopLineConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    A file or character device that says whether an emergency stop is pressed.
+
+    A regular file, as ``/sys/class/gpio/gpio17/value``, is read anew each time. Anything else, as
+    a serial line or a named pipe, has to send whole lines again and again; each of them counts.
+
+    :param path: of the file or device.
+    :param released: the text while nobody presses; any other, and an error, is pressed.
+    :param rate_hz: how often it is read.
+    """
+
+    path: Name
+    released: Name
+    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 100.0
+
+
+class EstopConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    Emergency-stop inputs of the safety monitor; each one stops the robot.
+
+    :param topic: ``safety_monitor/estop`` is one; somebody has to send false on it all the time.
+    :param line: see :class:`EstopLineConfig`; none where no file or device is read.
+    :param timeout_s: silence of an input that counts as pressed.
+    """
+
+    topic: bool = False
+    line: EstopLineConfig | None = None
+    timeout_s: Positive = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ValueError('estop without an input; give topic: true, line: {...} or both')
+        if self.line is not None and self.timeout_s * self.line.rate_hz < 2.0:
+            raise ValueError(f'estop: timeout_s = {self.timeout_s} is not two periods of '
+                             f'line.rate_hz = {self.line.rate_hz}')
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs that there are."""
+        return (*(('topic',) if self.topic else ()), *(('line',) if self.line else ()))
+
+
 class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
     How the safety monitor and the bridge treat this robot.
@@ -177,6 +220,9 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param fallback: what the robot does once stopped for a command or for silence: each in turn
         where the one before fails, and in the end it holds.
     :param retreat: see :class:`RetreatConfig`.
+    :param estop: see :class:`EstopConfig`; none where nothing of the kind is connected.
+    :param clear_needs_deadman: a stop is cleared only while somebody holds the deadman of a
+        teleoperation device.
     """
 
     watchdog_s: Positive
@@ -192,6 +238,8 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     geometry: GeometryConfig | None = None
     fallback: tuple[Fallback, ...] = ()
     retreat: RetreatConfig = RetreatConfig()
+    estop: EstopConfig | None = None
+    clear_needs_deadman: bool = False
 
     def __post_init__(self) -> None:
         if self.command_timeout_s < self.watchdog_s:

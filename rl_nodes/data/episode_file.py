@@ -22,7 +22,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.data.mcap_writer import McapWriter
 from rl_nodes.data.reader import PARTIAL_SUFFIX
 
-_NAME = re.compile(r'episode_(\d+)\.mcap')
+_NAME = re.compile(r'[a-z]+_(\d+)\.mcap')
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class EpisodeEnd:
     :param stalled_cameras: names of the cameras whose pictures failed to come.
     :param void: the fault, in words; empty where there was none.
     :param sources: number of executed commands by source, see ``core/origin.py``.
+    :param decisions: number of decisions of the safety monitor but PASS, by ``<level>/<check>``.
     :param judge: who said whether it was a success: ``reward`` or ``operator``.
     """
 
@@ -86,6 +87,7 @@ class EpisodeEnd:
     stalled_cameras: tuple[str, ...] = ()
     void: str = ''
     sources: Mapping[str, int] = field(default_factory=dict)
+    decisions: Mapping[str, int] = field(default_factory=dict)
     judge: str = 'reward'
 
     def metadata(self) -> dict[str, str]:
@@ -99,7 +101,8 @@ class EpisodeEnd:
             'counters': json.dumps(dict(self.counters), sort_keys=True),
             'randomisation': json.dumps(dict(self.randomisation)),
             'stalled_cameras': json.dumps(list(self.stalled_cameras)), 'void': self.void,
-            'sources': json.dumps(dict(self.sources)), 'judge': self.judge,
+            'sources': json.dumps(dict(self.sources)),
+            'decisions': json.dumps(dict(self.decisions)), 'judge': self.judge,
             'recovered': 'false'}
 
 
@@ -146,15 +149,24 @@ def open_mcap(file: LockedFile) -> McapWriter:
     return McapWriter(file, f'rl_nodes {_version("rl_nodes")}')
 
 
-def create_partial(directory: Path) -> LockedFile:
-    """Create the file of the next episode under the next free number."""
+def create_partial(directory: Path, stem: str = 'episode') -> LockedFile:
+    """Create the file of the next episode, or of what else ``stem`` says, by number."""
     number = 1 + max((int(match[1]) for entry in os.listdir(directory)
                       if (match := _NAME.match(entry))), default=-1)
     while True:
         try:
-            return LockedFile(directory / f'episode_{number:06d}.mcap{PARTIAL_SUFFIX}')
+            return LockedFile(directory / f'{stem}_{number:06d}.mcap{PARTIAL_SUFFIX}')
         except FileExistsError:     # another recorder or a recovery was faster
             number += 1
+
+
+def require_space(directory: Path, reserve_bytes: int) -> None:
+    """Raise OSError where less than that is free in a directory."""
+    stat = os.statvfs(directory)
+    free = stat.f_bavail * stat.f_frsize
+    if free < reserve_bytes:
+        raise OSError(f'{free >> 20} MiB free in {directory}, expected at least the reserve of '
+                      f'{reserve_bytes >> 20} MiB; free some space')
 
 
 def publish(source: Path, final: Path) -> None:

@@ -71,6 +71,7 @@ class _Recording:
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
     mark: str = ''                  # save or discard, as a person asked
     judged: bool | None = None      # success, as a person said
 
@@ -178,6 +179,12 @@ class EpisodeLog:
         recording = self._at(stamp_ns)
         if recording is not None:
             recording.sources[source] += 1
+
+    def note_decision(self, stamp_ns: int, name: str) -> None:
+        """Take note of what the safety monitor did about a command or the lack of one."""
+        recording = self._at(stamp_ns)
+        if recording is not None:
+            recording.decisions[name] += 1
 
     def mark(self, what: Mark) -> tuple[bool, str]:
         """
@@ -294,7 +301,8 @@ class EpisodeLog:
             tuple(recording.policies),
             randomisation=variation,
             stalled_cameras=tuple(recording.stalled_cameras), void=void,
-            sources=recording.sources, judge='reward' if judged is None else 'operator'))
+            sources=recording.sources, decisions=recording.decisions,
+            judge='reward' if judged is None else 'operator'))
 
     def _why_not_kept(self, recording: _Recording, success: bool) -> str:
         if recording.mark == 'discard':

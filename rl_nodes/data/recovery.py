@@ -73,7 +73,7 @@ def recover(directory: str | Path) -> list[Recovery]:
     file that cannot be dealt with, as on a full disk, stays as it is and its note says why.
     """
     found = []
-    for path in sorted(Path(directory).glob(f'episode_*.mcap{PARTIAL_SUFFIX}')):
+    for path in sorted(Path(directory).glob(f'*.mcap{PARTIAL_SUFFIX}')):
         try:
             with path.open('rb') as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,6 @@ path, and what was written so far stays for ``recover()``.
 from collections import deque
 import contextlib
 import logging
-import os
 from pathlib import Path
 import threading
 import time
@@ -25,6 +24,7 @@ from rl_nodes.data.episode_file import (
     EpisodeStart,
     open_mcap,
     publish,
+    require_space,
 )
 from rl_nodes.data.mcap_format import MAX_MESSAGE_BYTES
 from rl_nodes.data.mcap_writer import McapWriter
@@ -84,7 +84,7 @@ class EpisodeWriter:
         self.path: Path | None = None           # of the finished file
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._require_space()
+            require_space(self._directory, self._reserve_bytes)
             self._file = create_partial(self._directory)
         except OSError as error:
             raise RecordingError(f'cannot record in {self._directory}: {error}') from error
@@ -198,7 +198,7 @@ class EpisodeWriter:
                 return
             if time.monotonic() - synced >= SYNC_PERIOD_S:
                 self._file.sync()
-                self._require_space()
+                require_space(self._directory, self._reserve_bytes)
                 synced = time.monotonic()
 
     def _drain(self, mcap: McapWriter, until: float) -> bool:
@@ -229,13 +229,6 @@ class EpisodeWriter:
         final = self._file.path.with_name(self._file.path.name.removesuffix(PARTIAL_SUFFIX))
         publish(self._file.path, final)
         self.path = final
-
-    def _require_space(self) -> None:
-        stat = os.statvfs(self._directory)
-        free = stat.f_bavail * stat.f_frsize
-        if free < self._reserve_bytes:
-            raise OSError(f'{free >> 20} MiB free in {self._directory}, expected at least the '
-                          f'reserve of {self._reserve_bytes >> 20} MiB; free some space')
 
     def _fail(self, reason: str) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ Subscribes (all STREAM, serialized):
   odom (nav_msgs/Odometry), objects (geometry_msgs/PoseArray), scan (sensor_msgs/LaserScan),
   imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped), where robot and task have them;
   policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
+  safety/decision (sensor_msgs/JointState), which is counted by check, too;
   privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
@@ -48,6 +49,7 @@ from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.safety_events import DECISION, msg_to_decision
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFeed, WANTED
 from rl_nodes.safety.sources import Sources
@@ -119,7 +121,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience,
                                     sources=parameters.sources)
         self._assembler = self._feed.assembler
-        topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE}
+        topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE, DECISION: JOINT_STATE}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE
             self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
@@ -149,6 +151,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                            qos.EPISODE if topic == GOAL else qos.STREAM, raw=True)
         self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
+        self.subscribe(JointState, DECISION, self._on_decision, qos.STREAM, raw=True)
         self._cameras = CameraListener(self, cameras,
                                        self._keep if parameters.record_images else None)
         marks: tuple[tuple[str, Mark], ...] = (
@@ -224,6 +227,16 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def _on_safety(self, data: bytes) -> None:
         if self._log is not None:
             self._log.add_now('safety/state', data)
+
+    def _on_decision(self, data: bytes) -> None:
+        try:
+            decision = msg_to_decision(data)
+        except SpecError as error:
+            self._refuse(error)
+            return
+        self._keep(DECISION, decision.stamp_ns, data)
+        if self._log is not None:
+            self._log.note_decision(decision.stamp_ns, decision.name)
 
     def _on_mark(self, what: Mark, _request: Trigger.Request) -> tuple[bool, str]:
         if self._log is None:

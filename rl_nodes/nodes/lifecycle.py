@@ -100,19 +100,22 @@ class ManagedNode(LifecycleNode, Generic[P]):
         return publisher
 
     def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
-                  profile: QoSProfile, raw: bool = False) -> None:
+                  profile: QoSProfile, raw: bool = False,
+                  tap: Callable[[bytes], None] | None = None) -> None:
         """
         Subscribe until cleanup; the callback runs only while the node is active.
 
         A JointState comes as a :class:`JointStateView`, which has the same fields.
+
+        :param tap: gets the bytes of each JointState before the callback gets the view.
         """
         if kind is JointState and not raw:
-            callback, raw = self._reading(callback, topic), True
+            callback, raw = self._reading(callback, topic, tap), True
         subscription = self.create_subscription(kind, topic, self._guarded(callback), profile,
                                                 raw=raw)
         self._entities.append((self.destroy_subscription, subscription))
 
-    def every(self, seconds: float, callback: Callable[[], None]) -> Timer:
+    def every(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call back at a steady rate while the node is active; return the timer."""
         timer = self.create_timer(seconds, self._guarded(callback), clock=self._steady)
         self._entities.append((self.destroy_timer, timer))
@@ -192,9 +195,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
         """Return whether the node may act."""
         return self._active
 
-    def _reading(self, callback: Callable[[Any], None], topic: str) -> Callable[[bytes], None]:
+    def _reading(self, callback: Callable[[Any], None], topic: str,
+                 tap: Callable[[bytes], None] | None) -> Callable[[bytes], None]:
         """Let a callback have the JointState in some bytes; what is none is dropped."""
         def reading(data: bytes) -> None:
+            if tap is not None:
+                tap(data)
             try:
                 msg = joint_state.decode(data)
             except SpecError as error:
@@ -263,8 +269,8 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self._destroy()
         return SUCCESS
 
-    def publish_health(self) -> None:
-        """Publish diagnostics now."""
+    def publish_health(self) -> DiagnosticArray:
+        """Publish diagnostics now and return them."""
         level, message, values = self.health()
         array = DiagnosticArray()
         array.header.stamp = self.get_clock().now().to_msg()
@@ -272,6 +278,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
                                            values)]
         for publisher in self._health:
             publisher.publish(array)
+        return array
 
     def _destroy(self) -> None:
         self.release()

@@ -6,14 +6,19 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources; speed_scale,
-extra_margin, extra_clearance_m, which may be set while it runs, to narrow limits only (see below).
+Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources, event_directory;
+speed_scale, extra_margin, extra_clearance_m, which may be set while it runs, to narrow limits only
+(see below).
 Subscribes:
+  ~/estop (std_msgs/Bool, SENSOR), where the robot's YAML says so: true is pressed, and so is
+  silence;
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
   person want, each where it is among the sources; one acts at a time, see safety/sources.py.
 Publishes:
   joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
+  safety/decision (sensor_msgs/JointState, STREAM): every decision but PASS, with what was asked
+  for and what the robot gets, see nodes/safety_events.py; same stamp as its cause;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
   check, reason and counts, on every change and at 1 Hz;
   /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
@@ -27,7 +32,9 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 from rclpy.parameter import Parameter
+from rclpy.serialization import serialize_message
 from rl_nodes.backends import BACKENDS, HARDWARE
+from rl_nodes.backends.hardware.estop_line import EstopLine
 from rl_nodes.control.controllers import KINDS, make_controller
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.origin import MONITOR
@@ -37,17 +44,21 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.safety_events import DECISION, decision_to_msg, EventKeeper, intervenes
+from rl_nodes.safety.estop import EmergencyStop
 from rl_nodes.safety.limits import Narrowing
-from rl_nodes.safety.sources import Arbiter, Offer, Sources
+from rl_nodes.safety.sources import Arbiter, Offer, Sources, TELEOP
 from rl_nodes.safety.supervisor import HOLD, LIFECYCLE, Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level, Verdict
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 TICK_S = 0.005
 # In lockstep the robot waits, so a late command is no fault; the check on values is the same.
 LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0, healthy_s=0.0)
 LOCKSTEP_TICK_S = 0.1
+JOINT_STATE, STATE = 'sensor_msgs/msg/JointState', 'safety/state'
 
 
 class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,6 +76,8 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
         position_margin [rad or m]; may be set higher, never lower
     :param extra_clearance_m: added to the clearances of the robot's safety.geometry [m]; may be
         set higher, never lower
+    :param event_directory: where the seconds before and after each intervention are kept as MCAP
+        files; empty to keep none
     """
 
     settable: ClassVar[tuple[str, ...]] = ('speed_scale', 'extra_margin', 'extra_clearance_m')
@@ -75,44 +88,63 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
     extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
     extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    event_directory: str = ''
 
 
 class SafetyMonitor(TaskNode[MonitorParameters]):
     """See the module's text."""
 
     parameters_type = MonitorParameters
-    status_topic = 'safety/state'
+    status_topic = STATE
 
     def configure(self) -> None:
         """Build the supervisor, then the entities."""
         super().configure()
         self._model = self.task.robot
-        safety = self._model.config.safety
-        self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
-            safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s), {
-                kind: make_controller(kind, self._model).command for kind in safety.fallback
-                if kind in KINDS})
+        safety, parameters = self._model.config.safety, self.parameters
+        estop = safety.estop
+        self._supervisor = Supervisor(
+            self._model, LOCKSTEP if self.lockstep else Timeouts(
+                safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s),
+            {kind: make_controller(kind, self._model).command for kind in safety.fallback
+             if kind in KINDS}, estop and EmergencyStop(estop.inputs, estop.timeout_s))
         why = self._narrow([])
         if why:
             raise ConfigError(why)
         self.judge_parameters(self._narrow)
-        self._arm = self.parameters.arm_on_start
-        if self._arm and self.parameters.backend in HARDWARE:
-            raise ConfigError(f'arm_on_start with backend {self.parameters.backend}: only a '
+        self._arm = parameters.arm_on_start
+        if self._arm and parameters.backend in HARDWARE:
+            raise ConfigError(f'arm_on_start with backend {parameters.backend}: only a '
                               'person may allow a physical robot to move, by ~/clear_stop')
         self._arbiter = Arbiter(self._model, LOCKSTEP.watchdog_s if self.lockstep
-                                else safety.watchdog_s, self.parameters.sources)
+                                else safety.watchdog_s, parameters.sources)
+        if safety.clear_needs_deadman and (self._arm or TELEOP not in self._arbiter.sources):
+            raise ConfigError(f'robot {self._model.name}: safety.clear_needs_deadman with '
+                              f'arm_on_start = {self._arm} and sources = {parameters.sources}: '
+                              'somebody has to hold a deadman, so teleop has to be among the '
+                              'sources and nothing may arm itself')
         self._waiting: dict[str, Offer] = {}  # by source; their states have not come yet
-        self._shown: tuple[Mode, str, str] | None = None
+        self._shown: tuple[Mode, str, str, str] | None = None
         self._bad_states = 0
         self._commands = self.publish_on(JointState, 'joint_command', qos.EXECUTED)
-        self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR)
-        for source in self._arbiter.sources:
-            self.subscribe(JointState, f'{source}/joint_command',
-                           partial(self._on_command, source), qos.COMMAND)
+        self._decisions = self.publish_on(JointState, DECISION, qos.STREAM)
+        wanted = {source: f'{source}/joint_command' for source in self._arbiter.sources}
+        self._events = EventKeeper(parameters.event_directory, self.task, {
+            **dict.fromkeys(('joint_states', *wanted.values(), 'joint_command', DECISION),
+                            JOINT_STATE), STATE: 'diagnostic_msgs/msg/DiagnosticArray'},
+            {'stepping': parameters.stepping})
+        if estop is not None and estop.topic:
+            self.subscribe(Bool, '~/estop', self._on_estop, qos.SENSOR)
+        self._line = None if estop is None or estop.line is None else EstopLine(
+            estop.line, self.wake(self._on_line))
+        self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR,
+                       tap=partial(self._events.see, 'joint_states'))
+        for source, topic in wanted.items():
+            self.subscribe(JointState, topic, partial(self._on_command, source), qos.COMMAND,
+                           tap=partial(self._events.see, topic))
         self.serve(Trigger, 'stop', self._on_stop, always=True)
         self.serve(Trigger, 'clear_stop', self._on_clear)
-        self.every(LOCKSTEP_TICK_S if self.lockstep else TICK_S, self.tick)
+        self.every(LOCKSTEP_TICK_S if self.lockstep and estop is None else TICK_S, self.tick)
 
     def activate(self) -> None:
         """Show that motion is not allowed yet."""
@@ -121,6 +153,12 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
     def deactivate(self) -> None:
         """A monitor that does not look must not have allowed motion."""
         self._carry_out(self._supervisor.stop('inactive', 'the safety monitor was deactivated'))
+
+    def release(self) -> None:
+        """Complete the files and let go of the button."""
+        for part in (getattr(self, '_events', None), getattr(self, '_line', None)):
+            if part is not None:
+                part.close()
 
     def fault(self, text: str) -> None:
         """Stop the robot before the process ends."""
@@ -141,6 +179,24 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         for source, offer in list(self._waiting.items()):
             if offer.command.stamp_ns <= state.stamp_ns:
                 self._judge(source, self._waiting.pop(source))
+
+    def _on_estop(self, msg: Bool) -> None:
+        self._hear_estop('topic', msg.data, steady_ns())
+
+    def _on_line(self) -> None:
+        for reading in self._line.readings():
+            if reading.error:
+                self.get_logger().error(f'e-stop: {reading.error}', throttle_duration_sec=1.0)
+            self._hear_estop('line', reading.pressed, reading.steady_ns)
+
+    def _hear_estop(self, name: str, pressed: bool, at_ns: int) -> None:
+        """Stop in this moment where it is pressed; a launch that arms by itself will not then."""
+        self._arm = self._arm and not pressed
+        verdict = self._supervisor.hear_estop(name, pressed, at_ns)
+        if verdict is not None:
+            self._carry_out(verdict)
+        else:
+            self._show()
 
     def _on_command(self, source: str, msg: JointState) -> None:
         """Judge a command against the state that caused it, which may arrive just after it."""
@@ -184,6 +240,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         verdict = self._supervisor.tick(steady_ns())
         if verdict is not None:
             self._carry_out(verdict)
+        self._events.tick()
 
     def _expire_waiting(self) -> None:
         """A command from the future never finds its state: judge it, which refuses it."""
@@ -199,25 +256,35 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             value, source = verdict.instead, MONITOR
             if verdict.level != Level.STOP or verdict.by != HOLD:  # the robot is not to rest yet
                 source = f'{MONITOR}/{verdict.by}'
+        state = self._supervisor.state
+        stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
         if value is not None:
-            state = self._supervisor.state
-            stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
-            self._commands.publish(conversions.command_to_msg(
+            command = conversions.command_to_msg(
                 JointCommand(stamp, source, value), self._model.command_names,
-                self._model.config.control_mode))
+                self._model.config.control_mode)
+            self._commands.publish(command)
+            self._events.see('joint_command', command)
             if state is not None:
                 self._arbiter.executed(value, state)
+        if intervenes(verdict):
+            decision = decision_to_msg(stamp, verdict, self._model.command_names)
+            self._decisions.publish(decision)
+            self._events.see(DECISION, decision)
+            self._events.decide(verdict)
         self._show()
 
     def _show(self) -> None:
-        """Publish the state when mode, check or source have changed."""
-        shown = (self._supervisor.mode, self._supervisor.check, self._arbiter.acting)
+        """Publish the state when mode, check, source or emergency stop have changed."""
+        shown = (self._supervisor.mode, self._supervisor.check, self._arbiter.acting,
+                 self._supervisor.estop.shown(steady_ns()))
         if shown == self._shown:
             return
         if shown[0] == Mode.STOPPED and shown[1] not in LIFECYCLE:
             self.get_logger().error(f'STOPPED by {shown[1]}: {self._supervisor.reason}')
         self._shown = shown
-        self.publish_health()
+        state = self.publish_health()
+        if self._events.keeps:
+            self._events.see(STATE, serialize_message(state))
 
     def _on_stop(self, _request: Trigger.Request) -> tuple[bool, str]:
         self._arm = False
@@ -225,6 +292,10 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         return True, 'stopped'
 
     def _on_clear(self, _request: Trigger.Request) -> tuple[bool, str]:
+        safety = self._model.config.safety
+        if safety.clear_needs_deadman and not self._arbiter.held(steady_ns()):
+            return False, ('nobody holds the deadman of the teleoperation device, as '
+                           'safety.clear_needs_deadman of this robot asks for; hold it meanwhile')
         why = self._supervisor.clear(steady_ns())
         self._show()
         if why:
@@ -236,11 +307,15 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         """Return the mode, the check and reason behind it, and all counts."""
         supervisor = self._supervisor
         level = {Mode.OK: OK, Mode.STOPPED: FAULT}.get(supervisor.mode, WARN)
+        events = self._events.health()
+        if events.get('event_log_error'):
+            level = max(level, WARN)
         return level, f'{supervisor.mode.value} {supervisor.reason}'.strip(), {
             'mode': supervisor.mode.value, 'check': supervisor.check,
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
+            'estop': supervisor.estop.shown(steady_ns()),
             'acting': self._arbiter.acting, 'bad_states': self._bad_states,
-            **self._arbiter.counts(),
+            **self._arbiter.counts(), **events,
             **dict(sorted(supervisor.counts.items()))}
 
 

@@ -76,11 +76,13 @@ class Arbiter:
         :param steady_ns: now on the steady clock.
         :param stopped: whether the robot is stopped, so that nobody can be overtaken by surprise.
         """
+        engaged = source == TELEOP and is_engaged(offer.command.source)
+        if source == TELEOP:
+            self._heard_at = steady_ns if engaged else None
         if len(self.sources) == 1:
             return offer
         if source == TELEOP:
-            if is_engaged(offer.command.source):
-                self._heard_at = steady_ns
+            if engaged:
                 return self._take(TELEOP, offer)
             if self.acting == POLICY:
                 return None
@@ -92,6 +94,10 @@ class Arbiter:
             self.overridden += 1
             return None
         return self._take(POLICY, offer)
+
+    def held(self, steady_ns: int) -> bool:
+        """Return whether somebody holds the deadman of a teleoperation device."""
+        return not silent(self._heard_at, steady_ns, self._watchdog_s)
 
     def shaped(self, command: JointCommand, state: RobotState | None) -> JointCommand:
         """Return a command as near to its source's wish as eq. (1) allows."""

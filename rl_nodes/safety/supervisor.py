@@ -18,6 +18,7 @@ import numpy as np
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.safety.estop import EmergencyStop
 from rl_nodes.safety.fallback import Controllers, Ladder
 from rl_nodes.safety.gate import Gate
 from rl_nodes.safety.limits import Narrowing
@@ -25,7 +26,7 @@ from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
 
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
-STAND = frozenset({'operator', 'inactive', 'fault', 'state_silence', 'state'})
+STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state'})
 # Stops that come with the monitor's own beginning and end, when nothing has failed.
 LIFECYCLE = frozenset({'boot', 'inactive'})
 # Checks that a fallback need not pass: it may take over in full motion, and after chatter.
@@ -68,16 +69,20 @@ class Supervisor:
     :param robot: limits come from it.
     :param timeouts: time-outs come from it or, in lockstep, from the caller.
     :param controllers: that its ``safety.fallback`` names.
+    :param estop: what may not be pressed; None where there is no such thing.
     :ivar mode: what is shown; STOPPED at the start.
     :ivar check: name of the check behind the mode, empty while OK.
     :ivar reason: one sentence behind the mode.
     :ivar counts: verdicts by ``<level>`` and ``<level>/<check>``.
+    :ivar estop: as given.
     """
 
     def __init__(self, robot: RobotModel, timeouts: Timeouts,
-                 controllers: Controllers = NO_CONTROLLERS) -> None:
+                 controllers: Controllers = NO_CONTROLLERS,
+                 estop: EmergencyStop | None = None) -> None:
         self._robot = robot
         self._timeouts = timeouts
+        self.estop = estop or EmergencyStop()
         self._gate = Gate(robot)
         self._ladder = Ladder(robot, controllers)
         self._state: RobotState | None = None
@@ -94,6 +99,16 @@ class Supervisor:
         """Take the newest state, which arrived at steady time ``steady_ns``."""
         self._state, self._state_at = state, steady_ns
 
+    def hear_estop(self, name: str, pressed: bool, steady_ns: int) -> Verdict | None:
+        """
+        Take what an emergency-stop input says.
+
+        :param steady_ns: when it said so on the steady clock [ns].
+        :return: a STOP where that stops the robot, or ends its fallback.
+        """
+        self.estop.hear(name, pressed, steady_ns)
+        return self._emergency(steady_ns)
+
     def judge(self, names: tuple[str, ...], command: JointCommand, now_ns: int,
               steady_ns: int) -> Verdict:
         """
@@ -104,6 +119,9 @@ class Supervisor:
         :param now_ns: now on the clock of the stamps [ns].
         :param steady_ns: now on the steady clock [ns].
         """
+        emergency = self._emergency(steady_ns)
+        if emergency is not None:
+            return emergency
         state = self._state
         if state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
             refusal: tuple[str, str] | None = (
@@ -129,7 +147,10 @@ class Supervisor:
         return self._conclude(command.value, level, check, reason, allowed, steady_ns)
 
     def tick(self, steady_ns: int) -> Verdict | None:
-        """Return a STOP if commands or states have fallen silent since motion was allowed."""
+        """Return a STOP if anything has fallen silent since motion was allowed."""
+        emergency = self._emergency(steady_ns)
+        if emergency is not None:
+            return emergency
         if self.mode == Mode.STOPPED:
             if silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
                 self._ladder.end()  # what falls back blindly must not go on when it sees again
@@ -168,6 +189,9 @@ class Supervisor:
         :return: why it is refused, or ``''`` when motion is allowed.
         """
         watchdog_s = self._timeouts.watchdog_s
+        objection = self.estop.objection(steady_ns)
+        if objection:
+            return objection
         if silent(self._state_at, steady_ns, watchdog_s):
             return 'no joint states arrive; is the robot bridge running?'
         if self._unhealthy:
@@ -202,6 +226,13 @@ class Supervisor:
     def state(self) -> RobotState | None:
         """Return the newest state."""
         return self._state
+
+    def _emergency(self, steady_ns: int) -> Verdict | None:
+        """Return a STOP where an emergency stop is pressed and something still moves the robot."""
+        objection = self.estop.objection(steady_ns)
+        if objection and (self.mode != Mode.STOPPED or self._ladder.active):
+            return self.stop('estop', objection)
+        return None
 
     def _refusal(self, names: tuple[str, ...], command: JointCommand,
                  now_ns: int) -> tuple[str, str] | None:

@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The safety monitor's node: limits narrowed by parameters, what a stopped robot gets."""
 
+from collections import Counter
 from collections.abc import Iterator
+import json
 from pathlib import Path
+import time
+from types import SimpleNamespace
 
 from harness import graph, observer
 import numpy as np
@@ -11,12 +15,17 @@ import pytest
 import rclpy
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rl_nodes.cli import main
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import conversions, joint_state, safety_monitor
-from rl_nodes.nodes.lifecycle import FAILURE, SUCCESS
+from rl_nodes.nodes.lifecycle import FAILURE, SUCCESS, WARN
+from rl_nodes.nodes.safety_events import msg_to_decision
 from rl_nodes.nodes.safety_monitor import SafetyMonitor
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from test_graph_faults import deploy, until_mode, until_moving, watch
 
 NAMES = ('speed_scale', 'extra_margin', 'extra_clearance_m')
@@ -125,6 +134,153 @@ def test_fallbacks_reach_the_robot_by_name(ros: None, tmp_path: Path,
     assert node.health()[2]['mode'] == 'STOPPED'
     assert node.health()[2]['fallback/retreat'] == len(moving) + 1
     node.destroy_node()
+
+
+class Bench:
+    """A configured monitor in lockstep whose robot does as it is told."""
+
+    def __init__(self, **parameters: object) -> None:
+        self.node = SafetyMonitor('monitor', parameter_overrides=override(
+            stepping='lockstep', **parameters))
+        assert self.node.trigger_configure() == SUCCESS, self.node.refusal
+        assert self.node.trigger_activate() == SUCCESS
+        self.names, self.position = self.node._model.joint_names, self.node._model.home.copy()
+        self.stamp = 0
+
+    def live(self, step: float = 0.0, source: str = 'policy', by: str = 'p@1') -> None:
+        """Measure, be commanded to move each joint by a step, obey."""
+        self.stamp += PERIOD_NS
+        state = conversions.state_to_msg(RobotState(
+            self.stamp, '1@0', self.position, np.zeros(6), np.zeros(6)), self.names)
+        wanted = conversions.command_to_msg(JointCommand(
+            self.stamp, by, self.position + step), self.names, 'position')
+        for topic, data in (('joint_states', state), (f'{source}/joint_command', wanted)):
+            self.node._events.see(topic, data)
+        self.node._on_state(joint_state.decode(state))
+        self.node._on_command(source, joint_state.decode(wanted))
+        self.node.tick()
+
+    def clear(self) -> tuple[bool, str]:
+        return self.node._on_clear(Trigger.Request())
+
+    def shown(self) -> tuple[str, str, str]:
+        values = self.node.health()[2]
+        return values['mode'], values['check'], values['estop']
+
+    def end(self) -> None:
+        self.node.trigger_shutdown()
+        self.node.destroy_node()
+
+
+def test_a_button_behind_a_file_stops_the_robot(ros: None, tmp_path: Path) -> None:
+    value = tmp_path / 'value'
+    value.write_text('1')
+    bench = Bench(arm_on_start=True, robot=robot_file(tmp_path, (
+        'safety:\n', 'safety:\n  estop: {timeout_s: 30.0, line: '
+        f'{{path: {value}, released: "1", rate_hz: 500}}}}\n')))
+
+    def until(estop: str) -> None:
+        deadline = time.monotonic() + 10
+        while bench.shown()[2] != estop:
+            assert time.monotonic() < deadline, bench.shown()
+            bench.node._on_line()
+
+    until('released')
+    bench.live()
+    assert bench.shown() == ('OK', '', 'released')
+    value.write_text('0')
+    until('e-stop line: pressed')
+    assert bench.shown()[:2] == ('STOPPED', 'estop')
+    assert bench.clear() == (False, 'e-stop line: pressed')
+    value.write_text('1')
+    until('released')
+    bench.live()
+    assert bench.shown()[0] == 'STOPPED'
+    assert bench.clear()[0]
+    bench.live()
+    assert bench.shown()[0] == 'OK'
+    bench.end()
+
+
+def test_a_press_before_the_start_keeps_a_launch_from_arming(ros: None, tmp_path: Path) -> None:
+    bench = Bench(arm_on_start=True, robot=robot_file(tmp_path, (
+        'safety:\n', 'safety:\n  estop: {topic: true, timeout_s: 30.0}\n')))
+    bench.live()
+    assert bench.shown()[0] == 'STOPPED'
+    bench.node._on_estop(Bool(data=True))
+    bench.node._on_estop(Bool(data=False))
+    bench.live()
+    assert bench.shown() == ('STOPPED', 'boot', 'released')
+    assert bench.clear()[0]
+    bench.end()
+
+
+def test_a_stop_may_need_a_held_deadman_to_be_cleared(ros: None, tmp_path: Path) -> None:
+    path = robot_file(tmp_path, ('safety:\n', 'safety:\n  clear_needs_deadman: true\n'))
+    for parameters in ({'sources': 'policy'}, {'sources': 'teleop', 'arm_on_start': True}):
+        node = SafetyMonitor('monitor', parameter_overrides=override(robot=path, **parameters))
+        assert node.trigger_configure() == FAILURE
+        assert 'clear_needs_deadman' in node.refusal
+        node.destroy_node()
+    for sources in ('teleop', 'policy+teleop'):
+        bench = Bench(robot=path, sources=sources)
+        bench.live(source='teleop', by='teleop:anna/standby')
+        if 'policy' in sources:
+            bench.live()
+        assert 'nobody holds the deadman' in bench.clear()[1]
+        bench.live(source='teleop', by='teleop:anna')
+        assert bench.clear() == (True, 'motion is allowed')
+        bench.end()
+
+
+def test_interventions_are_told_and_kept(ros: None, tmp_path: Path, capsys) -> None:
+    events = tmp_path / 'safety_events'
+    bench = Bench(arm_on_start=True, event_directory=str(events))
+    told = []
+    publisher, bench.node._decisions = bench.node._decisions, SimpleNamespace(publish=told.append)
+    for _ in range(5):
+        bench.live()
+    for _ in range(3):
+        bench.live(step=1.0)
+    bench.live(step=float('nan'))
+    bench.live()
+    bench.node._decisions = publisher
+    bench.end()
+    assert bench.node.exit_code is None
+    decisions = [msg_to_decision(data) for data in told]
+    assert [(decision.stamp_ns // PERIOD_NS, decision.name) for decision in decisions] == [
+        (6, 'clamp/velocity'), (7, 'clamp/velocity'), (8, 'clamp/velocity'), (9, 'stop/finite')]
+    first, last = decisions[0], decisions[-1]
+    assert list(first.requested) == list(first.executed) == list(bench.names)
+    assert first.requested['shoulder_pan'] - first.executed['shoulder_pan'] > 0.5
+    assert np.isnan(last.requested['shoulder_pan'])
+    np.testing.assert_array_equal(list(last.executed.values()), bench.position)
+    episode = read_episode(events / 'event_000000.mcap')
+    assert Counter(message.topic for message in episode.messages()) == {
+        'joint_states': 10, 'policy/joint_command': 10, 'joint_command': 9, 'safety/decision': 4,
+        'safety/state': 4}
+    assert json.loads(episode.metadata['interventions']) == {
+        'clamp/velocity': 1, 'stop/finite': 1, 'left_out': 0}
+    assert json.loads(episode.metadata['notes']) == {'stepping': 'lockstep'}
+    assert main(['safety', 'report', str(tmp_path), f'output:={tmp_path / "p.png"}']) == 0
+    text = capsys.readouterr().out
+    assert 'arm doing reach: 2 interventions in 1 files' in text
+    assert 'shoulder_pan asked for' in text
+
+
+def test_events_that_cannot_be_kept_disturb_nobody(ros: None, tmp_path: Path) -> None:
+    blocked = tmp_path / 'file'
+    blocked.write_text('no folder')
+    bench = Bench(arm_on_start=True, event_directory=str(blocked))
+    bench.live()
+    bench.live(step=1.0)
+    deadline = time.monotonic() + 10
+    while not bench.node.health()[2]['event_log_error']:
+        assert time.monotonic() < deadline
+    assert bench.node.health()[0] == WARN
+    bench.live()
+    assert bench.shown()[0] == 'OK'
+    bench.end()
 
 
 def test_a_stopped_graph_retreats_and_waits(policy_path: Path, tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
         'shadow': False}
     assert node(graph, 'evaluator').parameters == {
         **shared, 'episodes': 20, 'report': f'{run}/report.json', 'robots': 1}
+    assert node(graph, 'safety_monitor').parameters['event_directory'] == f'{run}/safety_events'
 
 
 def test_a_shadow_is_computed_and_recorded(policy):

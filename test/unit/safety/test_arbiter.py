@@ -149,3 +149,22 @@ def test_what_is_unusable_reaches_the_supervisor_as_it_came():
     ('monitor', ['p@3'], Origin.NOBODY), ('monitor/brake', [], Origin.NOBODY)])
 def test_origins(source, wanted, origin):
     assert origin_of(source, wanted) == origin
+
+
+@pytest.mark.parametrize('sources', ['teleop', 'policy+teleop'])
+def test_a_deadman_is_held_while_engaged_commands_come(sources):
+    found = arbiter(sources)
+    assert not found.held(0)
+    found.choose(TELEOP, person(1), 5 * NS, True)
+    assert found.held(5 * NS + NS // 10)
+    assert not found.held(5 * NS + NS // 10 + 1), 'silence is no held deadman'
+    found.choose(TELEOP, person(2), 6 * NS, True)
+    found.choose(TELEOP, person(3, False), 6 * NS, True)
+    assert not found.held(6 * NS), 'let go of'
+
+
+def test_the_only_source_is_always_taken():
+    offered = policy(1)
+    found = arbiter('policy')
+    assert found.choose(POLICY, offered, 0, False) is offered
+    assert not found.held(0)
