@@ -107,6 +107,14 @@ def _parser() -> argparse.ArgumentParser:
                          help='show the verbs and their arguments')
     dataset.set_defaults(run=_dataset)
 
+    safety = commands.add_parser(
+        'safety', add_help=False, help='make guards for the safety monitor of recorded episodes')
+    safety.add_argument('verb', nargs='?', help='calibrate')
+    safety.add_argument('words', nargs='*', metavar='file name:=value')
+    safety.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                        help='show the verbs and their arguments')
+    safety.set_defaults(run=_safety)
+
     latency = commands.add_parser(
         'latency', help='measure the way from a state to its command, recorded or live')
     latency.add_argument('words', nargs='+', metavar='[show|fit|live] file',
@@ -285,6 +293,30 @@ def _dataset(options: argparse.Namespace) -> int:
         convert(coerce(given, DatasetOptions), DatasetOptions, 'rl_nodes dataset'), list(given))
     print(text)
     return status
+
+
+def _safety(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert, suggestion
+
+    verbs = ('calibrate',)
+    if options.verb is not None and options.verb not in verbs:
+        raise ConfigError(f'safety {options.verb!r}{suggestion(options.verb, verbs)}; expected '
+                          f'{", ".join(verbs)}')
+    from rl_nodes.nodes.recorded_transitions import read_episodes
+    from rl_nodes.training.guarding import calibrate, CalibrateOptions
+
+    if options.show or options.verb is None:
+        print('usage: rl_nodes safety calibrate file ... [name:=value ...]\n')
+        print(_record_help(CalibrateOptions))
+        return 0 if options.show else _USAGE_ERROR
+    files = [word for word in options.words if ':=' not in word]
+    if not files:
+        raise ConfigError('safety calibrate with which episodes? name .mcap files or folders')
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    asked = convert(coerce(given, CalibrateOptions), CalibrateOptions, 'rl_nodes safety calibrate')
+    path, text = calibrate(asked, *read_episodes(files))
+    print(f'{text}\nguard: {path}\nnext:  rl_nodes launch deploy policy:=... guard:={path}')
+    return 0
 
 
 def _latency(options: argparse.Namespace) -> int:

@@ -6,12 +6,14 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources; speed_scale,
+Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources, guard; speed_scale,
 extra_margin, extra_clearance_m, which may be set while it runs, to narrow limits only (see below).
 Subscribes:
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
-  person want, each where it is among the sources; one acts at a time, see safety/sources.py.
+  person want, each where it is among the sources; one acts at a time, see safety/sources.py;
+  goal (geometry_msgs/PoseStamped, EPISODE), odom, objects, scan, imu and wrench where there are
+  such, with a guard only, which observes what a policy does, see guard_watch.py.
 Publishes:
   joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
@@ -34,6 +36,7 @@ from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.guard_watch import GuardWatch
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
@@ -59,6 +62,8 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param backend: what drives the robot; with a physical one arm_on_start is refused
     :param sources: whose commands may reach the robot: policy, teleop, or policy+teleop, where a
         person who holds the deadman goes before the policy
+    :param guard: file of a guard for this robot and task, as "rl_nodes safety calibrate" writes
+        it: what is far from the recorded episodes that went well stops the robot; empty for none
     :param speed_scale: share of the robot's speed limits in force; while the node is configured it
         may be set lower, never higher
     :param extra_margin: kept free at each end of a joint's range beyond the robot's
@@ -72,6 +77,7 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     arm_on_start: bool = False
     backend: str = BACKENDS[0]
     sources: Sources = 'policy'
+    guard: str = ''
     speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
     extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
     extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
@@ -88,10 +94,11 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         super().configure()
         self._model = self.task.robot
         safety = self._model.config.safety
+        self._watch = GuardWatch(self, self.parameters.guard) if self.parameters.guard else None
         self._supervisor = Supervisor(self._model, LOCKSTEP if self.lockstep else Timeouts(
             safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s), {
                 kind: make_controller(kind, self._model).command for kind in safety.fallback
-                if kind in KINDS})
+                if kind in KINDS}, self._watch.guards if self._watch else ())
         why = self._narrow([])
         if why:
             raise ConfigError(why)
@@ -122,6 +129,12 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         """A monitor that does not look must not have allowed motion."""
         self._carry_out(self._supervisor.stop('inactive', 'the safety monitor was deactivated'))
 
+    def release(self) -> None:
+        """Let go of what the guards compute with."""
+        watch = getattr(self, '_watch', None)
+        if watch is not None:
+            watch.close()
+
     def fault(self, text: str) -> None:
         """Stop the robot before the process ends."""
         self._carry_out(self._supervisor.stop('fault', 'exception in the safety monitor'))
@@ -135,6 +148,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.get_logger().warning(f'state dropped: {error}', throttle_duration_sec=1.0)
             return
         self._supervisor.observe(state, steady_ns())
+        if self._watch is not None:
+            self._watch.joints(msg)
         verdict = self._supervisor.fall_back(steady_ns())
         if verdict is not None:
             self._carry_out(verdict)
@@ -166,6 +181,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.get_logger().info('armed at start: states and commands are healthy')
             verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
         self._carry_out(verdict, command)
+        if self._watch is not None:
+            self._watch.wanted(chosen.command)
 
     def _narrow(self, changed: list[Parameter]) -> str:
         """Let parameters make limits narrower; return why that is refused, or ``''``."""
@@ -240,7 +257,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             'mode': supervisor.mode.value, 'check': supervisor.check,
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
             'acting': self._arbiter.acting, 'bad_states': self._bad_states,
-            **self._arbiter.counts(),
+            **self._arbiter.counts(), **supervisor.spent_s,
+            **(self._watch.details() if self._watch else {}),
             **dict(sorted(supervisor.counts.items()))}
 
 

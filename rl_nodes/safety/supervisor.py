@@ -18,8 +18,10 @@ import numpy as np
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.safety.budget import budgets_of
 from rl_nodes.safety.fallback import Controllers, Ladder
 from rl_nodes.safety.gate import Gate
+from rl_nodes.safety.guard import Guard, tightened
 from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
@@ -66,6 +68,7 @@ class Supervisor:
     :param robot: limits come from it.
     :param timeouts: time-outs come from it or, in lockstep, from the caller.
     :param controllers: that its ``safety.fallback`` names.
+    :param guards: asked after the checks on values, before the budgets of its ``safety.costs``.
     :ivar mode: what is shown; STOPPED at the start.
     :ivar check: name of the check behind the mode, empty while OK.
     :ivar reason: one sentence behind the mode.
@@ -73,10 +76,13 @@ class Supervisor:
     """
 
     def __init__(self, robot: RobotModel, timeouts: Timeouts,
-                 controllers: Controllers = NO_CONTROLLERS) -> None:
+                 controllers: Controllers = NO_CONTROLLERS,
+                 guards: tuple[Guard, ...] = ()) -> None:
         self._robot = robot
         self._timeouts = timeouts
         self._gate = Gate(robot)
+        self._budgets = budgets_of(robot)
+        self._guards: tuple[Guard, ...] = (*guards, *self._budgets)
         self._ladder = Ladder(robot, controllers)
         self._state: RobotState | None = None
         self._state_at: int | None = None
@@ -111,7 +117,10 @@ class Supervisor:
         if refusal or state is None:
             self._healthy_since = None
             return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
-        level, check, reason, allowed = self._gate.judge(command.value, state)
+        judged = self._gate.judge(command.value, state)
+        for guard in self._guards:
+            judged = tightened(judged, guard, command.value, state, self.mode != Mode.STOPPED)
+        level, check, reason, allowed = judged
         self._unhealthy = reason if level == Level.STOP else ''
         if level == Level.STOP:  # a poisoned command is no sign of life
             self._healthy_since = None
@@ -195,6 +204,11 @@ class Supervisor:
     def falling_back(self) -> str:
         """Return the name of the fallback that commands the robot, and which ones gave up."""
         return f'{self._ladder.failures}{self._ladder.active}'
+
+    @property
+    def spent_s(self) -> dict[str, float]:
+        """Return the cost of the episode so far by name of the budget [s]."""
+        return {f'{budget.name}_s': round(budget.spent_s, 3) for budget in self._budgets}
 
     @property
     def state(self) -> RobotState | None:
