@@ -247,7 +247,10 @@ class Score:
 
     def __call__(self, observation: np.ndarray) -> float:
         """Return the score of one observation, shape (O,); NaN where that is not finite."""
-        white = self._whitening @ self.standard(observation)
+        z = self.standard(observation)
+        if not math.isfinite(z @ z):
+            return math.nan
+        white = self._whitening @ z
         return math.sqrt(white @ white)
 
     def of_all(self, observations: np.ndarray) -> np.ndarray:
