@@ -382,7 +382,7 @@ def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
               'fail', 'shutdown'),
         _node(values, 'safety_monitor', {
             'arm_on_start': values['arm_on_start'], 'backend': values['backend'],
-            **{key: values[key] for key in ('sources', 'guard') if key in values}},
+            **{key: values[key] for key in ('sources', 'guard') if values.get(key)}},
             'fail', 'shutdown'),
     ]
 

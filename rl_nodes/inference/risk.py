@@ -102,7 +102,7 @@ class Bounded:
         self._asked.put(None)
 
     def _run(self) -> None:
-        for asked in iter(self._asked.get, None):
+        while (asked := self._asked.get()) is not None:
             try:
                 self._answers.put(self._answer(asked))
             except Exception as error:  # raised where somebody asked
