@@ -95,8 +95,9 @@ def guarded(robot: str, task_name: str, rounds: int) -> tuple[np.ndarray, np.nda
     size = len(contract.observation.elements)
     guard = DistributionGuard(GuardFile(
         robot=robot, task=task_name, contract=contract.fingerprint(), verdict='stop',
-        distribution=fit(rng.normal(size=(1000, size))), calibration=Calibrated(1e9, 0.05, 19),
-        fitted_episodes=10, policies=(), data={}, created=''), contract.observation.elements, eye)
+        distribution=fit(rng.normal(size=(1000, 2 * size))), calibration=Calibrated(1e9, 0.05, 19),
+        fitted_episodes=10, policies=(), data={}, created=''), contract.observation.elements, eye,
+        task.period_ns)
     wanted = risk_contract(contract)
     module = RiskModule(ObservationNormalizer(len(wanted.observation.elements)).frozen(),
                         Mlp((len(wanted.observation.elements), *HIDDEN, 1)))
@@ -110,7 +111,7 @@ def guarded(robot: str, task_name: str, rounds: int) -> tuple[np.ndarray, np.nda
         state = RobotState(tick * task.period_ns, '1@0', task.robot.home, rng.normal(
             size=len(task.robot.home)), np.empty(0), base)
         start = time.thread_time_ns()
-        eye.see(state.stamp_ns, observer.observe(state, goal))
+        guard.see(state, observer.observe(state, goal))
         guard.check(judged, task.robot.home, state, True)
         ours.append(time.thread_time_ns() - start)
         observer.acted(state, task.robot.home)

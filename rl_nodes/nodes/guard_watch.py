@@ -50,9 +50,11 @@ class GuardWatch:
     def __init__(self, node: TaskNode, path: str) -> None:
         self._node, self._task = node, node.task
         contract, safety = node.task.contract, node.task.robot.config.safety
-        eye = self._eye = Eye(safety.command_timeout_s)
+        eye = Eye(safety.command_timeout_s)
         file = parse_guard(_read(path), contract, path)
-        distribution = DistributionGuard(file, contract.observation.elements, eye)
+        distribution = DistributionGuard(file, contract.observation.elements, eye,
+                                         node.task.period_ns)
+        self._distribution = distribution
         self.guards: tuple[Guard, ...] = (distribution,)
         self._scores: dict[str, DistributionGuard | RiskGuard] = {'score': distribution}
         self._bounded = None
@@ -122,7 +124,7 @@ class GuardWatch:
             self._drop(error)
             return
         self._complete = state
-        self._eye.see(state.stamp_ns, observation)
+        self._distribution.see(state, observation)
 
     def _drop(self, error: SpecError) -> None:
         self._dropped += 1

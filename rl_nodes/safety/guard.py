@@ -7,16 +7,19 @@ A guard is asked after the checks on values, of which it knows the judgement. It
 or nothing, and counts only where it is graver: no guard, whatever it computes, lets through what
 the checks do not. What a guard cannot compute, or is not a number, is an alarm.
 
-The file of a guard (``rl_nodes safety calibrate`` writes it) belongs to one contract. Observations
-are scored by their distance from those of episodes that went well (P. C. Mahalanobis 1936; K. Lee
-et al. 2018, arXiv:1807.03888, use it to find what a network was not trained on),
+The file of a guard (``rl_nodes safety calibrate`` writes it) belongs to one contract. What is
+scored is an observation together with the one a period before, x, so that a change that does not
+go with the state counts as well as the state. Its distance from episodes that went well (P. C.
+Mahalanobis 1936; K. Lee et al. 2018, arXiv:1807.03888, find with it what a network was not trained
+on) is averaged over some periods (S. W. Roberts 1959; C. A. Lowry et al. 1992, Technometrics 34):
 
-    z = (x - mean) / deviation,   score = |W z|,   W C W^T = 1,                                 (1)
+    z = (x - mean) / deviation,   d = |W z|,   W C W^T = 1                                      (1)
     C = (1 - s) R + s 1,   R the correlations of z                                              (2)
+    score_t^2 = (1 - w) score_{t-1}^2 + w d_t^2,   0 at the first state of an episode           (3)
 
-with s, how far C is shrunk towards independent elements, by O. Ledoit and M. Wolf 2004 (J. of
-Multivariate Analysis 88), lemma 3.2 to 3.4, and not below ``LEAST_SHRINKAGE``: an element that is
-a sum of others must not make C singular.
+with w = ``WEIGHT`` and s, how far C is shrunk towards independent elements, by O. Ledoit and M.
+Wolf 2004 (J. of Multivariate Analysis 88), lemma 3.2 to 3.4, not below ``LEAST_SHRINKAGE``: an
+element that is a sum of others must not make C singular.
 """
 
 from collections.abc import Callable
@@ -36,6 +39,7 @@ from rl_nodes.safety.verdict import Level
 
 FORMAT_VERSION = 1
 MAX_GUARD_BYTES = 32 * 1024**2
+WEIGHT = 0.1
 LEAST_SHRINKAGE = 1e-3
 LEAST_DEVIATION = 1e-3  # [unit of the element], of one that hardly varied
 LEVELS = {'hold': Level.HOLD, 'stop': Level.STOP}
@@ -96,11 +100,11 @@ class Calibrated(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Distribution(Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Observations of episodes that went well, O elements, eq. (1).
+    Pairs x of observations of episodes that went well, P = 2 O elements, eq. (1).
 
-    :param mean: [unit of the element], O numbers.
-    :param deviation: [unit of the element], O numbers above 0.
-    :param whitening: W, O rows of O numbers.
+    :param mean: [unit of the element], P numbers.
+    :param deviation: [unit of the element], P numbers above 0.
+    :param whitening: W, P rows of P numbers.
     """
 
     mean: Numbers
@@ -193,7 +197,7 @@ def parse_guard(content: bytes, contract: Contract, source: str) -> GuardFile:
         raise ConfigError(f'{source}: made for {found.robot} doing {found.task}, contract '
                           f'{found.contract[:16]}..., this is {contract.robot} doing '
                           f'{contract.task}, contract {contract.fingerprint()[:16]}...; {again}')
-    part, size = found.distribution, len(contract.observation.elements)
+    part, size = found.distribution, 2 * len(contract.observation.elements)
     shapes = {len(part.mean), len(part.deviation), len(part.whitening),
               *(len(row) for row in part.whitening)}
     if shapes != {size} or not np.isfinite([part.mean, part.deviation, *part.whitening]).all() \
@@ -205,13 +209,24 @@ def parse_guard(content: bytes, contract: Contract, source: str) -> GuardFile:
 
 # --- Scores -----------------------------------------------------------------------------------
 
-def fit(observations: np.ndarray) -> Distribution:
+def pairs(observations: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """
-    Return the distribution of observations, eq. (2).
+    Return each observation with the one a period before, newest first, shape (M, 2 O), float64.
 
-    :param observations: shape (N, O), finite, N above 1.
+    :param observations: of one episode, in order, shape (N, O).
+    :param steps: period that each belongs to, shape (N,).
     """
-    rows = np.asarray(observations, np.float64)
+    next_to = np.flatnonzero(np.diff(steps) == 1)
+    return np.concatenate([observations[next_to + 1], observations[next_to]], axis=1,
+                          dtype=np.float64)
+
+
+def fit(rows: np.ndarray) -> Distribution:
+    """
+    Return the distribution of pairs, eq. (2).
+
+    :param rows: shape (N, P), finite, N above 1.
+    """
     mean = rows.mean(axis=0)
     deviation = np.maximum(rows.std(axis=0), LEAST_DEVIATION)
     z = (rows - mean) / deviation
@@ -230,32 +245,65 @@ def fit(observations: np.ndarray) -> Distribution:
 
 class Score:
     """
-    Eq. (1).
+    Eq. (1) and (3), one state after the other.
 
-    :param distribution: of O elements.
+    :param distribution: of pairs.
+    :param period_ns: of control [ns].
+    :ivar value: the newest score; NaN where an observation was not finite.
     """
 
-    def __init__(self, distribution: Distribution) -> None:
+    def __init__(self, distribution: Distribution, period_ns: int) -> None:
         self._mean = np.array(distribution.mean)
         self._scale = 1.0 / np.array(distribution.deviation)
         self._whitening = np.array(distribution.whitening)
+        self._gap_ns = period_ns + period_ns // 2
+        self._pair = np.zeros(len(self._mean))
+        self._size = len(self._mean) // 2
+        self._at: tuple[int, str] | None = None  # (stamp [ns], episode) of the newest observation
+        self._square, self.value = 0.0, 0.0
 
-    def standard(self, observation: np.ndarray) -> np.ndarray:
-        """Return z, shape (O,) or (N, O)."""
-        z: np.ndarray = (observation - self._mean) * self._scale
-        return z
+    def update(self, stamp_ns: int, episode: str, observation: np.ndarray) -> float:
+        """
+        Return the score with one more state; one that comes after a gap changes nothing yet.
 
-    def __call__(self, observation: np.ndarray) -> float:
-        """Return the score of one observation, shape (O,); NaN where that is not finite."""
-        z = self.standard(observation)
+        :param stamp_ns: of the state [ns].
+        :param episode: id of its episode.
+        :param observation: shape (O,).
+        """
+        pair, size, before = self._pair, self._size, self._at
+        if before is None or before[1] != episode:
+            self._square = self.value = 0.0
+        elif stamp_ns == before[0]:
+            return self.value
+        pair[size:] = pair[:size]
+        pair[:size] = observation
+        self._at = stamp_ns, episode
+        if before is not None and before[1] == episode \
+                and 0 < stamp_ns - before[0] <= self._gap_ns:
+            square = self._distance_square()
+            finite = math.isfinite(square)
+            self._square = (1.0 - WEIGHT) * self._square + WEIGHT * square if finite else 0.0
+            self.value = math.sqrt(self._square) if finite else math.nan
+        return self.value
+
+    def furthest(self) -> tuple[int, float]:
+        """Return (element of the observation, deviations off) that stands out most now."""
+        z = (self._pair - self._mean) * self._scale
+        worst = int(np.argmax(np.abs(z)))
+        return worst % self._size, float(z[worst])
+
+    def _distance_square(self) -> float:
+        z = (self._pair - self._mean) * self._scale
         if not math.isfinite(z @ z):
             return math.nan
         white = self._whitening @ z
-        return math.sqrt(white @ white)
+        return float(white @ white)
 
-    def of_all(self, observations: np.ndarray) -> np.ndarray:
-        """Return the scores of observations (N, O), shape (N,)."""
-        return np.linalg.norm(self.standard(observations) @ self._whitening.T, axis=1)
+
+def greatest(distribution: Distribution, observations: np.ndarray, steps: np.ndarray) -> float:
+    """Return the greatest score of an episode; parameters as of :func:`fit`, :func:`pairs`."""
+    score = Score(distribution, 1)
+    return max(score.update(step, '', row) for step, row in zip(steps.tolist(), observations))
 
 
 # --- The guards -------------------------------------------------------------------------------
@@ -298,31 +346,40 @@ class DistributionGuard:
     :param file: the guard.
     :param elements: names of the observation's elements.
     :param eye: what is observed.
+    :param period_ns: of control [ns].
     """
 
     name = 'distribution'
 
-    def __init__(self, file: GuardFile, elements: tuple[str, ...], eye: Eye) -> None:
-        self._score, self._elements, self._eye = Score(file.distribution), elements, eye
+    def __init__(self, file: GuardFile, elements: tuple[str, ...], eye: Eye,
+                 period_ns: int) -> None:
+        self._score, self._elements, self._eye = Score(file.distribution, period_ns), elements, eye
         self._threshold, self._level = file.calibration.threshold, LEVELS[file.verdict]
-        self.score = 0.0
+
+    @property
+    def score(self) -> float:
+        """Return the newest score."""
+        return self._score.value
+
+    def see(self, state: RobotState, observation: np.ndarray) -> None:
+        """Take the observation (O,) of a state; all of them are to be seen, in order."""
+        self._eye.see(state.stamp_ns, observation)
+        self._score.update(state.stamp_ns, state.episode, observation)
 
     def check(self, judged: Judgement, command: np.ndarray, state: RobotState,
               moving: bool) -> Finding | None:
         """See the base class."""
-        observation = self._eye.of(state)
-        if observation is None:
+        if self._eye.of(state) is None:
             return _blind()
-        self.score = score = self._score(observation)
+        score = self._score.value
         if score <= self._threshold:
             return None
         if not math.isfinite(score):
             return Finding(self._level, 'what is observed is not finite', None)
-        z = self._score.standard(observation)
-        worst = int(np.argmax(np.abs(z)))
+        worst, off = self._score.furthest()
         return Finding(self._level, f'what is observed is {score:.3g} away from what went well, '
-                       f'the threshold is {self._threshold:.3g}; {self._elements[worst]} = '
-                       f'{observation[worst]:.3g} is {z[worst]:.1f} deviations off', None)
+                       f'the threshold is {self._threshold:.3g}; {self._elements[worst]} is '
+                       f'{off:.1f} deviations off', None)
 
 
 class RiskGuard:

@@ -24,7 +24,7 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.risk import ALGORITHM, risk_contract
 from rl_nodes.safety import conformal
-from rl_nodes.safety.guard import Calibrated, fit, GuardFile, Risk, Score
+from rl_nodes.safety.guard import Calibrated, fit, greatest, GuardFile, pairs, Risk
 from rl_nodes.training.risk import (
     label,
     Labelled,
@@ -98,9 +98,10 @@ def calibrate(options: CalibrateOptions, episodes: Sequence[RecordedEpisode], co
                          'the recorded episodes', f'policy {options.policy}')
     rate = options.false_alarms / 2 if options.risk else options.false_alarms
     dealt = _deal(options, episodes, rate)
-    distribution = fit(np.concatenate([one.batch.observation for one in dealt.fitted]))
-    score = Score(distribution)
-    maxima = np.array([score.of_all(one.batch.observation).max() for one in dealt.calibrating])
+    rows = [pairs(one.batch.observation, one.batch.step) for one in dealt.fitted]
+    distribution = fit(np.concatenate(rows))
+    maxima = np.array([greatest(distribution, one.batch.observation, one.batch.step)
+                       for one in dealt.calibrating])
     calibration = _calibrated(maxima, rate)
     lines = [
         f'{len(dealt.fitted)} episodes that went well give the distribution of '

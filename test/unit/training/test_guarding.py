@@ -12,7 +12,7 @@ from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.inference.risk import load_risk
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.safety.guard import parse_guard, Risk, Score
+from rl_nodes.safety.guard import greatest, parse_guard, Risk
 from rl_nodes.tasks import load_task
 from rl_nodes.training.guarding import calibrate, CalibrateOptions
 from rl_nodes.training.risk import label, ranked_right
@@ -62,10 +62,10 @@ def test_a_guard_is_made_of_episodes_that_went_well(tmp_path) -> None:
     assert list(guard.data) == ['episode.mcap']
     assert '25 episodes that went well' in text
     assert 'at most 0.05 of the episodes like these' in text
-    score = Score(guard.distribution)
 
     def alarmed(one: RecordedEpisode) -> bool:
-        return score.of_all(one.batch.observation).max() > guard.calibration.threshold
+        return greatest(guard.distribution, one.batch.observation,
+                        one.batch.step) > guard.calibration.threshold
     fresh = [alarmed(episode(number)) for number in range(1000, 1200)]
     assert np.mean(fresh) < 0.2, 'in 9 of 10 calibrations of 25 it is below 0.11'
     assert all(alarmed(episode(number, shift=2.0)) for number in range(2000, 2010))
