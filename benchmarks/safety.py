@@ -32,8 +32,10 @@ from rl_nodes.inference.risk import Bounded, risk_contract
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.networks.mlp import Mlp
 from rl_nodes.networks.normalizer import ObservationNormalizer
+from rl_nodes.safety.distribution import fit
 from rl_nodes.safety.gate import checks_for, Gate, Judgement
-from rl_nodes.safety.guard import Calibrated, DistributionGuard, Eye, fit, GuardFile
+from rl_nodes.safety.guard import DistributionGuard, Eye
+from rl_nodes.safety.guard_file import Calibrated, GuardFile
 from rl_nodes.safety.verdict import Level
 from rl_nodes.tasks import load_task
 from rl_nodes.training.risk import HIDDEN, RiskModule

@@ -20,15 +20,8 @@ from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.state_topics import JOINTS, StateReader
-from rl_nodes.safety.guard import (
-    DistributionGuard,
-    Eye,
-    Guard,
-    MAX_GUARD_BYTES,
-    parse_guard,
-    Risk,
-    RiskGuard,
-)
+from rl_nodes.safety.guard import DistributionGuard, Eye, Guard, RiskGuard
+from rl_nodes.safety.guard_file import MAX_GUARD_BYTES, parse_guard, Risk
 from sensor_msgs.msg import JointState
 
 LOCKSTEP_BOUND_S = 5.0

@@ -24,7 +24,8 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.risk import ALGORITHM, risk_contract
 from rl_nodes.safety import conformal
-from rl_nodes.safety.guard import Calibrated, fit, greatest, GuardFile, pairs, Risk
+from rl_nodes.safety.distribution import fit, greatest, pairs
+from rl_nodes.safety.guard_file import Calibrated, GuardFile, Risk
 from rl_nodes.training.risk import (
     label,
     Labelled,

@@ -12,24 +12,23 @@ import pytest
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.types import JointCommand
 from rl_nodes.safety.conformal import threshold
-from rl_nodes.safety.gate import Gate, Judgement
-from rl_nodes.safety.guard import (
-    Calibrated,
+from rl_nodes.safety.distribution import (
     Distribution,
-    DistributionGuard,
-    Eye,
     fit,
-    FORMAT_VERSION,
     greatest,
-    GuardFile,
     LEAST_DEVIATION,
     pairs,
+    Score,
+    WEIGHT,
+)
+from rl_nodes.safety.gate import Gate, Judgement
+from rl_nodes.safety.guard import DistributionGuard, Eye, RiskGuard, tightened
+from rl_nodes.safety.guard_file import (
+    Calibrated,
+    FORMAT_VERSION,
+    GuardFile,
     parse_guard,
     Risk,
-    RiskGuard,
-    Score,
-    tightened,
-    WEIGHT,
 )
 from rl_nodes.safety.limits import Finding
 from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
@@ -255,8 +254,10 @@ def test_what_stands_out_is_named() -> None:
     calm, odd = np.zeros(SIZE), np.zeros(SIZE)
     odd[3] = 100.0
     for shown in ((calm, odd), (odd, calm), (odd, odd)):
-        finding = distribution_guard(*shown).check(judged(Level.PASS), ARM.home, STATE, True)
+        guard = distribution_guard(*shown)
+        finding = guard.check(judged(Level.PASS), ARM.home, STATE, True)
         assert finding.level == Level.STOP
+        assert f'is {guard.score:.3g} away' in finding.reason
         assert f'{CONTRACT.observation.elements[3]} is ' in finding.reason
         assert 'the threshold is 5' in finding.reason
     assert distribution_guard(calm, calm).check(judged(Level.PASS), ARM.home, STATE, True) is None

@@ -12,7 +12,8 @@ from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.inference.risk import load_risk
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.safety.guard import greatest, parse_guard, Risk
+from rl_nodes.safety.distribution import greatest
+from rl_nodes.safety.guard_file import parse_guard, Risk
 from rl_nodes.tasks import load_task
 from rl_nodes.training.guarding import calibrate, CalibrateOptions
 from rl_nodes.training.risk import label, ranked_right
