@@ -94,9 +94,9 @@ def calibrate(options: CalibrateOptions, episodes: Sequence[RecordedEpisode], co
     :raises ContractError: the policy is for something else.
     """
     output = _output(options)
-    if options.policy:
-        contract.require(PolicyBundle.load(options.policy).manifest.contract,
-                         'the recorded episodes', f'policy {options.policy}')
+    policies = sorted({name for one in episodes
+                       for name in json.loads(one.metadata.get('policy_versions') or '[]')})
+    others = _others(options.policy, contract, policies)
     rate = options.false_alarms / 2 if options.risk else options.false_alarms
     dealt = _deal(options, episodes, rate)
     rows = [pairs(one.batch.observation, one.batch.step) for one in dealt.fitted]
@@ -113,8 +113,6 @@ def calibrate(options: CalibrateOptions, episodes: Sequence[RecordedEpisode], co
     if options.risk:
         risk, found = _risk(options, dealt, contract, rate, output)
         lines += found
-    policies = sorted({name for one in episodes
-                       for name in json.loads(one.metadata.get('policy_versions') or '[]')})
     guard = GuardFile(
         robot=contract.robot, task=contract.task, contract=contract.fingerprint(),
         verdict=options.verdict, distribution=distribution, calibration=calibration, risk=risk,
@@ -126,7 +124,18 @@ def calibrate(options: CalibrateOptions, episodes: Sequence[RecordedEpisode], co
         output.write_bytes(guard.to_json())
     except OSError as error:
         raise ConfigError(f'{output} cannot be written: {error.strerror}') from None
-    return output, '\n'.join(lines)
+    return output, '\n'.join([*lines, *others])
+
+
+def _others(policy: str, contract: Contract, policies: Sequence[str]) -> list[str]:
+    """Return a line where others acted than the policy that the guard is for."""
+    if not policy:
+        return []
+    bundle = PolicyBundle.load(policy)
+    contract.require(bundle.manifest.contract, 'the recorded episodes', f'policy {policy}')
+    others = [name for name in policies if name != bundle.label]
+    return [f'note: {", ".join(others)} acted in the episodes, not only {bundle.label}: the rate '
+            'holds for whoever acts as often as there'] if others else []
 
 
 def _output(options: CalibrateOptions) -> Path:
