@@ -11,6 +11,9 @@ same limits. Times are those of the processor, so that what else runs here count
     cpu_us_6, cpu_us_12           p99 of one command, shipped checks
     vs_clip_6, vs_clip_12         p50 / p50 of np.clip
     cpu_us_all                    p99 of one command, every check, 6 joints
+    guard_cpu_us_6, guard_cpu_us_12  p99 of what a guard adds to a command: observation and score
+    risk_us_6                     p99 of what a risk network adds besides, on the clock: it is
+                                  asked in a thread of its own
     unsafe_passed                 violations among fuzzed commands, by the oracle of the tests
 
     python -m benchmarks.safety [--quick]
@@ -23,8 +26,19 @@ import time
 
 import numpy as np
 from rl_nodes.core.robot import RobotModel
-from rl_nodes.core.types import RobotState
-from rl_nodes.safety.gate import checks_for, Gate
+from rl_nodes.core.types import BaseState, Goal, RobotState
+from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.inference.risk import Bounded, risk_contract
+from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.networks.mlp import Mlp
+from rl_nodes.networks.normalizer import ObservationNormalizer
+from rl_nodes.safety.distribution import fit
+from rl_nodes.safety.gate import checks_for, Gate, Judgement
+from rl_nodes.safety.guard import DistributionGuard, Eye
+from rl_nodes.safety.guard_file import Calibrated, GuardFile
+from rl_nodes.safety.verdict import Level
+from rl_nodes.tasks import load_task
+from rl_nodes.training.risk import HIDDEN, RiskModule
 
 from benchmarks.report import LATENCY_HEAD, latency_row, Metric, percentile, publish, table
 
@@ -72,6 +86,45 @@ def drive(robot: RobotModel, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ours[ROUND:]), np.array(floor[ROUND:])
 
 
+def guarded(robot: str, task_name: str, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the times [ns] of observing and scoring a state, and of asking a risk network.
+
+    :param rounds: of 500 states each.
+    """
+    task, rng = load_task(robot, task_name), np.random.default_rng(0)
+    contract, observer, eye = task.contract, task.observer(), Eye(1.0)
+    size = len(contract.observation.elements)
+    guard = DistributionGuard(GuardFile(
+        robot=robot, task=task_name, contract=contract.fingerprint(), verdict='stop',
+        distribution=fit(rng.normal(size=(1000, 2 * size))), calibration=Calibrated(1e9, 0.05, 19),
+        fitted_episodes=10, policies=(), data={}, created=''), contract.observation.elements, eye,
+        task.period_ns)
+    wanted = risk_contract(contract)
+    module = RiskModule(ObservationNormalizer(len(wanted.observation.elements)).frozen(),
+                        Mlp((len(wanted.observation.elements), *HIDDEN, 1)))
+    ask = Bounded(PolicyRuntime(PolicyExporter(module, wanted, 'risk', 'risk', 'deterministic')
+                                .export(module, 1, 0)).act, 1.0)
+    goal, judged = Goal(0, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0])), Judgement(
+        Level.PASS, '', '', task.robot.home)
+    base = BaseState(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(3), np.zeros(3))
+    ours, risk = [], []
+    for tick in range(rounds * ROUND):
+        state = RobotState(tick * task.period_ns, '1@0', task.robot.home, rng.normal(
+            size=len(task.robot.home)), np.empty(0), base)
+        start = time.thread_time_ns()
+        guard.see(state, observer.observe(state, goal))
+        guard.check(judged, task.robot.home, state, True)
+        ours.append(time.thread_time_ns() - start)
+        observer.acted(state, task.robot.home)
+        asked = rng.normal(size=module.normalizer.mean.shape).astype(np.float32)
+        start = time.monotonic_ns()
+        ask(asked)
+        risk.append(time.monotonic_ns() - start)
+    ask.close()
+    return np.array(ours[ROUND:]), np.array(risk[ROUND:])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -83,6 +136,11 @@ def main() -> None:
     print(table(LATENCY_HEAD, [latency_row(label, samples) for name, (ours, floor) in took.items()
                                for label, samples in ((name, ours), ('  np.clip', floor))]))
     six, twelve, everything = took.values()
+    guards = [guarded(robot, task, 4 if quick else 20) for robot, task in (
+        ('arm', 'reach'), ('quadruped', 'quadruped_walk'))]
+    print(table(LATENCY_HEAD, [latency_row(f'{joints} joints, {part}', samples) for joints, found
+                               in zip((6, 12), guards) for part, samples in zip(
+                                   ('guard', 'risk network (wall time)'), found)]))
     count = 20_000 if quick else 1_000_000
     bad: dict[str, int] = {}
     for name, share in (('arm', 0.4), ('quadruped', 0.3), ('rover', 0.2), ('cartpole', 0.1)):
@@ -98,6 +156,11 @@ def main() -> None:
                             'p50 of np.clip to the same limits'),
         'vs_clip_12': Metric(percentile(twelve[0], 50) / percentile(twelve[1], 50), '<= 10',
                              'p50 of np.clip to the same limits'),
+        'guard_cpu_us_6': Metric(percentile(guards[0][0], 99) / 1e3, '<= 150', 'p99 of CPU time'),
+        'guard_cpu_us_12': Metric(percentile(guards[1][0], 99) / 1e3, '<= 250',
+                                  'p99 of CPU time'),
+        'risk_us_6': Metric(percentile(guards[0][1], 99) / 1e3, '<= 10000',
+                            'p99 of wall time; half a period is waited'),
         'unsafe_passed': Metric(sum(bad.values()), '= 0', f'{count} fuzzed commands'
                                 + ''.join(f'; {name}' for name in bad))})
 

@@ -107,12 +107,13 @@ def _parser() -> argparse.ArgumentParser:
                          help='show the verbs and their arguments')
     dataset.set_defaults(run=_dataset)
 
-    safety = commands.add_parser('safety', help='say what the safety monitor did, and draw it')
-    safety.add_argument('verb', choices=('report',))
-    safety.add_argument('words', nargs='+', metavar='file',
-                        help='a run, a folder of its safety_events, or files (.mcap), of events '
-                             'or of episodes; output:=file.png names the picture, which is beside '
-                             'the first where left out')
+    safety = commands.add_parser(
+        'safety', add_help=False, help='report what the safety monitor did; make guards for it of '
+                                       'recorded episodes')
+    safety.add_argument('verb', nargs='?', help='report or calibrate')
+    safety.add_argument('words', nargs='*', metavar='file name:=value')
+    safety.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                        help='show the verbs and their arguments')
     safety.set_defaults(run=_safety)
 
     latency = commands.add_parser(
@@ -296,15 +297,47 @@ def _dataset(options: argparse.Namespace) -> int:
 
 
 def _safety(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import suggestion
+
+    verbs = {'report': _safety_report, 'calibrate': _safety_calibrate}
+    if options.verb is not None and options.verb not in verbs:
+        raise ConfigError(f'safety {options.verb!r}{suggestion(options.verb, verbs)}; expected '
+                          f'{", ".join(verbs)}')
+    if options.show or options.verb is None:
+        from rl_nodes.training.guarding import CalibrateOptions
+
+        print('usage: rl_nodes safety report file ... [output:=picture.png]\n'
+              '  of a run, a folder of its safety_events, or files of events or episodes\n\n'
+              'usage: rl_nodes safety calibrate file ... [name:=value ...]\n')
+        print(_record_help(CalibrateOptions))
+        return 0 if options.show else _USAGE_ERROR
+    verbs[options.verb](options.words)
+    return 0
+
+
+def _safety_report(words: list[str]) -> None:
     from rl_nodes.datasets.interventions import describe, make_report
     from rl_nodes.datasets.interventions_figure import write_figure
 
-    inputs, named = _files_and_output('safety report', options.words, ('.png',))
+    inputs, named = _files_and_output('safety report', words, ('.png',))
     report = make_report(inputs)
     first = Path(inputs[0])
     output = named or (first if first.is_dir() else first.parent) / 'safety_report.png'
     print(f'{describe(report)}\n\npicture: {write_figure(report, output)}')
-    return 0
+
+
+def _safety_calibrate(words: list[str]) -> None:
+    from rl_nodes.core.config import convert
+    from rl_nodes.nodes.recorded_transitions import read_episodes
+    from rl_nodes.training.guarding import calibrate, CalibrateOptions
+
+    files = [word for word in words if ':=' not in word]
+    if not files:
+        raise ConfigError('safety calibrate with which episodes? name .mcap files or folders')
+    given = parse_assignments([word for word in words if ':=' in word])
+    asked = convert(coerce(given, CalibrateOptions), CalibrateOptions, 'rl_nodes safety calibrate')
+    path, text = calibrate(asked, *read_episodes(files))
+    print(f'{text}\nguard: {path}\nnext:  rl_nodes launch deploy policy:=... guard:={path}')
 
 
 def _latency(options: argparse.Namespace) -> int:

@@ -246,8 +246,11 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
                      f'robot {Path(robot).stem} with task {Path(task).stem}', f'shadow {shadow}')
     if ours.pictures and values['backend'] not in HARDWARE:  # whose cameras have drivers
         values['cameras'] = True
+    guard = str(values['guard'])
+    if guard and not _absolute(guard).is_file():
+        raise GraphError(f'guard:={guard}: no such file; "rl_nodes safety calibrate" makes one')
     values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
-               'shadow': shadow}
+               'shadow': shadow, 'guard': guard and str(_absolute(guard))}
     own = values if values['teleop'] == 'none' else values | {
         'sources': 'policy+teleop', 'operator': values['teleop']}
     nodes = _common(own, run, {
@@ -382,7 +385,8 @@ def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
               'fail', 'shutdown'),
         _node(values, 'safety_monitor', {
             'arm_on_start': values['arm_on_start'], 'backend': values['backend'],
-            **{key: values[key] for key in ('sources', 'event_directory') if key in values}},
+            **{key: values[key] for key in ('sources', 'event_directory', 'guard')
+               if values.get(key)}},
             'fail', 'shutdown'),
     ]
 

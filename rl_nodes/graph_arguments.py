@@ -85,6 +85,9 @@ _BOTH = {
     'record_images': Argument(
         'record_images', 'false', 'keep the pictures with the recorded episodes; needs '
         'cameras:=true.', 'boolean', ('true', 'false')),
+    'guard': Argument(
+        'guard', '', 'stops the robot where what it observes is far from the recorded episodes '
+        'that went well: the .json file that rl_nodes safety calibrate makes of these.'),
     'arm_on_start': Argument(
         'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only. On a '
         'physical robot it is false and cannot be set: a person calls clear_stop.',
@@ -148,6 +151,7 @@ _DEPLOY = (
     Argument('episodes', '20', 'number of episodes to evaluate; 0 goes on until Ctrl-C.',
              'integer', high=10**6),
     Argument('seed', '1000', 'seed of the resets.', 'integer', high=2**31 - 1),
+    _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
     _BOTH['namespace'],

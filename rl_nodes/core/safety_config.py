@@ -139,6 +139,30 @@ class ChatterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     verdict: Literal['hold', 'stop'] = 'stop'
 
 
+class CostConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    What may happen for a while in an episode, but not for long.
+
+    :param name: shown where the budget is spent.
+    :param counts: limited: time with commands that a check limits or refuses; near: time with any
+        links, or a link and a zone, of ``geometry`` nearer than ``clearance_m``.
+    :param budget_s: most of that in one episode [s].
+    :param clearance_m: what near means [m].
+    :param verdict: of every further command of the episode.
+    """
+
+    name: Name
+    counts: Literal['limited', 'near']
+    budget_s: NotNegative
+    clearance_m: NotNegative = 0.0
+    verdict: Literal['hold', 'stop'] = 'stop'
+
+    def __post_init__(self) -> None:
+        if (self.counts == 'near') != (self.clearance_m > 0.0):
+            raise ValueError(f'cost {self.name}: counts {self.counts} with clearance_m = '
+                             f'{self.clearance_m}; near needs one above 0, limited takes none')
+
+
 class RetreatConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
     The fallback ``retreat``: straight in joint space to a pose where the robot may wait.
@@ -217,6 +241,7 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param coupling: see :class:`CouplingConfig`.
     :param chatter: see :class:`ChatterConfig`; none where commands may change direction at will.
     :param geometry: see :class:`GeometryConfig`; none where the links are not looked at.
+    :param costs: see :class:`CostConfig`.
     :param fallback: what the robot does once stopped for a command or for silence: each in turn
         where the one before fails, and in the end it holds.
     :param retreat: see :class:`RetreatConfig`.
@@ -236,6 +261,7 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     coupling: tuple[CouplingConfig, ...] = ()
     chatter: ChatterConfig | None = None
     geometry: GeometryConfig | None = None
+    costs: tuple[CostConfig, ...] = ()
     fallback: tuple[Fallback, ...] = ()
     retreat: RetreatConfig = RetreatConfig()
     estop: EstopConfig | None = None
@@ -244,6 +270,9 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.command_timeout_s < self.watchdog_s:
             raise ValueError('command_timeout_s must not be below watchdog_s')
+        names = [cost.name for cost in self.costs]
+        if len(set(names)) != len(names):
+            raise ValueError(f'costs: a name is given twice: {", ".join(names)}')
 
 
 def require_size(shape: str, size: tuple[float, ...]) -> None:

@@ -40,6 +40,22 @@ def read_transitions(inputs: Sequence[str | Path],
     return TransitionBatch.concatenate(batches), opened[0].contract
 
 
+def read_episodes(inputs: Sequence[str | Path]
+                  ) -> tuple[list[RecordedEpisode], Contract, list[Path]]:
+    """
+    Return recorded episodes one by one, the contract that all of them have, and their files.
+
+    :param inputs: ``.mcap`` files, and folders that hold them.
+    :raises RecordingError: as :func:`read_transitions`.
+    :raises ContractError: as :func:`read_transitions`.
+    """
+    opened, left_out = open_episodes(inputs)
+    found = list(recorded_episodes(opened, left_out))
+    for line in left_out:
+        _LOG.warning('%s', line)
+    return found, opened[0].contract, [episode.path for episode in opened]
+
+
 def task_of(episode: Episode, robot: str = '', task: str = '', same: bool = True) -> Task:
     """
     Return the task that an episode was recorded with, as it is configured today, at its pace.

@@ -6,15 +6,17 @@ Safety monitor: the last thing before the robot. Nothing else runs in this proce
 Decisions are made by ``safety/supervisor.py``; this node only brings messages in and verdicts out.
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
-Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources, event_directory;
-speed_scale, extra_margin, extra_clearance_m, which may be set while it runs, to narrow limits only
-(see below).
+Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources, event_directory,
+guard; speed_scale, extra_margin, extra_clearance_m, which may be set while it runs, to narrow
+limits only (see below).
 Subscribes:
   ~/estop (std_msgs/Bool, SENSOR), where the robot's YAML says so: true is pressed, and so is
   silence;
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
-  person want, each where it is among the sources; one acts at a time, see safety/sources.py.
+  person want, each where it is among the sources; one acts at a time, see safety/sources.py;
+  goal (geometry_msgs/PoseStamped, EPISODE), odom, objects, scan, imu and wrench where there are
+  such, with a guard only, which observes what a policy does, see guard_watch.py.
 Publishes:
   joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
   safety/decision (sensor_msgs/JointState, STREAM): every decision but PASS, with what was asked
@@ -41,6 +43,7 @@ from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.guard_watch import GuardWatch
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
@@ -70,6 +73,8 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     :param backend: what drives the robot; with a physical one arm_on_start is refused
     :param sources: whose commands may reach the robot: policy, teleop, or policy+teleop, where a
         person who holds the deadman goes before the policy
+    :param guard: file of a guard for this robot and task, as "rl_nodes safety calibrate" writes
+        it: what is far from the recorded episodes that went well stops the robot; empty for none
     :param speed_scale: share of the robot's speed limits in force; while the node is configured it
         may be set lower, never higher
     :param extra_margin: kept free at each end of a joint's range beyond the robot's
@@ -85,6 +90,7 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     arm_on_start: bool = False
     backend: str = BACKENDS[0]
     sources: Sources = 'policy'
+    guard: str = ''
     speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
     extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
     extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
@@ -103,11 +109,13 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._model = self.task.robot
         safety, parameters = self._model.config.safety, self.parameters
         estop = safety.estop
+        self._watch = GuardWatch(self, parameters.guard) if parameters.guard else None
         self._supervisor = Supervisor(
             self._model, LOCKSTEP if self.lockstep else Timeouts(
                 safety.watchdog_s, safety.command_timeout_s, safety.skew_s, safety.healthy_s),
             {kind: make_controller(kind, self._model).command for kind in safety.fallback
-             if kind in KINDS}, estop and EmergencyStop(estop.inputs, estop.timeout_s))
+             if kind in KINDS}, estop and EmergencyStop(estop.inputs, estop.timeout_s),
+            self._watch.guards if self._watch else ())
         why = self._narrow([])
         if why:
             raise ConfigError(why)
@@ -155,8 +163,9 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         self._carry_out(self._supervisor.stop('inactive', 'the safety monitor was deactivated'))
 
     def release(self) -> None:
-        """Complete the files and let go of the button."""
-        for part in (getattr(self, '_events', None), getattr(self, '_line', None)):
+        """Complete the files, let go of the button and of what the guards compute with."""
+        for name in ('_events', '_line', '_watch'):
+            part = getattr(self, name, None)
             if part is not None:
                 part.close()
 
@@ -173,6 +182,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.get_logger().warning(f'state dropped: {error}', throttle_duration_sec=1.0)
             return
         self._supervisor.observe(state, steady_ns())
+        if self._watch is not None:
+            self._watch.joints(msg)
         verdict = self._supervisor.fall_back(steady_ns())
         if verdict is not None:
             self._carry_out(verdict)
@@ -222,6 +233,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.get_logger().info('armed at start: states and commands are healthy')
             verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
         self._carry_out(verdict, command)
+        if self._watch is not None:
+            self._watch.wanted(chosen.command)
 
     def _narrow(self, changed: list[Parameter]) -> str:
         """Let parameters make limits narrower; return why that is refused, or ``''``."""
@@ -315,7 +328,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
             'estop': supervisor.estop.shown(steady_ns()),
             'acting': self._arbiter.acting, 'bad_states': self._bad_states,
-            **self._arbiter.counts(), **events,
+            **self._arbiter.counts(), **supervisor.spent_s, **events,
+            **(self._watch.details() if self._watch else {}),
             **dict(sorted(supervisor.counts.items()))}
 
 

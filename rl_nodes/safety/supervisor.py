@@ -18,15 +18,18 @@ import numpy as np
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.safety.budget import budgets_of
 from rl_nodes.safety.estop import EmergencyStop
 from rl_nodes.safety.fallback import Controllers, Ladder
 from rl_nodes.safety.gate import Gate
+from rl_nodes.safety.guard import Guard, tightened
 from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
 
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
-STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state'})
+STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state',
+                   'distribution'})
 # Stops that come with the monitor's own beginning and end, when nothing has failed.
 LIFECYCLE = frozenset({'boot', 'inactive'})
 # Checks that a fallback need not pass: it may take over in full motion, and after chatter.
@@ -70,6 +73,7 @@ class Supervisor:
     :param timeouts: time-outs come from it or, in lockstep, from the caller.
     :param controllers: that its ``safety.fallback`` names.
     :param estop: what may not be pressed; None where there is no such thing.
+    :param guards: asked after the checks on values, before the budgets of its ``safety.costs``.
     :ivar mode: what is shown; STOPPED at the start.
     :ivar check: name of the check behind the mode, empty while OK.
     :ivar reason: one sentence behind the mode.
@@ -79,11 +83,14 @@ class Supervisor:
 
     def __init__(self, robot: RobotModel, timeouts: Timeouts,
                  controllers: Controllers = NO_CONTROLLERS,
-                 estop: EmergencyStop | None = None) -> None:
+                 estop: EmergencyStop | None = None,
+                 guards: tuple[Guard, ...] = ()) -> None:
         self._robot = robot
         self._timeouts = timeouts
         self.estop = estop or EmergencyStop()
         self._gate = Gate(robot)
+        self._budgets = budgets_of(robot)
+        self._guards: tuple[Guard, ...] = (*guards, *self._budgets)
         self._ladder = Ladder(robot, controllers)
         self._state: RobotState | None = None
         self._state_at: int | None = None
@@ -131,7 +138,10 @@ class Supervisor:
         if refusal or state is None:
             self._healthy_since = None
             return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
-        level, check, reason, allowed = self._gate.judge(command.value, state)
+        judged = self._gate.judge(command.value, state)
+        for guard in self._guards:
+            judged = tightened(judged, guard, command.value, state, self.mode != Mode.STOPPED)
+        level, check, reason, allowed = judged
         self._unhealthy = reason if level == Level.STOP else ''
         if level == Level.STOP:  # a poisoned command is no sign of life
             self._healthy_since = None
@@ -221,6 +231,11 @@ class Supervisor:
     def falling_back(self) -> str:
         """Return the name of the fallback that commands the robot, and which ones gave up."""
         return f'{self._ladder.failures}{self._ladder.active}'
+
+    @property
+    def spent_s(self) -> dict[str, float]:
+        """Return the cost of the episode so far by name of the budget [s]."""
+        return {f'{budget.name}_s': round(budget.spent_s, 3) for budget in self._budgets}
 
     @property
     def state(self) -> RobotState | None:

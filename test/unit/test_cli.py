@@ -73,6 +73,10 @@ def test_help_of_one_graph(capsys):
     (('launch', 'deploy', 'policy:=none.onnx'), 'no such file'),
     (('train', 'algorithm:=bc'), 'dataset:=FOLDER'),
     (('train', 'dataset:=folder'), 'add algorithm:=bc'),
+    (('safety', 'calibarte'), "did you mean 'calibrate'"),
+    (('safety', 'calibrate'), 'with which episodes'),
+    (('safety', 'calibrate', 'folder', 'rate:=0.1'), 'rate'),
+    (('safety', 'calibrate', 'folder', 'false_alarms:=0.9'), 'false_alarms'),
     (('replay', 'ramp:=false'), 'replay which episode'),
     (('replay', 'one.mcap', 'two.mcap'), 'replay which episode'),
 ])
