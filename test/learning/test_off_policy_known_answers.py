@@ -57,8 +57,7 @@ def learned_value(kind, config, batch, updates=2000):
         learner.update()
     observation = torch.from_numpy(batch.observation[:1])
     if discrete:
-        learner.network.eval()
-        return learner.network(observation).mean().item()
+        return learner.policy_module().values(observation).mean().item()
     x = torch.cat([observation.expand(64, -1), torch.linspace(-1, 1, 64)[:, None]], 1)
     return learner.critics.forward(x, learner.critics.workspace(64)).mean().item()
 
