@@ -39,6 +39,7 @@ def maker(learner, config, **settings):
 
 LEARNERS = {
     'sac': maker(Sac, SacConfig), 'sac_v': maker(Sac, SacConfig, variant='v_network'),
+    'sac_state_dependent': maker(Sac, SacConfig, state_dependent_noise=8),
     'sac_shown': maker(Sac, SacConfig, critic_layer_norm=True),
     'td3': maker(Td3, Td3Config), 'ddpg': maker(Ddpg, DdpgConfig, noise='ou'),
     'dqn': maker(Dqn, DqnConfig), 'rainbow': maker(Dqn, DqnConfig, **RAINBOW)}
