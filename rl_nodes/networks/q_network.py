@@ -47,7 +47,7 @@ class QNetwork:
 
     def __init__(self, observation_size: int, actions: int, hidden: Sequence[int],
                  generator: torch.Generator, dueling: bool = False, noise: NoiseKind = 'none',
-                 support: torch.Tensor | None = None, reduced_precision: bool = False) -> None:
+                 support: torch.Tensor | None = None, noise_scale: float = 1.0) -> None:
         """
         Create the layers as torch does, noisy ones as in section 3.2 of the paper.
 
@@ -58,7 +58,7 @@ class QNetwork:
         :param dueling: two streams.
         :param noise: of the layers of the streams.
         :param support: values of the atoms, shape (N,); None for plain values.
-        :param reduced_precision: see :class:`StackedMlp`.
+        :param noise_scale: of the first sigma, relative to the paper's.
         """
         self.actions, self.atoms = actions, 1 if support is None else len(support)
         self.support, self.noise = support, noise
@@ -76,30 +76,30 @@ class QNetwork:
         trunk_gradient, self._mean_gradient, self._spread_gradient = self.gradient.split(parts)
         self._epsilon = torch.zeros(len(self._spread))
         self._noised = torch.zeros_like(self._mean) if noisy else self._mean
-        self._trunk = StackedMlp(1, sizes[:cut + 1], 'default', 1.0, generator, reduced_precision,
+        self._trunk = StackedMlp(1, sizes[:cut + 1], 'default', 1.0, generator,
                                  storage=(trunk, trunk_gradient)) if cut else None
         self.streams = [
-            StackedMlp(1, shape, 'default', 1.0, generator, reduced_precision, storage=storage)
+            StackedMlp(1, shape, 'default', 1.0, generator, storage=storage)
             for shape, storage in zip(shapes, zip(self._noised.split(counts),
                                                   self._mean_gradient.split(counts)))]
         self._layers = [pair for shape in shapes for pair in zip(shape, shape[1:])]
         self._works: dict[int, list[Workspace]] = {}
         self._last: list[Workspace] = []
         if noisy:
-            self._begin_noise()
+            self._begin_noise(noise_scale)
             self.draw(generator)
 
-    def _begin_noise(self) -> None:
+    def _begin_noise(self, scale: float) -> None:
         """Take over what the streams begin with as means, and set the spreads."""
         self._mean.copy_(self._noised)
         if self.noise == 'independent':
             self._mean.mul_(3.0 ** 0.5)
-            self._spread.fill_(0.017)
+            self._spread.fill_(0.017 * scale)
             return
         start = 0
         for inputs, outputs in self._layers:
             end = start + (inputs + 1) * outputs
-            self._spread[start:end] = 0.5 * inputs ** -0.5
+            self._spread[start:end] = 0.5 * scale * inputs ** -0.5
             start = end
 
     # Noise -----------------------------------------------------------------------------------

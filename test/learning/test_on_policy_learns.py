@@ -37,7 +37,7 @@ class Positions(gymnasium.ObservationWrapper):
 @pytest.mark.learning
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(('algorithm', 'steps'), [
-    ('recurrent_ppo', 200_000), ('ppo_cartpole', 50_000)])
+    ('recurrent_ppo', 100_000), ('ppo_cartpole', 50_000)])
 def test_a_pole_whose_speed_is_not_seen_needs_a_memory(tmp_path, algorithm, steps):
     env_id = 'rl_nodes_test/CartPolePositions-v0'
     if env_id not in gymnasium.registry:

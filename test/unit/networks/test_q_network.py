@@ -91,10 +91,10 @@ def test_spread_of_noise_at_the_beginning():
         network.draw(generator)
         draws.append(network._noised - network._mean)
     assert torch.stack(draws).std().item() == pytest.approx(0.017, rel=0.01)
-    network = made(noise='factorised')
+    network = QNetwork(4, 3, (8, 6), generator, noise='factorised', noise_scale=0.2)
     spreads = of_streams(network._spread, network)
     for spread, inputs in zip(spreads, (8, 8, 6, 6), strict=True):
-        torch.testing.assert_close(spread, torch.full_like(spread, 0.5 / math.sqrt(inputs)))
+        torch.testing.assert_close(spread, torch.full_like(spread, 0.1 / math.sqrt(inputs)))
 
 
 def test_factorised_noise_is_a_product_and_that_of_a_bias_is_its_factor():
