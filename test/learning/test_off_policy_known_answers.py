@@ -119,7 +119,7 @@ def test_every_switch_alone_balances_the_pole(tmp_path, switch):
     changed = {key: value for key, value in SWITCHES[switch].items()
                if key not in ('value_min', 'value_max')}
     if 'noisy' in changed:
-        changed |= {'epsilon_end': 0.0, 'exploration_steps': 2000, 'noise_scale': 0.2}
+        changed |= {'noise_scale': 0.2}
     base = 'rainbow' if switch == 'rainbow' else 'dqn'
     algorithm = base if switch in ('rainbow', 'plain') else written(tmp_path, base, **changed)
     result = train(TrainOptions(env='CartPole-v1', algorithm=algorithm, steps=50_000,
