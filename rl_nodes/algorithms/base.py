@@ -3,7 +3,9 @@
 """The verbs that a training loop calls on a learner, and the module that every policy exports."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 import math
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +13,6 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN
-from rl_nodes.networks.mlp import Mlp
-from rl_nodes.networks.normalizer import FrozenNormalizer
 import torch
 from torch import nn
 
@@ -27,12 +27,14 @@ class Learner(ABC):
     :ivar name: the algorithm's name, as in its configuration file.
     :ivar sampling: how an action is drawn for exploration, as the policy's manifest says it.
     :ivar noise_correlation: of the exploration noise from one step to the next, 0 where white.
+    :ivar memory: shape of each of the policy's state tensors by name; none without a memory.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
     """
 
     name: str
     sampling: Literal['deterministic', 'squashed_gaussian', 'gaussian']
     noise_correlation: float = 0.0
+    memory: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     updates: int
 
     def __init__(self) -> None:
@@ -187,7 +189,7 @@ class BoundedPolicyModule(nn.Module):
     middle: torch.Tensor
     half_range: torch.Tensor
 
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
+    def __init__(self, normalizer: nn.Module, network: nn.Module, middle: torch.Tensor,
                  half_range: torch.Tensor) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -238,7 +240,7 @@ class GaussianPolicyModule(BoundedPolicyModule):
 
     noise_std: torch.Tensor
 
-    def __init__(self, normalizer: FrozenNormalizer, network: Mlp, middle: torch.Tensor,
+    def __init__(self, normalizer: nn.Module, network: nn.Module, middle: torch.Tensor,
                  half_range: torch.Tensor, noise_std: float) -> None:
         """
         Put the parts together.
@@ -269,7 +271,7 @@ class DiscretePolicyModule(nn.Module):
 
     first: torch.Tensor
 
-    def __init__(self, normalizer: FrozenNormalizer, values: nn.Module, first: int) -> None:
+    def __init__(self, normalizer: nn.Module, values: nn.Module, first: int) -> None:
         super().__init__()
         self.normalizer = normalizer
         self.values = values

@@ -23,7 +23,7 @@ probabilities p of N returns z, Q = sum_i z_i p_i, and with pbar those of the ac
     L = -<sum_i m_i log p_i(o, a)>_w                                                         (5)
 
 dueling and noisy are in ``networks/q_network.py``, prioritized in ``data/priorities.py`` with
-p = |Q - y|, or (5) where categorical.
+p = |Q - y|, or where categorical KL(m||p) = (5) less the entropy of m.
 
 Nothing flows back through y: Q-learning is no gradient descent. Departures, and why:
 
@@ -32,9 +32,10 @@ Nothing flows back through y: Q-learning is no gradient descent. Departures, and
 - Epsilon falls with the number of transitions and not with a part of a run's length, so that a
   run can be prolonged.
 - The noise of noisy layers is drawn anew for every step of the environment and of the gradient.
+- All products are float32, unlike elsewhere: what tells two actions apart is a small part of their
+  values, and products of a batch of 64 gain little.
 """
 
-from copy import deepcopy
 from dataclasses import replace
 import math
 from typing import Annotated, Any
@@ -50,9 +51,8 @@ from rl_nodes.data.n_step import NStepReturns
 from rl_nodes.data.priorities import Priorities
 from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
 from rl_nodes.networks.normalizer import ObservationNormalizer
-from rl_nodes.networks.q_network import flatten, NoiseKind, QNetwork
+from rl_nodes.networks.q_network import NoiseKind, QNetwork
 import torch
-from torch.nn import functional
 
 Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -87,6 +87,8 @@ class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param value_min: least return of ``categorical``, z_1.
     :param value_max: greatest one, z_N.
     :param noisy: learned noise in the weights; epsilon may then be 0.
+    :param noise_scale: of the noise at the beginning, relative to its authors': 0.5 / sqrt(p)
+        where factorised, 0.017 where independent.
     """
 
     hidden: Annotated[tuple[Width, ...], msgspec.Meta(min_length=1, max_length=8)] = (256, 256)
@@ -114,6 +116,7 @@ class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value_min: float = -100.0
     value_max: float = 100.0
     noisy: NoiseKind = 'none'
+    noise_scale: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] = 1.0
 
 
 class Dqn(OffPolicyLearner):
@@ -152,13 +155,12 @@ class Dqn(OffPolicyLearner):
         self.normalizer = ObservationNormalizer(observation_size)
 
         self._support = torch.linspace(config.value_min, config.value_max, config.atoms)
-        self.network = QNetwork(
+        self.network, self.target_network = (QNetwork(
             observation_size, self._actions, config.hidden, self._generator, config.dueling,
-            config.noisy, self._support if config.categorical else None)
-        self.target_network = deepcopy(self.network)
-        self._flat, self._gradient = flatten(self.network)
-        self._target_flat, _ = flatten(self.target_network)
-        self._adam = Adam(self._flat, config.learning_rate)
+            config.noisy, self._support if config.categorical else None, config.noise_scale)
+            for _ in range(2))
+        self.target_network.flat.copy_(self.network.flat)
+        self._adam = Adam(self.network.flat, config.learning_rate)
         self._one = torch.ones(config.batch_size)
 
     # Acting and storing ----------------------------------------------------------------------
@@ -169,13 +171,14 @@ class Dqn(OffPolicyLearner):
         done = min(1.0, self.observed / config.exploration_steps)
         return config.epsilon_start + done * (config.epsilon_end - config.epsilon_start)
 
-    @torch.no_grad()
     def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
         """Return numbers of actions, int64, shape (N, 1); see the base class."""
-        self.network.train(explore)
         if explore:
             self.network.draw(self._generator)
-        best = self.network(self._seen(torch.tensor(observation, dtype=torch.float32))).argmax(1)
+        else:
+            self.network.silence()
+        seen = self._seen(torch.tensor(observation, dtype=torch.float32))
+        best = self.network.values_of(self.network.forward(seen)).argmax(1)
         if explore:
             rows = len(observation)
             any_one = torch.randint(self._actions, (rows,), generator=self._generator)
@@ -184,10 +187,10 @@ class Dqn(OffPolicyLearner):
         return (best + self._first).unsqueeze(1).numpy()
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:
-        """Return what the network is to see, shape (B, O)."""
+        """Return what the network is to see, shape (B, O), in the place of the observation."""
         if not self.config.normalize_observation:
             return observation
-        return self.normalizer.normalize_into(observation, torch.empty_like(observation))
+        return self.normalizer.normalize_into(observation, observation)
 
     def observe(self, batch: TransitionBatch) -> int:
         """
@@ -228,50 +231,53 @@ class Dqn(OffPolicyLearner):
 
         :raises TrainingError: the loss is not finite; the weights must be rolled back.
         """
-        config = self.config
+        config, network = self.config, self.network
         sample, rows, weights = self._draw()
-        self.network.train()
-        self.network.draw(self._generator)
+        network.draw(self._generator)
         self.target_network.draw(self._generator)
         observation, following = self._seen(sample.observation), self._seen(
             sample.next_observation)
-        action = sample.action.long()                                            # (B, 1)
+        size = len(observation)
         discount = self._one if sample.discount is None else sample.discount
         counts = discount * (1.0 - sample.terminated)                            # gamma^m (1 - d)
 
-        with torch.no_grad():  # eq. (1) or (4): the target
-            next_logits = self.target_network.logits(following)
-            chooser = self.network(following) if config.double else \
-                self.target_network.values_of(next_logits)
-            best = chooser.argmax(1)
-            next_logits = next_logits[torch.arange(len(best)), best]             # (B, N)
-            if config.categorical:
-                target = project(torch.softmax(next_logits, 1), sample.reward, counts,
-                                 self._support)
-            else:
-                target = sample.reward + counts * next_logits[:, 0]
+        # Eq. (1) or (4): the target.
+        next_logits = self.target_network.forward(following)
+        if config.double:
+            both = network.forward(torch.cat((observation, following)))
+            logits, chooser = both[:size], network.values_of(both[size:])
+        else:
+            logits, chooser = network.forward(observation), network.values_of(next_logits)
+        future = pick(next_logits, chooser.argmax(1))
+        target = project(torch.softmax(future, 1), sample.reward, counts, self._support) \
+            if config.categorical else sample.reward + counts * future[:, 0]
 
-        logits = self.network.logits(observation)
-        q_mean = self.network.values_of(logits.detach()).mean().item()
-        chosen = logits.gather(1, action.unsqueeze(2).expand(-1, -1, logits.shape[2]))[:, 0]
-        if config.categorical:  # eq. (5)
-            error = loss = -(target * torch.log_softmax(chosen, 1)).sum(1)
-        else:  # eq. (2)
+        # Eq. (5) or (2), and its gradient with respect to what the network says of the action.
+        action = sample.action[:, 0].long()
+        chosen = pick(logits, action)
+        if config.categorical:
+            log_p = torch.log_softmax(chosen, 1)
+            loss = -(target * log_p).sum(1)
+            error = loss + torch.xlogy(target, target).sum(1)
+            gradient = log_p.exp().sub_(target)
+        else:
             error = chosen[:, 0] - target
-            loss = functional.huber_loss(chosen[:, 0], target, reduction='none')
-        mean_loss = (loss * weights).mean()
-        self._gradient.zero_()
-        mean_loss.backward()
-        norm = torch.linalg.vector_norm(self._gradient).item()
+            shortened = error.clamp(-1.0, 1.0)
+            loss = shortened * (error - 0.5 * shortened)
+            gradient = shortened.unsqueeze(1)
+        mean_loss, q_mean = (loss * weights).mean().item(), network.values_of(logits).mean().item()
+        gradient *= (weights / size).unsqueeze(1)
+        network.backward(torch.zeros_like(logits).scatter_(
+            1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2]), gradient.unsqueeze(1)))
+        norm = torch.linalg.vector_norm(network.gradient).item()
         if norm > config.gradient_norm:
-            self._gradient.mul_(config.gradient_norm / norm)
-        self._adam.step(self._gradient)
+            network.gradient.mul_(config.gradient_norm / norm)
+        self._adam.step(network.gradient)
         if (self.updates + 1) % config.target_every == 0:
-            self._target_flat.lerp_(self._flat, 1.0 - config.target_decay)
-        self._finish(loss=mean_loss.item(), gradient_norm=norm, q_mean=q_mean,
-                     epsilon=self.epsilon())
+            self.target_network.flat.lerp_(network.flat, 1.0 - config.target_decay)
+        self._finish(loss=mean_loss, gradient_norm=norm, q_mean=q_mean, epsilon=self.epsilon())
         if self._priorities is not None:
-            self._priorities.set(rows.numpy(), error.detach().abs().double().numpy())
+            self._priorities.set(rows.numpy(), error.abs().double().numpy())
 
     def _draw(self) -> tuple[ReplaySample, torch.Tensor, torch.Tensor]:
         """Return a batch, where it lies, and the weight of each row."""
@@ -288,11 +294,15 @@ class Dqn(OffPolicyLearner):
 
     def is_finite(self) -> bool:
         """Return True where every weight is finite."""
-        return all(math.isfinite(flat.sum().item()) for flat in (self._flat, self._target_flat))
+        return all(math.isfinite(flat.sum().item()) for flat in self._vectors().values())
+
+    def _vectors(self) -> dict[str, torch.Tensor]:
+        """Return every weight, by name."""
+        return {'network': self.network.flat, 'target_network': self.target_network.flat}
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of weights, optimiser, normaliser, counters and random state."""
-        return {'weights': self._flat.clone(), 'target_weights': self._target_flat.clone(),
+        return {'weights': {key: vector.clone() for key, vector in self._vectors().items()},
                 'optimiser': self._adam.state_dict(), 'normalizer': self.normalizer.state_dict(),
                 'n_step': self._n_step.state_dict(),
                 **({} if self._priorities is None else {
@@ -311,16 +321,22 @@ class Dqn(OffPolicyLearner):
 
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimiser and normaliser, but nothing that counts or is random."""
-        self._flat.copy_(state['weights'])
-        self._target_flat.copy_(state['target_weights'])
+        for key, vector in self._vectors().items():
+            vector.copy_(state['weights'][key])
         self._adam.load_state_dict(state['optimiser'])
         self.normalizer.load_state_dict(state['normalizer'])
         self.forget_metrics()
 
     def policy_module(self) -> DiscretePolicyModule:
         """Return a detached copy of the present policy for export; without noise."""
-        return DiscretePolicyModule(self.normalizer.frozen(), deepcopy(self.network),
+        self.network.silence()
+        return DiscretePolicyModule(self.normalizer.frozen(), self.network.module(),
                                     self._first).eval()
+
+
+def pick(logits: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """Return what logits (B, n, N) say of one action (B,) of each row, shape (B, N)."""
+    return logits.gather(1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2])).squeeze(1)
 
 
 def project(probability: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor,

@@ -32,6 +32,7 @@ from rl_nodes.networks.actor_critic import ActorCriticNetworks
 from rl_nodes.networks.mlp import Initialisation
 from rl_nodes.networks.normalizer import ObservationNormalizer
 from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead, PolicyHead
+from rl_nodes.networks.state_dependent_head import StateDependentHead
 import torch
 from torch import nn
 
@@ -50,6 +51,9 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param initialisation: of the weights, ``orthogonal`` or ``default`` (torch's own).
     :param initial_log_std: of the Gaussian, in units of half the action's range; without meaning
         for discrete actions.
+    :param state_dependent_noise: steps over which a draw of noise that is a function of the state
+        is held (``networks/state_dependent.py``); None for white noise. Without meaning for
+        discrete actions.
     :param discount: gamma, per control step.
     :param learning_rate: of Adam, per step: a number, or ``{start, end, steps}`` for a straight
         line over control steps.
@@ -62,6 +66,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activation: Literal['tanh', 'relu'] = 'tanh'
     initialisation: Initialisation = 'orthogonal'
     initial_log_std: Annotated[float, msgspec.Meta(ge=-5.0, le=2.0)] = 0.0
+    state_dependent_noise: Count | None = None
     discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.99
     learning_rate: Scheduled = 3e-4
     normalize_observation: bool = True
@@ -125,17 +130,32 @@ class OnPolicyLearner(Learner):
         self._middle = (0.5 * (low + high)).astype(np.float32)
         self._half_range = (0.5 * (high - low)).astype(np.float32)
         self._first_action = int(low[0])
-        self.head: PolicyHead = CategoricalHead(int(high[0] - low[0]) + 1) if self.discrete \
-            else GaussianHead(len(low))
+        self.head = self._new_head(len(low), int(high[0] - low[0]) + 1)
         size = len(contract.observation.elements)
         self._generator = torch.Generator().manual_seed(seed)
-        self.networks = ActorCriticNetworks(
-            size, self.head, config.hidden, config.activation, config.initialisation,
-            config.initial_log_std, self._generator)
+        self.networks = self._new_networks(size)
         self.normalizer = ObservationNormalizer(size)
         self.reward_scaler = RewardScaler(config.discount) if config.normalize_reward else None
         self.steps = 0
         self._recent = np.zeros((0, size), np.float32)
+
+    def _new_head(self, action_size: int, choices: int) -> PolicyHead:
+        held, width = self.shared.state_dependent_noise, self.shared.hidden[-1]
+        if self.discrete:
+            return CategoricalHead(choices)
+        if held is None:
+            return GaussianHead(action_size)
+        return StateDependentHead(action_size, width, held)
+
+    def _initial_own(self) -> float:
+        """Return each of the head's own parameters: hidden units of 1 give initial_log_std."""
+        return self.shared.initial_log_std - 0.5 * math.log(max(1, self.head.hidden_size))
+
+    def _new_networks(self, observation_size: int) -> ActorCriticNetworks:
+        config = self.shared
+        return ActorCriticNetworks(
+            observation_size, self.head, config.hidden, config.activation, config.initialisation,
+            self._initial_own(), self._generator)
 
     # Acting ----------------------------------------------------------------------------------
 
@@ -147,12 +167,23 @@ class OnPolicyLearner(Learner):
         :param explore: draw; otherwise the most probable action.
         :return: shape (N, A), float32: what :meth:`command` makes an environment's action of.
         """
-        if self.shared.normalize_observation:
-            observation = self.normalizer.normalize(observation)
-        output = self.networks.respond(observation)
+        output = self.networks.respond(self._perceived(observation))
         if explore:
             return self.head.draw(output, self.networks.own.numpy(), self._generator)
         return self.head.best(output)
+
+    def _perceived(self, observation: np.ndarray) -> np.ndarray:
+        """Return what the actor is given to act on, (N, O)."""
+        if self.shared.normalize_observation:
+            return self.normalizer.normalize(observation)
+        return observation
+
+    def remembered(self, count: int) -> np.ndarray:
+        """Return a copy of what is remembered of each of N environments, float32, (N, S)."""
+        return np.zeros((count, 0), np.float32)
+
+    def forget(self, ended: np.ndarray) -> None:
+        """Forget what is remembered of environments whose episode has ended, bool, (N,)."""
 
     def command(self, action: np.ndarray) -> np.ndarray:
         """Return actions in the contract's type, units and bounds, shape (N, A)."""
@@ -185,6 +216,8 @@ class OnPolicyLearner(Learner):
             self._check_finite()
         if self.shared.normalize_observation:
             self.normalizer.update(torch.from_numpy(seen))
+        if isinstance(self.head, StateDependentHead):
+            self.head.renew()
 
     @abstractmethod
     def learn(self, batch: Batch) -> None:
@@ -197,14 +230,12 @@ class OnPolicyLearner(Learner):
         :param reward: as it is learned from, shape (T, N).
         """
         steps, count = reward.shape
-        seen = self._normalized(np.concatenate([rollout.observation.reshape(steps * count, -1),
-                                                rollout.last_observation]))
+        seen, seen_at_cuts = self._seen(rollout)
         every_value = self.networks.value(seen).numpy().copy().reshape(steps + 1, count)
         value, next_value = every_value[:-1], every_value[1:].copy()
         next_value[rollout.terminated] = 0.0
-        if len(rollout.cut_observation):
-            next_value[rollout.cut] = self.networks.value(
-                self._normalized(rollout.cut_observation)).numpy()
+        if len(seen_at_cuts):
+            next_value[rollout.cut] = self.networks.value(seen_at_cuts).numpy()
         advantage, target = self.estimate(reward, value, next_value, rollout)
         observation = seen[:steps * count]
         rows = slice(None)
@@ -218,6 +249,9 @@ class OnPolicyLearner(Learner):
         fit = explained_variance(parts[0].numpy(), parts[2].numpy())
         self.record(explained_variance=fit,
                     entropy=self.head.entropy(output, own).mean().item())
+        spread = self.head.spread(output, own)
+        if spread is not None:
+            self.record(action_std=spread.mean().item())
         return Batch(observation, action, output, own,
                      self.head.log_probability(output, own, action), *parts)
 
@@ -231,6 +265,12 @@ class OnPolicyLearner(Learner):
         estimated = advantages(reward, value, next_value, rollout.ended, self.shared.discount,
                                self.gae_lambda)
         return estimated, estimated + value
+
+    def _seen(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the networks were given: ((T + 1) N, O), and where cut off, (C, O)."""
+        rows = rollout.observation.reshape(len(rollout), -1)
+        return (self._normalized(np.concatenate([rows, rollout.last_observation])),
+                self._normalized(rollout.cut_observation))
 
     def _normalized(self, observation: np.ndarray) -> torch.Tensor:
         rows = torch.from_numpy(observation)
@@ -271,13 +311,6 @@ class OnPolicyLearner(Learner):
                                 'look for absurd rewards')
 
     # Telling and keeping ---------------------------------------------------------------------
-
-    def metrics(self) -> dict[str, float]:
-        """Return the means of the logged quantities since the last call, and forget them."""
-        means = super().metrics()
-        if not self.discrete:
-            means['action_std'] = self.networks.own.exp().mean().item()
-        return means
 
     def is_finite(self) -> bool:
         """Return True where every weight is finite."""
@@ -331,11 +364,15 @@ class OnPolicyLearner(Learner):
 
     def policy_module(self) -> nn.Module:
         """Return a detached copy of the present policy for export."""
-        parts = self.normalizer.frozen(), self.networks.actor.member(0)
+        return self._policy_behind(self.normalizer.frozen()).eval()
+
+    def _policy_behind(self, normalizer: nn.Module) -> nn.Module:
+        """Return the actor as a module that decides on what a normaliser answers."""
+        parts = normalizer, self.networks.actor.member(0)
         if self.discrete:
-            return DiscretePolicyModule(*parts, self._first_action).eval()
+            return DiscretePolicyModule(*parts, self._first_action)
         return ClippedPolicyModule(*parts, torch.from_numpy(self._middle),
-                                   torch.from_numpy(self._half_range)).eval()
+                                   torch.from_numpy(self._half_range))
 
 
 class ClippedPolicyModule(BoundedPolicyModule):

@@ -21,6 +21,7 @@ Eq. (1) is not clipped where that would keep a policy from being pulled back: it
 only for A > 0 with rho > 1 + eps and for A < 0 with rho < 1 - eps.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -98,7 +99,7 @@ class Ppo(OnPolicyLearner):
         epochs = 0
         while epochs < config.epochs and self._pass(batch):
             epochs += 1
-        output = self.networks.act(batch.observation)
+        output = self.networks.act(self.given(batch))
         kl = self.head.kl(batch.output, batch.own, output, self.networks.own).mean().item()
         if config.variant == 'kl_penalty':  # eq. (3)
             if kl < config.kl_target / 1.5:
@@ -110,13 +111,21 @@ class Ppo(OnPolicyLearner):
 
     def _pass(self, batch: Batch) -> bool:
         """Go once over the rollout; return False where the policy has gone too far."""
-        order = torch.randperm(len(batch), generator=self._generator)
-        return all(self._step(batch, rows) for rows in order.split(self.config.batch_size))
+        return all(self._step(batch, rows, given) for rows, given in self.minibatches(batch))
 
-    def _step(self, batch: Batch, rows: torch.Tensor) -> bool:
+    def minibatches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield each row once: some of them in random order, and what the networks are given."""
+        order = torch.randperm(len(batch), generator=self._generator)
+        for rows in order.split(self.config.batch_size):
+            yield rows, batch.observation[rows]
+
+    def given(self, batch: Batch) -> torch.Tensor:
+        """Return what the networks are given now for every row, (B, O)."""
+        return batch.observation
+
+    def _step(self, batch: Batch, rows: torch.Tensor, observation: torch.Tensor) -> bool:
         """Do one gradient step on eq. (5), unless the policy has gone too far already."""
         config, networks = self.config, self.networks
-        observation = batch.observation[rows]
         far = self.policy_gradient(batch, rows, observation)
         if config.kl_stop is not None and far > config.kl_stop:
             return False

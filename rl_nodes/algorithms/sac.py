@@ -25,6 +25,10 @@ the critics, then the actor by (3), then the slow copy:
     L_V = 1/2 <(V(o) - min_e Q_e(o, a) + alpha log pi(a|o))^2>,   a ~ pi(.|o)                (6)
     y = r + gamma (1 - d) Vbar(o'),   Vbar <- target_decay Vbar + (1 - target_decay) V       (7)
 
+``state_dependent_noise`` takes s(o) from noise that is a function of the state, exp(l) of
+``networks/state_dependent.py``, where the actor gives m alone; such noise is held for some steps
+while acting, and drawn for each row while learning, where it has the same distribution.
+
 Departures from the paper, and why:
 
 - (4) has log alpha where the paper has alpha, as in the authors' code: the step does not shrink
@@ -35,7 +39,7 @@ Departures from the paper, and why:
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -45,7 +49,14 @@ from rl_nodes.algorithms.base import PolicyModule
 from rl_nodes.data.replay_buffer import ReplaySample
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, squash, squash_backward
 from rl_nodes.networks.mlp import StackedMlp
+from rl_nodes.networks.state_dependent import (
+    HeldNoise,
+    log_spread,
+    log_spread_backward,
+    WithSpread,
+)
 import torch
+from torch import nn
 
 
 class SacConfig(ActorCriticConfig, frozen=True, forbid_unknown_fields=True):
@@ -57,12 +68,15 @@ class SacConfig(ActorCriticConfig, frozen=True, forbid_unknown_fields=True):
     :param initial_temperature: alpha at the start, in ``v_network`` for ever [reward per nat].
     :param target_entropy_per_action: H divided by the number of action elements [nat]; of
         ``twin_q`` only.
+    :param state_dependent_noise: steps over which a draw of noise that is a function of the state
+        is held while acting; None for white noise.
     """
 
     variant: Literal['twin_q', 'v_network'] = 'twin_q'
     temperature_learning_rate: Rate = 3e-4
     initial_temperature: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] = 1.0
     target_entropy_per_action: Annotated[float, msgspec.Meta(ge=-10.0, le=0.6)] = -1.0
+    state_dependent_noise: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class Sac(ActorCritic):
@@ -75,8 +89,16 @@ class Sac(ActorCritic):
     def __init__(self, observation_size: int, action_low: np.ndarray, action_high: np.ndarray,
                  config: SacConfig, seed: int, privileged_size: int = 0) -> None:
         """Create networks, optimisers and buffer; see the base class."""
+        held = config.state_dependent_noise
+        self.outputs = 2 if held is None else 1
         super().__init__(observation_size, action_low, action_high, config, seed, privileged_size)
         self.config = config
+        self._held: HeldNoise | None = None
+        if held is not None:
+            self._held, width = HeldNoise(held), config.hidden[-1]
+            # Hidden units of 1 give s = 1.
+            self.spread = torch.full((width, self._action_size), -0.5 * math.log(width))
+            self._spread_adam = Adam(self.spread, config.actor_learning_rate)
         self.log_temperature = torch.tensor([math.log(config.initial_temperature)])
         self._target_entropy = config.target_entropy_per_action * self._action_size
         self._temperature_adam = Adam(self.log_temperature, config.temperature_learning_rate)
@@ -84,7 +106,7 @@ class Sac(ActorCritic):
         rows = config.batch_size
         self._actor_work = self.actor.workspace(2 * rows)
         self._noise = torch.zeros(2 * rows, self._action_size)
-        self._output_gradient = torch.zeros(1, rows, 2 * self._action_size)
+        self._output_gradient = torch.zeros(1, rows, self.outputs * self._action_size)
         if config.variant == 'v_network':
             sizes = (self._critic_width, *config.hidden, 1)
             self.value, self.target_value = (StackedMlp(
@@ -96,8 +118,13 @@ class Sac(ActorCritic):
 
     def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
         """Return actions within the action bounds, shape (N, A); see the base class."""
-        mean, log_std = self._answer(observation).chunk(2, dim=-1)
-        if explore:
+        output = self._answer(observation)
+        mean = output[:, :self._action_size]
+        if explore and self._held is not None:
+            hidden = self._acting[len(mean)].hidden[-2][0]
+            mean = mean + self._held(hidden, self.spread, self._generator)
+        elif explore:
+            log_std = output[:, self._action_size:]
             noise = torch.randn(mean.shape, generator=self._generator)
             mean = torch.addcmul(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp_(), noise)
         return self._scaled(torch.tanh(mean))
@@ -113,7 +140,10 @@ class Sac(ActorCritic):
         temperature = math.exp(self.log_temperature.item())
 
         # a ~ pi(.|o) and a' ~ pi(.|o') in one pass.
-        mean, raw_log_std = self.actor.forward(self._both, self._actor_work)[0].chunk(2, dim=-1)
+        output = self.actor.forward(self._both, self._actor_work)[0]
+        mean, hidden = output[:, :self._action_size], self._actor_work.hidden[-2][0]
+        raw_log_std = output[:, self._action_size:] if self._held is None else log_spread(
+            hidden, self.spread)
         log_std = raw_log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
         noise = self._noise.normal_(generator=self._generator)
         action, log_probability = squash(mean, log_std, noise)
@@ -142,7 +172,12 @@ class Sac(ActorCritic):
         mean_gradient, log_std_gradient = squash_backward(
             action[:rows], log_std[:rows], noise[:rows], action_gradient, temperature / rows)
         log_std_gradient.mul_(raw_log_std[:rows] == log_std[:rows])
-        torch.cat((mean_gradient, log_std_gradient), 1, out=self._output_gradient[0])
+        if self._held is None:
+            torch.cat((mean_gradient, log_std_gradient), 1, out=self._output_gradient[0])
+        else:
+            self._output_gradient[0].copy_(mean_gradient)
+            self._spread_adam.step(log_spread_backward(
+                hidden[:rows], self.spread, raw_log_std[:rows], log_std_gradient))
         self.actor.backward(self._output_gradient, self._actor_work, rows=slice(0, rows))
         self._actor_adam.step(self.actor.flat_gradient)
 
@@ -184,14 +219,29 @@ class Sac(ActorCritic):
         if self.config.variant == 'v_network':
             del vectors['target_critics']
             vectors |= {'value': self.value.flat, 'target_value': self.target_value.flat}
-        return vectors
+        return vectors if self._held is None else vectors | {'spread': self.spread.view(-1)}
 
     def _optimisers(self) -> dict[str, Adam]:
         return super()._optimisers() | (
             {'value': self._value_adam} if self.config.variant == 'v_network'
-            else {'temperature': self._temperature_adam})
+            else {'temperature': self._temperature_adam}) | (
+            {} if self._held is None else {'spread': self._spread_adam})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the base class does, and the noise that is held."""
+        return super().state_dict() | (
+            {} if self._held is None else {'held_noise': self._held.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
+        super().load_state_dict(state)
+        if self._held is not None:
+            self._held.load_state_dict(state['held_noise'])
 
     def policy_module(self) -> PolicyModule:
         """Return a detached copy of the present policy for export."""
-        return PolicyModule(self.normalizer.frozen(), self.actor.member(0), self._middle,
+        network: nn.Module = self.actor.member(0)
+        if self._held is not None:
+            network = WithSpread(self.actor.member(0), self.spread)
+        return PolicyModule(self.normalizer.frozen(), network, self._middle,
                             self._half_range).eval()

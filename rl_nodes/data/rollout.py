@@ -28,6 +28,7 @@ class Rollout:
     last_observation: np.ndarray  # (N, O) float32, after the last step
     cut_observation: np.ndarray   # (C, O) float32
     policy_version: int           # gradient steps behind the policy that acted
+    memory: np.ndarray            # (N, S) float32, what it remembered before the first step
     episodes: tuple[tuple[float, int, bool], ...] = ()
 
     def __len__(self) -> int:

@@ -44,11 +44,14 @@ class PolicyHead(ABC):
     :ivar outputs: K.
     :ivar own_size: P.
     :ivar action_size: A.
+    :ivar hidden_size: H, where ``output`` is the actor's K outputs and, behind them, its last
+        hidden layer, which no gradient goes back to; 0 where it is not needed.
     """
 
     outputs: int
     own_size: int
     action_size: int
+    hidden_size: int = 0
 
     @abstractmethod
     def draw(self, output: np.ndarray, own: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -91,6 +94,10 @@ class PolicyHead(ABC):
     def fisher(self, output: torch.Tensor, own: torch.Tensor, output_change: torch.Tensor,
                own_change: torch.Tensor) -> Gradient:
         """Return the Fisher information times a change of output and ``own``."""
+
+    def spread(self, output: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
+        """Return the standard deviations of a continuous action, broadcast to (B, A)."""
+        return None
 
 
 class GaussianHead(PolicyHead):
@@ -151,6 +158,10 @@ class GaussianHead(PolicyHead):
                own_change: torch.Tensor) -> Gradient:
         """Return eq. (5) times the change."""
         return output_change * torch.exp(-2.0 * own), own_change * (2.0 * len(output))
+
+    def spread(self, output: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Return s."""
+        return own.exp()
 
 
 class CategoricalHead(PolicyHead):

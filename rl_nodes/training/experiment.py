@@ -20,6 +20,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import CheckpointError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.inference.memory import StateTensor
 from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
@@ -113,7 +114,9 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
                       lambda text: progress.say(f'ALARM: {text}'), identity)
     exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
                               settings.algorithm, learner.sampling,
-                              noise_correlation=learner.noise_correlation)
+                              noise_correlation=learner.noise_correlation,
+                              memory=tuple(StateTensor(f'{name}_in', f'{name}_out', shape)
+                                           for name, shape in learner.memory.items()))
     session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
                       evaluator)
     if saved is not None:

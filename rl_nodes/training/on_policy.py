@@ -93,6 +93,8 @@ class RolloutSource:
         if whole and not self._between_episodes:
             self._observation = np.asarray(self._envs.reset()[0], np.float32)
             self._returns[:], self._lengths[:] = 0.0, 0
+            learner.forget(np.ones(count, bool))
+        memory = learner.remembered(count)
         left = np.full(count, length)  # steps, or episodes
         rows: dict[str, list[np.ndarray]] = {name: [] for name in (
             'observation', 'action', 'reward', 'terminated', 'truncated', 'counted')}
@@ -114,6 +116,7 @@ class RolloutSource:
                 for i in np.flatnonzero(ended & truncated & ~terminated):
                     cut.append(np.asarray(info['final_obs'][i], np.float32))
                 episodes += self._finished(ended & counted, ended, info)
+                learner.forget(ended)
             left -= (ended & counted) if whole else 1
             for name, value in zip(rows, (observation, action, reward, terminated, truncated,
                                           counted)):
@@ -127,7 +130,8 @@ class RolloutSource:
         width = self._observation.shape[1]
         return Rollout(**arrays, last_observation=self._observation,
                        cut_observation=np.array(cut, np.float32).reshape(-1, width),
-                       policy_version=learner.updates, episodes=tuple(episodes))
+                       policy_version=learner.updates, memory=memory,
+                       episodes=tuple(episodes))
 
     def _finished(self, counted: np.ndarray, ended: np.ndarray,
                   info: dict) -> list[tuple[float, int, bool]]:

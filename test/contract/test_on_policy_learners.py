@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rl_nodes.algorithms.a2c import A2c, A2cConfig
 from rl_nodes.algorithms.ppo import Ppo, PpoConfig
+from rl_nodes.algorithms.recurrent_ppo import RecurrentPpo, RecurrentPpoConfig
 from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.algorithms.trpo import Trpo, TrpoConfig
 from rl_nodes.core.contract import Contract
@@ -21,6 +22,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.inference.memory import StateTensor
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training.checkpoint import CheckpointStore
 import torch
@@ -29,6 +31,12 @@ OBSERVATION, STEPS, COUNT = 4, 10, 3
 LEARNERS = {
     'ppo': (Ppo, PpoConfig(hidden=(16, 16), rollout_steps=STEPS, batch_size=16, epochs=2,
                            normalize_reward=True)),
+    'recurrent_ppo': (RecurrentPpo, RecurrentPpoConfig(
+        hidden=(16,), memory_size=8, rollout_steps=STEPS, batch_size=16, epochs=2)),
+    'recurrent_ppo_lstm': (RecurrentPpo, RecurrentPpoConfig(
+        hidden=(16,), memory='lstm', memory_size=8, rollout_steps=STEPS, epochs=2)),
+    'ppo_state_dependent': (Ppo, PpoConfig(hidden=(16,), rollout_steps=STEPS, epochs=2,
+                                           state_dependent_noise=4)),
     'ppo_kl': (Ppo, PpoConfig(hidden=(16,), rollout_steps=STEPS, variant='kl_penalty')),
     'a2c': (A2c, A2cConfig(hidden=(16, 16), activation='relu', rollout_steps=STEPS)),
     'reinforce': (Reinforce, ReinforceConfig(hidden=(16, 16), episodes_per_rollout=1)),
@@ -76,11 +84,16 @@ def live(learner, seed):
     terminated, truncated = rng.random((2, STEPS, COUNT)) < 0.1
     truncated[-1] |= learner.whole_episodes
     cut = int((truncated & ~terminated).sum())
+    learner.forget(np.ones(COUNT, bool))
+    memory, actions = learner.remembered(COUNT), []
+    for row, ended in zip(observation, terminated | truncated):
+        actions.append(learner.act(row))
+        learner.forget(ended)
     return Rollout(
-        observation[:-1], np.stack([learner.act(row) for row in observation[:-1]]),
+        observation[:-1], np.stack(actions),
         rng.normal(size=(STEPS, COUNT)).astype(np.float32), terminated, truncated,
         np.ones((STEPS, COUNT), bool), observation[-1],
-        rng.normal(2.0, 3.0, (cut, OBSERVATION)).astype(np.float32), learner.updates)
+        rng.normal(2.0, 3.0, (cut, OBSERVATION)).astype(np.float32), learner.updates, memory)
 
 
 def go_on(learner, first, last):
@@ -107,13 +120,16 @@ def test_exported_policy_does_what_the_learner_thinks_best(make):
     learner = make(0)
     go_on(learner, 0, 4)
     bundle = PolicyExporter(learner.policy_module(), contract(learner.discrete), 'test',
-                            learner.name, learner.sampling).export(
+                            learner.name, learner.sampling, memory=tuple(
+                                StateTensor(f'{name}_in', f'{name}_out', shape)
+                                for name, shape in learner.memory.items())).export(
         learner.policy_module(), 1, learner.updates, learner.recent_observations(256))
     policy = PolicyRuntime(bundle)
     for row in learner.recent_observations(20):
         wanted = learner.command(learner.act(row[np.newaxis], explore=False))
-        assert policy.act(row).dtype == wanted.dtype
-        np.testing.assert_allclose(policy.act(row), wanted[0], atol=1e-5)
+        found = policy.act(row)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found, wanted[0], atol=1e-5)
 
 
 def test_statistics_are_in_the_export(make):

@@ -57,8 +57,7 @@ def learned_value(kind, config, batch, updates=2000):
         learner.update()
     observation = torch.from_numpy(batch.observation[:1])
     if discrete:
-        learner.network.eval()
-        return learner.network(observation).mean().item()
+        return learner.policy_module().values(observation).mean().item()
     x = torch.cat([observation.expand(64, -1), torch.linspace(-1, 1, 64)[:, None]], 1)
     return learner.critics.forward(x, learner.critics.workspace(64)).mean().item()
 
@@ -120,7 +119,7 @@ def test_every_switch_alone_balances_the_pole(tmp_path, switch):
     changed = {key: value for key, value in SWITCHES[switch].items()
                if key not in ('value_min', 'value_max')}
     if 'noisy' in changed:
-        changed |= {'epsilon_start': 0.0, 'epsilon_end': 0.0}
+        changed |= {'noise_scale': 0.2}
     base = 'rainbow' if switch == 'rainbow' else 'dqn'
     algorithm = base if switch in ('rainbow', 'plain') else written(tmp_path, base, **changed)
     result = train(TrainOptions(env='CartPole-v1', algorithm=algorithm, steps=50_000,

@@ -40,9 +40,13 @@ def live():
             truncated[-1] = True
         cut = int((truncated & ~terminated).sum())
         drawn = rng.normal(size=(steps, count)).astype(np.float32)
+        memory, actions = learner.remembered(count), []
+        for row, ended in zip(observation, terminated | truncated):
+            actions.append(learner.act(row))
+            learner.forget(ended)
         return Rollout(
-            observation[:-1], np.stack([learner.act(row) for row in observation[:-1]]),
+            observation[:-1], np.stack(actions),
             drawn if reward is None else np.full((steps, count), reward, np.float32), terminated,
             truncated, np.ones((steps, count), bool), observation[-1],
-            rng.normal(2.0, 3.0, (cut, OBSERVATION)).astype(np.float32), learner.updates)
+            rng.normal(2.0, 3.0, (cut, OBSERVATION)).astype(np.float32), learner.updates, memory)
     return make

@@ -10,7 +10,6 @@ import pytest
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig, project
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
-from rl_nodes.networks.q_network import NoisyLinear, QNetwork
 import torch
 
 FIRST, LAST = np.array([0]), np.array([2])
@@ -34,15 +33,14 @@ def dqn(seed=0, **settings):
 
 def constant(network, values):
     """Let a plain network answer the same values to every observation."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.advantage[-1].bias.copy_(torch.tensor(values))
+    network.flat.zero_()
+    network.streams[0].biases[-1].copy_(torch.tensor(values))
 
 
-def gradient_at(learner, action):
+def bias_gradient(learner):
+    """Return the gradient of the last layer's biases in the next update."""
     learner.update()
-    return learner.network.advantage[-1].bias.grad[action].item()
+    return learner.network.streams[0].bias_gradients[-1].flatten()
 
 
 @pytest.mark.parametrize(('double', 'terminated', 'y'), [
@@ -59,9 +57,9 @@ def test_target_by_hand_and_no_gradient_through_it(double, terminated, y):
     constant(learner.target_network, [4.0, 5.0, 2.0])
     error = 3.2 - y
     # Huber: the error itself within 1, its sign beyond.
-    assert gradient_at(learner, 2) == pytest.approx(max(-1.0, min(1.0, error)), abs=1e-5)
-    assert learner.network.advantage[-1].bias.grad[:2].abs().max() == 0.0
-    assert all(p.grad is None or not p.grad.any() for p in learner.target_network.parameters())
+    torch.testing.assert_close(bias_gradient(learner), torch.tensor(
+        [0.0, 0.0, max(-1.0, min(1.0, error))]))
+    assert not learner.target_network.gradient.any()
 
 
 def test_slow_network_is_copied_every_so_often():
@@ -70,7 +68,7 @@ def test_slow_network_is_copied_every_so_often():
     equal = []
     for _ in range(6):
         learner.update()
-        equal.append(torch.equal(learner._flat, learner._target_flat))
+        equal.append(torch.equal(learner.network.flat, learner.target_network.flat))
     assert equal == [False, False, True] * 2
 
 
@@ -78,7 +76,8 @@ def test_gradients_are_shortened():
     learner = dqn(gradient_norm=1e-3)
     learner.observe(transitions(50))
     learner.update()
-    assert torch.linalg.vector_norm(learner._gradient).item() == pytest.approx(1e-3, rel=1e-4)
+    norm = torch.linalg.vector_norm(learner.network.gradient).item()
+    assert norm == pytest.approx(1e-3, rel=1e-4)
     assert learner.metrics()['gradient_norm'] > 1e-3
 
 
@@ -94,16 +93,6 @@ def test_epsilon_falls_with_the_transitions():
     assert actions.dtype == np.int64
     assert (actions != 1).mean() == pytest.approx(0.2 * 2 / 3, abs=0.02)
     assert (learner.act(np.zeros((50, 4), np.float32), explore=False) == 1).all()
-
-
-def test_dueling_subtracts_the_mean_advantage():
-    network = QNetwork(2, 3, (4,), torch.Generator().manual_seed(0), dueling=True)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.advantage[-1].bias.copy_(torch.tensor([1.0, 2.0, 6.0]))
-        network.value[-1].bias.fill_(10.0)
-    torch.testing.assert_close(network(torch.ones(1, 2)), torch.tensor([[8.0, 9.0, 13.0]]))
 
 
 @pytest.mark.parametrize(('reward', 'discount', 'wanted'), [
@@ -128,40 +117,20 @@ def test_categorical_values_are_means_and_its_loss_is_the_cross_entropy():
                             action=np.zeros((20, 1), np.float32)))
     for network in (learner.network, learner.target_network):
         constant(network, [0.0] * 9)
-    torch.testing.assert_close(learner.network(torch.zeros(1, 4)), torch.ones(1, 3))
-    learner.update()
+    torch.testing.assert_close(learner.policy_module().values(torch.zeros(1, 4)),
+                               torch.ones(1, 3))
     # The target is all at z = 1; p = 1/3 each, so the gradient is p - m.
-    torch.testing.assert_close(learner.network.advantage[-1].bias.grad[:3],
-                               torch.tensor([1 / 3, -2 / 3, 1 / 3]))
+    torch.testing.assert_close(bias_gradient(learner)[:3], torch.tensor([1 / 3, -2 / 3, 1 / 3]))
     assert learner.metrics()['loss'] == pytest.approx(math.log(3))
-
-
-@pytest.mark.parametrize(('kind', 'count'), [('independent', 5 * 3 + 3), ('factorised', 5 + 3)])
-def test_noise_counts_and_spread(kind, count):
-    generator = torch.Generator().manual_seed(1)
-    layer = NoisyLinear(5, 3, kind, generator)
-    assert layer.noise_count == count
-    x = torch.ones(1, 5)
-    layer.draw(generator)
-    first = layer(x)
-    assert torch.equal(layer(x), first)
-    layer.draw(generator)
-    assert not torch.equal(layer(x), first)
-    if kind == 'independent':
-        answers = torch.cat([(layer.draw(generator), layer(x))[1] for _ in range(2000)])
-        assert answers.std(0).mean().item() == pytest.approx(0.017 * math.sqrt(6), rel=0.05)
-    layer.eval()
-    torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
 
 
 @pytest.mark.parametrize('noisy', ['independent', 'factorised'])
 def test_noise_is_learned_and_not_exported(noisy):
     learner = dqn(noisy=noisy, epsilon_start=0.0, epsilon_end=0.0)
     learner.observe(transitions(50))
-    layer = learner.network.advantage[0]
-    before = layer.weight_spread.clone()
+    before = learner.network.flat.clone()
     learner.update()
-    assert not torch.equal(before, layer.weight_spread)
+    assert (learner.network.flat != before)[-10:].any()  # the spreads come last
     observation = torch.from_numpy(transitions(30).observation)
     module = learner.policy_module()
     assert torch.equal(module(observation), module(observation))
@@ -180,6 +149,24 @@ def test_priorities_follow_the_errors_and_weights_the_loss():
     rows, weights = learner._priorities.sample(512, 64, 1.0, torch.Generator().manual_seed(0))
     assert (rows < 8).float().mean() == pytest.approx(80 / (80 + 56), abs=0.03)
     assert weights[rows < 8].max() < weights[rows >= 8].min()
+
+
+def test_priorities_of_distributions_are_divergences():
+    """What is predicted exactly has no priority, however wide its distribution."""
+    learner = dqn(prioritized=True, priority_exponent=1.0, categorical=True, atoms=3,
+                  batch_size=64, value_min=0.0, value_max=2.0, discount=0.5, learning_rate=1e-9)
+    batch = transitions(64)
+    certain = np.arange(64) < 32
+    learner.observe(replace(batch, action=np.zeros((64, 1), np.float32), terminated=certain,
+                            reward=np.where(certain, 1.0, 0.5).astype(np.float32)))
+    for network in (learner.network, learner.target_network):
+        constant(network, [0.0] * 9)
+    for _ in range(4):
+        learner.update()
+    # Of 1/3 each, terminated: all at 1, KL = log 3. Others: 1/2 to 3/2, so (1/6, 2/3, 1/6).
+    certain, wide = math.log(3), math.log(3) + 2 / 6 * math.log(1 / 6) + 2 / 3 * math.log(2 / 3)
+    rows, _ = learner._priorities.sample(4096, 64, 1.0, torch.Generator().manual_seed(0))
+    assert (rows < 32).float().mean() == pytest.approx(certain / (certain + wide), abs=0.02)
 
 
 def test_rows_that_are_not_fit_are_refused():
@@ -206,7 +193,7 @@ def test_divergence_raises_and_can_be_rolled_back(settings):
     learner.observe(transitions(100))
     learner.update()
     good = learner.state_dict()
-    learner._flat[3] = math.nan
+    learner.network.flat[3] = math.nan
     with pytest.raises(TrainingError, match='diverged'):
         learner.update()
     assert not learner.is_finite()

@@ -115,6 +115,52 @@ def test_gradients_are_those_of_autograd(normalize, critics):
     sac.actor.flat.copy_(after)
 
 
+def test_gradients_with_state_dependent_noise_are_those_of_autograd():
+    sac = learner(state_dependent_noise=4, normalize_observation=False)
+    sac.observe(transitions(200))
+    for _ in range(3):
+        sac.update()
+    state = sac._generator.get_state()
+    observation = sac.buffer.sample(32, sac._generator).observation.clone()
+    noise = torch.zeros(64, 2).normal_(generator=sac._generator)[:32]
+    sac._generator.set_state(state)
+    alpha, actor = sac.log_temperature.exp().item(), sac.actor.member(0)
+    weight = sac.spread.clone()
+    given = []
+    step, sac._spread_adam.step = sac._spread_adam.step, lambda gradient: (
+        given.append(gradient.clone()), step(gradient))
+    sac.update()
+
+    weight.requires_grad_()
+    hidden = torch.nn.Sequential(*list(actor)[:-1])(observation)
+    mean = actor[-1](hidden)
+    std = (hidden.detach().square() @ (2.0 * weight).exp() + 1e-6).sqrt()
+    u = mean + std * noise
+    action = torch.tanh(u)
+    density = (distributions.Normal(mean, std).log_prob(u)
+               - torch.log1p(-action.square())).sum(-1)
+    x = torch.cat([observation, action], -1)
+    fresh = [sac.critics.member(i) for i in range(2)]
+    value = torch.minimum(fresh[0](x), fresh[1](x))[:, 0]
+    (alpha * density - value).mean().backward()
+    torch.testing.assert_close(given[0], weight.grad, atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(sac.actor.weight_gradients[0][0], actor[0].weight.grad.T,
+                               atol=1e-6, rtol=1e-3)
+
+
+def test_state_dependent_noise_is_held_while_acting_and_has_the_exported_spread():
+    sac = learner(state_dependent_noise=4)
+    rows = np.random.default_rng(0).normal(size=(1, 3)).astype(np.float32)
+    drawn = [sac.act(rows)[0] for _ in range(4000)]
+    assert all(np.array_equal(drawn[i], drawn[i - i % 4]) for i in range(4000))
+    assert len(np.unique(np.array(drawn), axis=0)) == 1000
+    _, mean, std = (x.detach() for x in sac.policy_module()(torch.from_numpy(rows)))
+    middle, half = (LOW + HIGH) / 2, (HIGH - LOW) / 2
+    u = np.arctanh((np.array(drawn)[::4] - middle) / half)
+    np.testing.assert_allclose(u.mean(0), mean[0].numpy(), atol=0.1)
+    np.testing.assert_allclose(u.std(0), std[0].numpy(), rtol=0.1)
+
+
 def test_targets_follow_slowly():
     sac = learner(target_decay=0.9)
     sac.observe(transitions(100))

@@ -5,6 +5,7 @@
 import numpy as np
 import pytest
 from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead
+from rl_nodes.networks.state_dependent_head import StateDependentHead
 import torch
 from torch import distributions
 
@@ -19,7 +20,14 @@ def categorical(output, own):
     return distributions.Categorical(logits=output)
 
 
-@pytest.fixture(params=['gaussian', 'categorical'])
+def state_dependent(output, own):
+    """Means, then hidden units, of which the spread is made; the latter are given."""
+    mean, hidden = output[:, :3], output[:, 3:].detach()
+    variance = hidden.square() @ (2.0 * own.view(5, 3)).exp() + 1e-6
+    return distributions.Independent(distributions.Normal(mean, variance.sqrt()), 1)
+
+
+@pytest.fixture(params=['gaussian', 'categorical', 'state_dependent'])
 def case(request):
     """Return (head, reference, output, own, old output, old own, actions)."""
     generator = torch.Generator().manual_seed(4)
@@ -30,20 +38,24 @@ def case(request):
     if request.param == 'gaussian':
         return (GaussianHead(3), gaussian, normal(ROWS, 3), 0.3 * normal(3), normal(ROWS, 3),
                 0.3 * normal(3), normal(ROWS, 3))
+    if request.param == 'state_dependent':
+        return (StateDependentHead(3, 5, 1), state_dependent, normal(ROWS, 8), 0.3 * normal(15),
+                normal(ROWS, 8), 0.3 * normal(15), normal(ROWS, 3))
     actions = torch.arange(ROWS).remainder(4).double().unsqueeze(1)
     return (CategoricalHead(4), categorical, normal(ROWS, 4), torch.zeros(0, dtype=torch.float64),
             normal(ROWS, 4), torch.zeros(0, dtype=torch.float64), actions)
 
 
 def density(reference, output, own, actions):
-    at = actions if reference is gaussian else actions[:, 0]
+    at = actions[:, 0] if reference is categorical else actions
     return reference(output, own).log_prob(at)
 
 
 def check(found, loss, output, own):
     wanted = torch.autograd.grad(loss, [output, own], allow_unused=True)
-    torch.testing.assert_close(found[0], wanted[0] if wanted[0] is not None
-                               else torch.zeros_like(output))
+    of_output = torch.zeros_like(output) if wanted[0] is None else wanted[0]
+    torch.testing.assert_close(found[0], of_output[:, :found[0].shape[1]])
+    assert not of_output[:, found[0].shape[1]:].any()  # nothing goes back to hidden units
     torch.testing.assert_close(found[1], wanted[1] if wanted[1] is not None
                                else torch.zeros_like(own))
 
@@ -80,6 +92,7 @@ def test_fisher_information_is_the_divergence_s_second_derivative(case):
     generator = torch.Generator().manual_seed(9)
     change = [torch.randn(part.shape, generator=generator, dtype=torch.float64)
               for part in (output, own)]
+    change[0][:, head.outputs:] = 0.0
 
     def slope(x, y):
         old = reference(output, own)
@@ -88,8 +101,8 @@ def test_fisher_information_is_the_divergence_s_second_derivative(case):
                                    materialize_grads=True)
 
     _, wanted = torch.autograd.functional.jvp(slope, (output, own), tuple(change))
-    found = head.fisher(output, own, *change)
-    torch.testing.assert_close(found[0], wanted[0])
+    found = head.fisher(output, own, change[0][:, :head.outputs], change[1])
+    torch.testing.assert_close(found[0], wanted[0][:, :head.outputs])
     torch.testing.assert_close(found[1], wanted[1])
 
 
@@ -111,3 +124,40 @@ def test_categorical_draws_have_its_frequencies():
     assert drawn.shape == (20_000, 1) and drawn.dtype == np.float32
     np.testing.assert_allclose(np.bincount(drawn[:, 0].astype(int)) / 20_000, p, atol=0.015)
     assert (head.best(output) == 1.0).all()
+
+
+def test_state_dependent_draws_have_the_variance_of_the_formula():
+    head, generator = StateDependentHead(2, 3, 1), torch.Generator().manual_seed(0)
+    hidden, sigma = np.array([0.5, -1.0, 2.0]), np.array([[0.1, 1.0], [0.3, 0.2], [0.2, 0.0001]])
+    output = np.tile(np.array([1.0, -2.0, *hidden], np.float32), (40_000, 1))
+    own = np.log(sigma).astype(np.float32).ravel()
+    drawn = head.draw(output, own, generator)
+    wanted = np.sqrt((sigma ** 2 * hidden[:, None] ** 2).sum(0))
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(drawn.mean(0), [1.0, -2.0], atol=0.02)
+    np.testing.assert_allclose(drawn.std(0), wanted, rtol=0.02)
+    spread = head.spread(torch.from_numpy(output[:1]), torch.from_numpy(own))[0]
+    np.testing.assert_allclose(spread, wanted, rtol=1e-4)
+    np.testing.assert_array_equal(head.best(output), output[:, :2])
+
+
+def test_state_dependent_noise_is_a_function_of_the_state_until_it_is_drawn_anew():
+    head, generator = StateDependentHead(2, 3, 4), torch.Generator().manual_seed(0)
+    own = np.zeros(6, np.float32)
+    one, other = (np.random.default_rng(i).normal(size=(5, 5)).astype(np.float32) for i in (0, 1))
+
+    def noise(output):
+        return head.draw(output, own, generator) - head.best(output)
+
+    first = noise(one)
+    assert not np.allclose(noise(other), first)
+    np.testing.assert_array_equal(noise(one), first)
+    # Linear in the hidden units, a matrix of its own in each environment.
+    double = np.concatenate((one[:, :2], 2.0 * one[:, 2:]), 1)
+    np.testing.assert_allclose(noise(double), 2.0 * first, rtol=1e-5)
+    second = noise(one)  # the fifth step
+    assert not np.allclose(second, first)
+    np.testing.assert_array_equal(noise(one), second)
+    head.renew()
+    assert not np.allclose(noise(one), second)
+    assert noise(one[:3]).shape == (3, 2)  # another number of environments

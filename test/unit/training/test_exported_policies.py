@@ -50,6 +50,14 @@ def test_a_server_explores_as_the_learner_does(point_env, noise, correlation):
     assert abs(x.mean() - calm[0]) < 0.1
 
 
+def test_state_dependent_spread_is_in_the_file(point_env):
+    learner, _, bundle = exported(point_env(), 'sac', state_dependent_noise=4)
+    actor = SingleActor(PolicyRuntime(bundle), np.random.default_rng(0))
+    _, _, std = learner.policy_module()(torch.tensor([[0.3, 1.0]]))
+    x = np.array([actor.act(np.array([0.3, 1.0], np.float32), STATE)[0] for _ in range(4000)])
+    assert np.arctanh(x / 2.0).std() == pytest.approx(std.item(), rel=0.1)
+
+
 def test_noise_that_a_later_version_lowers_is_in_the_file(point_env):
     learner, exporter, _ = exported(point_env(), 'td3', initial_noise=1.0, noise_std=0.1)
     source = EnvSource(make_envs(point_env, 1), learner, 0)

@@ -46,12 +46,23 @@ class Always:
     whole_episodes, rollout_length, updates, name = False, 7, 42, 'always'
     drawn = 0
 
+    def __init__(self):
+        self.made = []
+
     def act(self, observation):
         Always.drawn += 1
+        self.made = [made + 1 for made in self.made or [0] * len(observation)]
         return np.full((len(observation), 1), Always.drawn % 3, np.float32)
 
     def command(self, action):
         return action.astype(np.int64) + 1
+
+    def remembered(self, count):
+        """Return how many steps each environment has made in its episode."""
+        return np.array(self.made, np.float32)[:, None] if self.made else np.zeros((count, 1))
+
+    def forget(self, ended):
+        self.made = [0 if end else made for made, end in zip(self.made, ended)]
 
 
 @pytest.fixture
@@ -85,6 +96,8 @@ def test_rollout_of_fixed_length(collect):
     assert first == rollout.reward[:3, 0].sum()
     following = again()
     np.testing.assert_array_equal(following.observation[0], rollout.last_observation)
+    np.testing.assert_array_equal(rollout.memory, [[0], [0]])
+    np.testing.assert_array_equal(following.memory, [[1], [2]])  # forgotten where one ended
 
 
 def test_rollout_of_whole_episodes(collect):
