@@ -93,6 +93,21 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     solve.set_defaults(run=_solve)
 
+    runs = commands.add_parser(
+        'runs', add_help=False, help='list, compare and draw training runs')
+    runs.add_argument('verb', nargs='?', help='list, compare or plot')
+    runs.add_argument('words', nargs='*', metavar='folder name:=value')
+    runs.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                      help='show the verbs and their arguments')
+    runs.set_defaults(run=_runs)
+
+    sweep = commands.add_parser(
+        'sweep', add_help=False, help='train with many settings and seeds, several at a time')
+    sweep.add_argument('arguments', nargs='*', metavar='name:=value,value')
+    sweep.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
+                       help='show the documented arguments')
+    sweep.set_defaults(run=_sweep)
+
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
                         help='recorded episodes (.mcap) or folders of them; output:=file.gif '
@@ -182,7 +197,6 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from rl_nodes.core.config import convert
     from rl_nodes.training.cloning import CloneOptions, clones
     from rl_nodes.training.in_process import train, TrainOptions
 
@@ -197,11 +211,27 @@ def _train(options: argparse.Namespace) -> int:
         return _clone(given)
     if 'dataset' in given:
         raise ConfigError('dataset:=... is what algorithm:=bc learns from; add algorithm:=bc')
-    result = train(convert(coerce(given, TrainOptions), TrainOptions, 'rl_nodes train'))
+    result = train(_train_options(given))
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
     print(f'policy: {result.policy or "none was good enough to export"}')
     print(f'files:  {result.run_directory}')
     return 0
+
+
+def _train_options(given: dict[str, str]) -> Any:
+    """Return the TrainOptions in arguments; those with a dot change the algorithm's settings."""
+    from rl_nodes.core.config import convert
+    from rl_nodes.training.in_process import TrainOptions
+    from rl_nodes.training.settings import load_settings
+
+    if 'changes' in given:
+        raise ConfigError('write what changes as arguments of their own: learner.discount:=0.98')
+    changes = {name: text for name, text in given.items() if '.' in name}
+    plain = {name: text for name, text in given.items() if name not in changes}
+    options = convert({**coerce(plain, TrainOptions), 'changes': changes}, TrainOptions,
+                      'rl_nodes train')
+    load_settings(options.algorithm, options.changes)
+    return options
 
 
 def _clone(given: dict[str, str]) -> int:
@@ -233,6 +263,44 @@ def _solve(options: argparse.Namespace) -> int:
     given = parse_assignments(options.arguments)
     print(solve(convert(coerce(given, SolveOptions), SolveOptions, 'rl_nodes solve'))[1])
     return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.runs.commands import help_text, run, RunsOptions
+
+    if options.show or options.verb is None:
+        print(f'usage: rl_nodes runs <verb> [folder ...] [name:=value ...]\n\n{help_text()}\n\n'
+              f'Runs are looked for in runs/ where no folder is named.\n\n'
+              f'{_record_help(RunsOptions)}')
+        return 0 if options.show else _USAGE_ERROR
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    print(run(options.verb, [word for word in options.words if ':=' not in word],
+              convert(coerce(given, RunsOptions), RunsOptions, 'rl_nodes runs'), list(given)))
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert, field_names
+    from rl_nodes.sweep.command import sweep, SweepOptions
+
+    if options.show:
+        print('usage: rl_nodes sweep [name:=value ...]\n')
+        print('Arguments of "rl_nodes train", with several values: seed:=0,1,2 (each one), '
+              'learner.discount:=0.9..0.999\n(searched between them), log:1e-5..1e-2 (on a '
+              'logarithmic scale), and besides:\n')
+        print(_record_help(SweepOptions))
+        return 0
+    given = parse_assignments(options.arguments)
+    own = {name: given.pop(name) for name in field_names(SweepOptions) if name in given}
+    text, status = sweep(given, convert(coerce(own, SweepOptions), SweepOptions,
+                                        'rl_nodes sweep'), _train_options, _tell)
+    print(text)
+    return status
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _render(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ One training run from settings to report, wherever its experience comes from.
 """
 
 from collections.abc import Callable
+import contextlib
 import hashlib
 import logging
 from pathlib import Path
@@ -20,6 +21,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import CheckpointError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.export import PolicyExporter
+from rl_nodes.runs.record import flat, RunKeeper, RunRecord
 from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
@@ -102,39 +104,52 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
 
-    loop = on_policy if settings.on_policy else off_policy
-    learner = make_learner(settings, contract, experiment.seed)
-    if experiment.demonstrations is not None:
-        count = learner.learn_from(experiment.demonstrations)
-        progress.say(f'learning from {count:,} demonstrated transitions, too')
-    source = make_source(learner, steps_before)
-    metrics = MetricSink(folder, None if saved is None else steps_before)
-    outputs = Outputs(folder, store, metrics, progress,
-                      lambda text: progress.say(f'ALARM: {text}'), identity)
-    exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
-                              settings.algorithm, learner.sampling,
-                              noise_correlation=learner.noise_correlation)
-    session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
-                      evaluator)
-    if saved is not None:
-        session.load_state_dict(saved)
-        progress.say(f'resumed at step {session.steps:,}')
-    try:
-        result = loop.run(session, stop)
+    record = _record(experiment, identity)
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        keeper = stack.enter_context(RunKeeper(folder, record))
+        learner = make_learner(settings, contract, experiment.seed)
+        if experiment.demonstrations is not None:
+            count = learner.learn_from(experiment.demonstrations)
+            progress.say(f'learning from {count:,} demonstrated transitions, too')
+        source = make_source(learner, steps_before)
+        stack.callback(source.close)
+        metrics = MetricSink(folder, None if saved is None else steps_before)
+        stack.callback(metrics.close)
+        outputs = Outputs(folder, store, metrics, progress,
+                          lambda text: progress.say(f'ALARM: {text}'), identity)
+        exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
+                                  settings.algorithm, learner.sampling,
+                                  noise_correlation=learner.noise_correlation)
+        session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
+                          evaluator)
+        if saved is not None:
+            session.load_state_dict(saved)
+            progress.say(f'resumed at step {session.steps:,}')
+        result = (on_policy if settings.on_policy else off_policy).run(session, stop)
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
             report.write_learning_curve(folder, title, experiment.limits.target)
             report.write_summary(folder, title, result, experiment.limits.target,
-                                 _flat(experiment.identity | identity))
+                                 {**record.settings, 'seed': experiment.seed})
         except OSError as error:
             progress.say(f'ALARM: the report could not be written to {folder}: {error}')
-    finally:
-        source.close()
-        metrics.close()
-        progress.close()
+        keeper.end(result.reason, result.evaluation and result.evaluation.summary())
     policy = session.policy_path if session.policy_path.is_file() else None
     return TrainResult(result.reason, folder, policy, result.steps, result.updates,
                        result.elapsed_s, result.evaluation)
+
+
+def _record(experiment: Experiment, identity: dict[str, Any]) -> RunRecord:
+    """Return what the run says of itself while it goes on."""
+    limits, contract = experiment.limits, experiment.contract
+    settings = flat({
+        **{key: value for key, value in identity.items() if key not in ('settings', 'seed')},
+        'steps': limits.steps, 'time_budget_s': limits.time_s,
+        'target': None if limits.target is None else str(limits.target), **identity['settings']})
+    settings.pop('algorithm')
+    return RunRecord(task=contract.task, robot=contract.robot, seed=experiment.seed,
+                     algorithm=experiment.settings.algorithm, settings=settings)
 
 
 def _digest(batch: TransitionBatch) -> str:
@@ -152,14 +167,3 @@ def _saved(store: CheckpointStore, identity: dict[str, Any]) -> dict[str, Any]:
     state, path = found
     require_same(state['identity'], identity, str(path))
     return state
-
-
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Return nested settings as ``loop.key`` -> value, for the report."""
-    rows: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            rows |= _flat(value, f'{prefix}{key}.')
-        else:
-            rows[prefix + key] = value
-    return rows

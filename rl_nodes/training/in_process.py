@@ -44,6 +44,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param env: id of a Gymnasium environment.
     :param env_module: module whose import registers it; empty where Gymnasium knows it.
     :param algorithm: name of a file in ``config/train`` or path of one.
+    :param changes: settings that hold instead of that file's, each written as an argument of its
+        own: learner.discount:=0.98 loop.evaluate_every_steps:=2000
     :param run_directory: everything is written here; empty makes one below
         ``runs/`` named after environment, algorithm and time.
     :param seed: of every random draw.
@@ -62,6 +64,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: str
     env_module: str = ''
     algorithm: str = 'sac'
+    changes: dict[str, str] = {}
     run_directory: str = ''
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     steps: _Count | None = None
@@ -87,7 +90,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     torch.set_num_threads(options.threads)
-    settings = load_settings(options.algorithm)
+    settings = load_settings(options.algorithm, options.changes)
     n_envs = options.n_envs or settings.loop.n_envs
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()

@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rl_nodes.runs.record import read_rows
 from torch.utils.tensorboard import SummaryWriter
 
 _log = logging.getLogger(__name__)
@@ -68,15 +69,3 @@ class MetricSink:
             self._writer.close()
         except OSError as error:
             _log.error('%s: the last metrics are lost: %s', self.path, error)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a ``metrics.jsonl``; an unfinished last line is left out."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                _log.warning('%s: dropped an unfinished line', path)
-    return rows

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run: ``config/train/<algorithm>.yaml`` as frozen records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -124,14 +124,26 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return isinstance(self.learner, OnPolicyConfig)
 
 
-def load_settings(name: str) -> TrainSettings:
+def load_settings(name: str, changes: Mapping[str, str] | None = None) -> TrainSettings:
     """
     Return the settings of a shipped file (``sac``) or of a path ending in ``.yaml``.
 
+    :param changes: what holds instead of the file, ``learner.discount`` -> value as in YAML.
     :raises ConfigError: no such file, an unknown key or a value out of range.
     """
     path = resources.find_config('train', name)
-    return settings_from(config.read_yaml(path), str(path))
+    data, source = config.read_yaml(path), str(path)
+    for key, text in (changes or {}).items():
+        source = f'{path} with {key}:={text}'
+        *sections, last = key.split('.')
+        section = data
+        for part in sections:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f'{source}: {part} has one value and no {last}')
+        section[last] = config.parse_yaml(f'value: {text}', f'{key}:={text}')['value']
+        settings_from(data, source)
+    return settings_from(data, source)
 
 
 def settings_from(data: dict[str, Any], source: str) -> TrainSettings:

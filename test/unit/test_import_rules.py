@@ -32,7 +32,9 @@ BELOW = {
     'envs': ('backends', 'tasks', 'safety'),
     'envs.ros_env': ('envs',),
     'teleop': ('tasks', 'safety'),
-    'training': ('algorithms', 'data', 'envs', 'inference.export'),
+    'runs': ('core',),
+    'training': ('algorithms', 'data', 'envs', 'inference.export', 'runs'),
+    'sweep': ('runs', 'orphan_guard'),
     'nodes': ('training', 'inference', 'realtime', 'safety', 'tasks', 'backends', 'data',
               'teleop'),
     # The way in: which nodes run, with which arguments.
@@ -46,7 +48,7 @@ BELOW = {
     'robot_setup': ('backends', 'control'),
     'policies': ('tasks', 'inference'),
     'datasets': ('nodes',),
-    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies'),
+    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies', 'runs', 'sweep'),
     '__main__': ('cli',),
 }
 

@@ -8,9 +8,9 @@ import pytest
 from rl_nodes.core.config import convert
 from rl_nodes.core.errors import ConfigError, TrainingError
 from rl_nodes.envs import sim_env
+from rl_nodes.runs.record import read_rows
 from rl_nodes.training import in_process
 from rl_nodes.training.curriculum import Curriculum, CurriculumConfig
-from rl_nodes.training.metrics import read_rows
 
 
 def test_a_constant_schedule_is_difficulty_one() -> None:
