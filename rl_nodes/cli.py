@@ -93,20 +93,13 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     solve.set_defaults(run=_solve)
 
-    runs = commands.add_parser(
-        'runs', add_help=False, help='list, compare and draw training runs')
-    runs.add_argument('verb', nargs='?', help='list, compare or plot')
-    runs.add_argument('words', nargs='*', metavar='folder name:=value')
-    runs.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                      help='show the verbs and their arguments')
-    runs.set_defaults(run=_runs)
-
-    sweep = commands.add_parser(
-        'sweep', add_help=False, help='train with many settings and seeds, several at a time')
-    sweep.add_argument('arguments', nargs='*', metavar='name:=value,value')
-    sweep.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                       help='show the documented arguments')
-    sweep.set_defaults(run=_sweep)
+    for name, run, words, text in (
+            ('runs', _runs, 'verb folder name:=value', 'list, compare and draw training runs'),
+            ('sweep', _sweep, 'name:=value,value', 'train with many settings, several at a time')):
+        many = commands.add_parser(name, add_help=False, help=text)
+        many.add_argument('words', nargs='*', metavar=words)
+        many.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show')
+        many.set_defaults(run=run)
 
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
@@ -269,38 +262,31 @@ def _runs(options: argparse.Namespace) -> int:
     from rl_nodes.core.config import convert
     from rl_nodes.runs.commands import help_text, run, RunsOptions
 
-    if options.show or options.verb is None:
+    if options.show or not options.words:
         print(f'usage: rl_nodes runs <verb> [folder ...] [name:=value ...]\n\n{help_text()}\n\n'
-              f'Runs are looked for in runs/ where no folder is named.\n\n'
               f'{_record_help(RunsOptions)}')
         return 0 if options.show else _USAGE_ERROR
+    verb, *folders = [word for word in options.words if ':=' not in word] or ['']
     given = parse_assignments([word for word in options.words if ':=' in word])
-    print(run(options.verb, [word for word in options.words if ':=' not in word],
-              convert(coerce(given, RunsOptions), RunsOptions, 'rl_nodes runs'), list(given)))
+    print(run(verb, folders, convert(coerce(given, RunsOptions), RunsOptions, 'rl_nodes runs'),
+              list(given)))
     return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
     from rl_nodes.core.config import convert, field_names
-    from rl_nodes.sweep.command import sweep, SweepOptions
+    from rl_nodes.sweep.command import HELP, sweep, SweepOptions
 
     if options.show:
-        print('usage: rl_nodes sweep [name:=value ...]\n')
-        print('Arguments of "rl_nodes train", with several values: seed:=0,1,2 (each one), '
-              'learner.discount:=0.9..0.999\n(searched between them), log:1e-5..1e-2 (on a '
-              'logarithmic scale), and besides:\n')
-        print(_record_help(SweepOptions))
+        print(f'{HELP}\n\n{_record_help(SweepOptions)}')
         return 0
-    given = parse_assignments(options.arguments)
+    given = parse_assignments(options.words)
     own = {name: given.pop(name) for name in field_names(SweepOptions) if name in given}
     text, status = sweep(given, convert(coerce(own, SweepOptions), SweepOptions,
-                                        'rl_nodes sweep'), _train_options, _tell)
+                                        'rl_nodes sweep'), _train_options,
+                         lambda line: print(line, file=sys.stderr, flush=True))
     print(text)
     return status
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _render(options: argparse.Namespace) -> int:

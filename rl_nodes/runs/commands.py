@@ -63,8 +63,9 @@ def run(verb: str, folders: Sequence[str], options: RunsOptions, given: Sequence
 
 
 def help_text() -> str:
-    """Return the verbs, a line each."""
-    return '\n'.join(f'  {name:8} {verb.help}' for name, verb in VERBS.items())
+    """Return the verbs, a line each, and where runs are looked for."""
+    return '\n'.join([*(f'  {name:8} {verb.help}' for name, verb in VERBS.items()), '',
+                      'Runs are looked for in folders and below, in runs/ where none is named.'])
 
 
 def _list(runs: list[Run], options: RunsOptions) -> str:

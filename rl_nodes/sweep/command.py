@@ -18,6 +18,14 @@ from rl_nodes.sweep.search import Search
 from rl_nodes.sweep.trials import Grid, Proposer
 
 FILE = 'sweep.json'
+HELP = """usage: rl_nodes sweep [name:=value ...]
+
+Takes the arguments of "rl_nodes train", some of them with several values:
+  seed:=0,1,2 algorithm:=sac,td3        each of them with each of the others
+  learner.discount:=0.9..0.999          searched between two numbers, by Optuna
+  learner.batch_size:=32..512           whole numbers
+  learner.learning_rate:=log:1e-5..1e-2   on a logarithmic scale
+and besides:"""
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 

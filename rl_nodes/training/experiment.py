@@ -18,8 +18,9 @@ import msgspec
 import numpy as np
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import CheckpointError
+from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.runs.record import flat, RunKeeper, RunRecord
 from rl_nodes.training import off_policy, on_policy, report
@@ -83,8 +84,8 @@ class TrainResult(msgspec.Struct, frozen=True):
 
 
 def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source],
-            evaluator: Evaluator | None, progress: Progress,
-            stop: threading.Event) -> TrainResult:
+            evaluator: Evaluator | None, progress: Progress, stop: threading.Event,
+            film: Callable[[PolicyBundle, Path], None] | None = None) -> TrainResult:
     """
     Train, evaluate, and leave the best policy with a report in the experiment's folder.
 
@@ -92,6 +93,7 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     :param evaluator: judges an exported policy; None where there is nothing to judge it in.
     :param progress: shows how it goes; closed at the end.
     :param stop: ends the run in good order.
+    :param film: makes a moving picture of a policy; None for none.
     :raises TrainingError: learning diverged too often; the last checkpoint is kept.
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
@@ -127,6 +129,11 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
             session.load_state_dict(saved)
             progress.say(f'resumed at step {session.steps:,}')
         result = (on_policy if settings.on_policy else off_policy).run(session, stop)
+        if film is not None and result.evaluation is not None and result.reason != 'stopped':
+            try:
+                film(PolicyBundle.load(session.policy_path), folder / report.FILM)
+            except (BundleError, TrainingError, OSError) as error:
+                progress.say(f'no {report.FILM}: {error}')
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
             report.write_learning_curve(folder, title, experiment.limits.target)

@@ -17,7 +17,6 @@ from typing import Annotated
 
 import gymnasium
 import msgspec
-import numpy as np
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
 from rl_nodes.core.errors import TrainingError
@@ -25,8 +24,9 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
-from rl_nodes.training.evaluation import evaluate, Evaluation
+from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.film import write_film
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
@@ -57,6 +57,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
     :param demonstrations: .npz file of transitions to learn from besides, as ``rl_nodes
         transitions`` makes it of recorded episodes; empty for none.
+    :param film: leave rollout.gif, one episode of the best policy, where the environment can be
+        drawn.
     :param resume: go on from the newest checkpoint in ``run_directory``.
     :param threads: threads of torch; one is fastest for small networks.
     """
@@ -72,6 +74,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: float | None = None
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     demonstrations: str = ''
+    film: bool = True
     resume: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
@@ -103,16 +106,23 @@ def train(options: TrainOptions, progress: Progress | None = None,
     stop = threading.Event() if stop is None else stop
 
     def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
-        # A resumed run must not repeat the first part's episodes.
-        seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(n_envs)
         envs = make_envs(make, n_envs, options.env)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         form = RolloutSource if isinstance(learner, OnPolicyLearner) else EnvSource
-        return form(envs, learner, [int(seed) >> 1 for seed in seeds])
+        return form(envs, learner, options.seed, steps_before)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
+
+    def film(policy: PolicyBundle, path: Path) -> None:
+        if 'rgb_array' not in evaluation_env.metadata.get('render_modes', ()):
+            raise TrainingError(f'{options.env} cannot be drawn')
+        env = environment_maker(options.env, options.env_module, 'rgb_array')()
+        try:
+            write_film(env, PolicyRuntime(policy), FILM_SEED, path)
+        finally:
+            env.close()
 
     contract = contract_of(evaluation_env, name)
     experiment = Experiment(
@@ -125,7 +135,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
         if options.demonstrations else None)
     try:
         with _stop_on_interrupt(stop, progress):
-            return conduct(experiment, make_source, evaluator, progress, stop)
+            return conduct(experiment, make_source, evaluator, progress, stop,
+                           film if options.film else None)
     finally:
         evaluation_env.close()
 

@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rl_nodes.runs.record import read_rows
 from torch.utils.tensorboard import SummaryWriter
 
@@ -57,6 +58,22 @@ class MetricSink:
             self._stream.flush()
             for name, value in values.items():
                 self._writer.add_scalar(f'{kind}/{name}', value, step)
+        except OSError as error:
+            if not self._failed:
+                _log.error('%s: metrics are not written any more: %s', self.path, error)
+            self._failed = True
+
+    def write_histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """
+        Let TensorBoard show how values are distributed, and how that changes.
+
+        :param step: control steps so far.
+        :param values: name -> values of any shape; empty ones and those not finite are left out.
+        """
+        try:
+            for name, array in values.items():
+                if array.size and np.isfinite(array).all():
+                    self._writer.add_histogram(name, array, step)
         except OSError as error:
             if not self._failed:
                 _log.error('%s: metrics are not written any more: %s', self.path, error)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop of on-policy learners, in one process, and where their rollouts come from."""
 
-from collections.abc import Sequence
 import threading
 
 from gymnasium import spaces
@@ -14,7 +13,7 @@ from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.off_policy import reason_to_stop, RunResult
 from rl_nodes.training.session import Session
-from rl_nodes.training.sources import successes
+from rl_nodes.training.sources import episode_seeds, successes
 
 MAX_ROLLOUT_STEPS = 100_000  # of each environment
 
@@ -63,21 +62,27 @@ class RolloutSource:
 
     wants_policies = False
 
-    def __init__(self, envs: VectorEnv, learner: OnPolicyLearner,
-                 seed: int | Sequence[int]) -> None:
+    def __init__(self, envs: VectorEnv, learner: OnPolicyLearner, seed: int,
+                 steps_before: int = 0) -> None:
         """
         Reset the environments.
 
         :param envs: N environments with ``AutoresetMode.SAME_STEP``, see ``sources.make_envs``.
         :param learner: asked for the actions and for how long a rollout is.
-        :param seed: of the first reset: one number, or one per environment.
+        :param seed: of the run.
+        :param steps_before: control steps of the run that were made already.
         """
-        self._envs, self._learner = envs, learner
+        self._envs, self._learner, self._seed = envs, learner, seed
         self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
-        observation, _ = envs.reset(seed=seed)
+        self.restart(steps_before)
+
+    def restart(self, steps: int) -> None:
+        """Begin new episodes, those of a run that has made so many control steps."""
+        count = self._envs.num_envs
+        observation, _ = self._envs.reset(seed=episode_seeds(self._seed, steps, count))
         self._observation = np.asarray(observation, np.float32)
-        self._returns = np.zeros(envs.num_envs)
-        self._lengths = np.zeros(envs.num_envs, np.int64)
+        self._returns = np.zeros(count)
+        self._lengths = np.zeros(count, np.int64)
         self._between_episodes = True
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:

@@ -14,6 +14,7 @@ from rl_nodes.runs.tables import duration_text
 from rl_nodes.training.off_policy import RunResult
 from rl_nodes.training.session import Target
 
+FILM = 'rollout.gif'  # one episode of the best policy
 _TRAIN, _EVALUATION, _TARGET = '#8fb8de', '#0b4f9c', '#c2410c'
 
 
@@ -96,7 +97,9 @@ def write_summary(folder: Path, title: str, result: RunResult, target: Target | 
              f'| wall time | {duration_text(result.elapsed_s)} ({speed:.0f} steps/s) |',
              '| best policy on fresh episodes | '
              + (result.evaluation.text() if result.evaluation else 'not evaluated') + ' |', '',
-             '![learning curve](learning_curve.png)', '', '## Evaluations', '',
+             '![learning curve](learning_curve.png)', '',
+             *([f'![one episode of the best policy]({FILM})', '']
+               if (folder / FILM).is_file() else []), '## Evaluations', '',
              '| step | wall time | return | spread | success | length |',
              '| ---: | ---: | ---: | ---: | ---: | ---: |']
     for row in read_rows(folder / 'metrics.jsonl'):

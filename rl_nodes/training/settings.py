@@ -38,6 +38,9 @@ class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param confirmation_episodes: fresh episodes that confirm a reached target and judge the best
         policy at the end.
     :param checkpoint_every_s: time between two checkpoints [s].
+    :param checkpoint_every_steps: control steps between two checkpoints, instead of time. All
+        episodes begin anew at each, and evaluations come by steps only, so that a run that was
+        killed and resumed in one process equals one that was not, bit by bit.
     :param checkpoints_kept: newest checkpoints that stay on the disk.
     :param snapshot_every_updates: gradient steps between two snapshots to roll back to.
     :param max_rollbacks: rolled-back divergences after which training gives up.
@@ -52,6 +55,7 @@ class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation_episodes: _Count = 20
     confirmation_episodes: _Count = 50
     checkpoint_every_s: _Positive = 300.0
+    checkpoint_every_steps: _Count | None = None
     checkpoints_kept: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
     snapshot_every_updates: _Count = 500
     max_rollbacks: Annotated[int, msgspec.Meta(ge=0)] = 3
