@@ -50,7 +50,8 @@ def draw(runs: Sequence[Run], output: Path, metric: str = '',
     names = list(dict.fromkeys(group.name(keys) for group in groups))
     wide = min(len(tasks), _PANELS_ABREAST)
     high = -(-len(tasks) // wide)
-    legend_rows = -(-len(names) // 2)
+    abreast = 2 if max(map(len, names)) < 20 * wide else 1
+    legend_rows = -(-len(names) // abreast)
     figure = Figure(figsize=(max(7.0, 4.6 * wide), 0.8 + 3.6 * high + 0.25 * legend_rows),
                     dpi=130, layout='constrained')
     axes = figure.subplots(high, wide, squeeze=False).ravel()
@@ -71,7 +72,7 @@ def draw(runs: Sequence[Run], output: Path, metric: str = '',
         ax.set_visible(False)
     handles = {label: handle for ax in axes
                for handle, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend([*handles.values()], [*handles], loc='outside lower center', ncols=2,
+    figure.legend([*handles.values()], [*handles], loc='outside lower center', ncols=abreast,
                   frameon=False, labelcolor=INK, fontsize=9)
     note = 'interquartile mean over seeds, 95 % bootstrap interval' if any(
         len(group.runs) > 1 for group in groups) else 'one seed each'

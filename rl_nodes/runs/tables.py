@@ -59,13 +59,19 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
 
 def differing(groups: Sequence[Group]) -> list[str]:
-    """Return the settings that have more than one value among the groups that have them."""
-    values: dict[str, set[str]] = {}
+    """
+    Return the settings that have more than one value among the groups that have them.
+
+    Those of a learner are compared with learners of the same method only, and what task and robot
+    decide is left out where these differ.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
     for group in groups:
         for key, value in group.settings.items():
-            values.setdefault(key, set()).add(repr(value))
-    found = [key for key, different in values.items() if len(different) > 1]
-    implied = ('env', 'contract') if {'task', 'robot'} & set(found) else ()
+            method = group.settings['algorithm'] if key.startswith('learner.') else ''
+            values.setdefault((key, method), set()).add(repr(value))
+    found = dict.fromkeys(key for (key, _), different in values.items() if len(different) > 1)
+    implied = ('env', 'contract') if {'task', 'robot'} & found.keys() else ()
     return [key for key in found if key not in implied]
 
 

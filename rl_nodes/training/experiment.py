@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.base import Learner, OffPolicyLearner
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
@@ -48,6 +48,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     :param resume: go on from the newest checkpoint in ``folder``.
     :param identity: whatever else must be the same when a run is resumed.
     :param demonstrations: transitions to learn from besides; None for none.
+    :param prefill: transitions that the replay buffer of a new run begins with; None for none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False
     identity: dict[str, Any] = {}
     demonstrations: TransitionBatch | None = None
+    prefill: TransitionBatch | None = None
 
 
 class TrainResult(msgspec.Struct, frozen=True):
@@ -100,8 +102,9 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
     identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
                 'seed': experiment.seed, **experiment.identity}
-    if experiment.demonstrations is not None:
-        identity['demonstrations'] = _digest(experiment.demonstrations)
+    for name in ('demonstrations', 'prefill'):
+        if (given := getattr(experiment, name)) is not None:
+            identity[name] = _digest(given)
     store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
@@ -114,6 +117,12 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
         if experiment.demonstrations is not None:
             count = learner.learn_from(experiment.demonstrations)
             progress.say(f'learning from {count:,} demonstrated transitions, too')
+        if experiment.prefill is not None and saved is None:
+            if not isinstance(learner, OffPolicyLearner):
+                raise TrainingError(f'{learner.name} keeps no transitions, so there is nothing to '
+                                    'prefill; off-policy methods do')
+            count = learner.observe(experiment.prefill)
+            progress.say(f'the replay buffer begins with {count:,} transitions')
         source = make_source(learner, steps_before)
         stack.callback(source.close)
         metrics = MetricSink(folder, None if saved is None else steps_before)

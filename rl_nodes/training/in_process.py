@@ -55,8 +55,10 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment reports ``success`` in its info, otherwise an undiscounted return.
     :param n_envs: environments stepped together: in worker processes where the environment offers
         that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
-    :param demonstrations: .npz file of transitions to learn from besides, as ``rl_nodes
-        transitions`` makes it of recorded episodes; empty for none.
+    :param demonstrations: .npz file or store of transitions to learn from besides, as ``rl_nodes
+        dataset export`` makes it of recorded episodes; empty for none.
+    :param prefill: such transitions for the replay buffer to begin with, which newer ones replace
+        in time; empty for none.
     :param film: leave rollout.gif, one episode of the best policy, where the environment can be
         drawn.
     :param resume: go on from the newest checkpoint in ``run_directory``.
@@ -74,6 +76,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: float | None = None
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     demonstrations: str = ''
+    prefill: str = ''
     film: bool = True
     resume: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
@@ -131,8 +134,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
         resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
-        demonstrations=demonstrations.load(Path(options.demonstrations).expanduser(), contract)
-        if options.demonstrations else None)
+        **{name: demonstrations.load(Path(given).expanduser(), contract) for name, given in (
+            ('demonstrations', options.demonstrations), ('prefill', options.prefill)) if given})
     try:
         with _stop_on_interrupt(stop, progress):
             return conduct(experiment, make_source, evaluator, progress, stop,

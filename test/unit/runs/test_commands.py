@@ -7,6 +7,8 @@ from PIL import Image
 import pytest
 from rl_nodes.cli import main
 from rl_nodes.runs.curves import aligned
+from rl_nodes.runs.record import read_run
+from rl_nodes.runs.tables import differing, groups_of
 
 CURVE = [(100, -5.0, 0.1), (200, -2.0, 0.6), (300, -1.0, 0.9)]
 
@@ -47,6 +49,19 @@ def test_compare_shows_what_differs_and_the_middle_over_seeds(runs, capsys):
     assert first.split()[:4] == ['0.001', '4', '90%', '[90%,']
     assert '-0.85 [' in first and '300' in first
     assert second.split()[0] == '0.01' and '95 %' in note
+
+
+def test_methods_are_compared_without_the_settings_of_their_learners(make_run, tmp_path):
+    def settings(**learner):
+        return {f'learner.{name}': value for name, value in learner.items()} | {'steps': 5}
+
+    made = [make_run('a', settings=settings(tau=1)), make_run('b', settings=settings(tau=2)),
+            make_run('c', algorithm='ppo', settings=settings(tau=3, clip=4)),
+            make_run('d', algorithm='td3', settings=settings(tau=1) | {'steps': 6})]
+    groups = groups_of([read_run(folder) for folder in made])
+    assert differing(groups) == ['algorithm', 'learner.tau', 'steps']
+    assert differing(groups[1:]) == ['algorithm', 'steps']
+    assert groups[0].name(['algorithm', 'learner.tau']) == 'algorithm sac, tau 1'
 
 
 def test_plot(runs, capsys):

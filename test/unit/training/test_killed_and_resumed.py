@@ -20,7 +20,7 @@ from rl_nodes.training.progress import Progress
 import torch
 
 LOOP = """
-loop: {n_envs: 2, evaluate_every_steps: 120, evaluation_episodes: 2, confirmation_episodes: 2,
+loop: {n_envs: 2, evaluate_every_steps: 190, evaluation_episodes: 1, confirmation_episodes: 1,
        checkpoint_every_steps: 100, log_every_s: 0.001}
 """
 SETTINGS = {
@@ -69,16 +69,17 @@ def assert_same(first, second, where=''):
     'sac', 'ppo', pytest.param('td3', marks=pytest.mark.slow)])
 def test_the_curve_is_the_same(tmp_path, algorithm):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
-    words = {'env': 'Pendulum-v1', 'algorithm': str(tmp_path / 'small.yaml'), 'steps': 700,
+    words = {'env': 'Pendulum-v1', 'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400,
              'film': False}
-    train(TrainOptions(**words, run_directory=str(tmp_path / 'whole')), Progress(io.StringIO()))
+    whole = train(TrainOptions(**words, run_directory=str(tmp_path / 'whole')),
+                  Progress(io.StringIO()))
 
     killed = tmp_path / 'killed'
     chance = random.Random(algorithm)
     child = subprocess.Popen(
         [sys.executable, '-c', SCRIPT, *(f'{name}:={value}' for name, value in words.items()),
          f'run_directory:={killed}'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    rows, enough = [], chance.randrange(110, 600)
+    rows, enough = [], chance.randrange(110, 390)
     while not rows or rows[-1]['step'] < enough:
         assert child.poll() is None, child.stderr.read()
         rows = read_rows(killed / 'metrics.jsonl')
@@ -89,9 +90,9 @@ def test_the_curve_is_the_same(tmp_path, algorithm):
 
     result = train(TrainOptions(**words, run_directory=str(killed), resume=True),
                    Progress(io.StringIO()))
-    assert result.steps == 700
+    assert result.steps == whole.steps >= 400
     assert curve(killed) == curve(tmp_path / 'whole')
-    assert len(curve(killed)) >= 5
+    assert len(curve(killed)) >= 2
     assert_same(weights(killed), weights(tmp_path / 'whole'))
     assert PolicyBundle.load(result.policy).onnx \
         == PolicyBundle.load(tmp_path / 'whole' / 'policy.onnx').onnx
