@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``rl_nodes sweep`` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.runs.record import find_runs, hold, Run
 from rl_nodes.runs.tables import compare_groups, groups_of
+from rl_nodes.sweep.engines import ENGINES
 from rl_nodes.sweep.plan import Plan, read_plan, require_same_plan
-from rl_nodes.sweep.processes import Pool
+from rl_nodes.sweep.pool import Pool, train_command
 from rl_nodes.sweep.search import Search
 from rl_nodes.sweep.trials import Grid, Proposer
 
@@ -37,6 +38,7 @@ class SweepOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         a sweep, that one goes on: what has ended stays, what was interrupted is resumed
     :param config: YAML file with arguments of the runs, a list where there are several values
     :param jobs: runs at a time; as many as this process may use cores where left out
+    :param engine: processes of this machine, or ray for those of a cluster, see docs/training.md
     :param trials: settings that a search tries
     :param metric: of the evaluations, greatest is best; empty for the success rate, or the return
         where a task has none
@@ -46,19 +48,22 @@ class SweepOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     sweep_directory: str = ''
     config: str = ''
     jobs: _Count | None = None
+    engine: Literal['processes', 'ray'] = 'processes'
     trials: _Count = 20
     metric: str = ''
     retry: bool = False
 
 
 def sweep(given: dict[str, str], options: SweepOptions, check: Callable[[dict[str, str]], object],
-          say: Callable[[str], None]) -> tuple[str, int]:
+          say: Callable[[str], None],
+          command: Callable[[Sequence[str]], list[str]] = train_command) -> tuple[str, int]:
     """
     Do all runs of a sweep and return (a table of what came of it, exit status).
 
     :param given: arguments of the runs.
     :param check: raises ConfigError for arguments that ``rl_nodes train`` would not take.
     :param say: shows a line to a person.
+    :param command: makes a run's command line from its arguments.
     :raises ConfigError: a wrong argument, found before anything runs.
     """
     folder = Path(options.sweep_directory or time.strftime('runs/sweep_%Y%m%d_%H%M%S')
@@ -76,9 +81,10 @@ def sweep(given: dict[str, str], options: SweepOptions, check: Callable[[dict[st
             plan, folder, options.trials, options.metric, options.retry
         ) if plan.ranges else Grid(plan, folder, options.retry)
         try:
-            jobs = options.jobs or len(os.sched_getaffinity(0))
+            engine = ENGINES[options.engine]()
+            jobs = options.jobs or engine.cores
             say(f'{proposer.total} runs, {jobs} at a time, in {folder}')
-            pool = Pool(proposer, jobs, say)
+            pool = Pool(proposer, engine, jobs, say, command)
             pool.run()
         finally:
             proposer.close()

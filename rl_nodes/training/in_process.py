@@ -55,6 +55,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment reports ``success`` in its info, otherwise an undiscounted return.
     :param n_envs: environments stepped together: in worker processes where the environment offers
         that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
+    :param ray_workers: step them in so many Ray actors instead, here or on the cluster that
+        RAY_ADDRESS names, with the same bits; 0 for none. Needs the extra ``ray``.
     :param demonstrations: .npz file or store of transitions to learn from besides, as ``rl_nodes
         dataset export`` makes it of recorded episodes; empty for none.
     :param prefill: such transitions for the replay buffer to begin with, which newer ones replace
@@ -75,6 +77,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_budget_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     target: float | None = None
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    ray_workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     demonstrations: str = ''
     prefill: str = ''
     film: bool = True
@@ -109,7 +112,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     stop = threading.Event() if stop is None else stop
 
     def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
-        envs = make_envs(make, n_envs, options.env)
+        envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         form = RolloutSource if isinstance(learner, OnPolicyLearner) else EnvSource

@@ -16,6 +16,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.envs.ray_env import RayVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
 
@@ -195,14 +196,19 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
     return make
 
 
-def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '') -> VectorEnv:
+def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
+              env_module: str = '', ray_workers: int = 0) -> VectorEnv:
     """
     Return ``count`` environments that reset within the step that ends an episode.
 
     :param make: makes one of them, to be stepped in turn in this process.
     :param env_id: where the environment of this id offers a vector form of its own that resets
         like this, as ``rl_nodes/...`` do with worker processes, that is used for several.
+    :param env_module: module whose import registers the id.
+    :param ray_workers: Ray actors to step them in, see ``envs/ray_env.py``; 0 for none.
     """
+    if ray_workers:
+        return RayVectorEnv(env_id, env_module, count, ray_workers)
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
         return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
     return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)

@@ -64,6 +64,8 @@ PLACES = {
     'torch': {'networks': False, 'algorithms': False, 'training': False, 'data': False,
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
+    'ray': {'envs.ray_env': True, 'sweep.engines': True},
+    'optuna': {'sweep.search': True},
     'gymnasium': {'envs': False, 'training': False, 'datasets.minari': False},
     'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
                  'backends.pybullet_rays': False, 'backends.pybullet_robot': False,

@@ -10,7 +10,6 @@ import threading
 import pytest
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.runs.record import find_runs, hold
-from rl_nodes.sweep import processes
 from rl_nodes.sweep.command import sweep, SweepOptions
 
 # Learns nothing: its return is its argument x, and other arguments tell it how to end.
@@ -46,17 +45,20 @@ with RunKeeper(folder, RunRecord(task=given['env'], robot='', algorithm='sac',
 """
 
 
+def pretend(words):
+    return [sys.executable, '-c', PRETENDER, *words]
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes.Pool.__init__, '__defaults__', (
-        lambda words: [sys.executable, '-c', PRETENDER, *words],))
+def run(tmp_path):
     said = []
 
     def start(options=None, **given):
         said.clear()
         asked = SweepOptions(**({'sweep_directory': str(tmp_path / 'sweep'), 'jobs': 2}
                                 | (options or {})))
-        return (*sweep(given, asked, lambda words: None, said.append), list(said))
+        return (*sweep(given, asked, lambda words: None, said.append, pretend),
+                list(said))
     return start
 
 
@@ -96,7 +98,10 @@ def test_what_fails_is_recorded_and_the_others_go_on(run, tmp_path):
     assert len(run({'retry': True}, env='a', x='1', how='early,diverges,killed,well')[2]) == 7
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run, tmp_path):
+@pytest.mark.parametrize('engine', ['processes', 'ray'])
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run, tmp_path, engine):
+    if engine == 'ray':
+        pytest.importorskip('ray')
     waiting = tmp_path / 'sweep' / 'how=waits_seed=0' / 'output.log'
 
     def interrupt():
@@ -107,7 +112,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run, tmp_path):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    text, status, said = run({'jobs': 2}, env='a', x='1', how='well,waits')
+    text, status, said = run({'engine': engine}, env='a', x='1', how='well,waits')
     thread.join()
     assert status == 130
     assert states(tmp_path) == {'how=well_seed=0': ('finished', 'steps'),
@@ -118,6 +123,22 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run, tmp_path):
     assert (status, said[1]) == (0, 'begins: how=waits_seed=0')
     first, second = (waiting.parent / 'words').read_text().splitlines()
     assert second == first + ' resume:=true'
+
+
+def test_runs_on_ray(run, tmp_path):
+    ray = pytest.importorskip('ray')
+    try:
+        text, status, said = run({'engine': 'ray'}, env='a', x='1,5', how='well,killed')
+    finally:
+        ray.shutdown()
+    assert status == 1 and '2 finished, 2 failed' in text
+    assert states(tmp_path)['x=1_how=killed_seed=0'] == ('failed', 'killed by SIGKILL')
+
+
+def test_ray_that_is_missing_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(ConfigError, match=r'pip install "rl_nodes\[ray\]"'):
+        run({'engine': 'ray'}, env='a', x='1,5')
 
 
 def test_wrong_arguments_are_found_before_anything_runs(tmp_path):
@@ -160,7 +181,7 @@ def test_search_finds_the_better_end_and_goes_on(run, tmp_path):
     assert len(set(values)) == 8
 
 
-def test_search_takes_up_what_was_interrupted_and_records_failures(run, tmp_path):
+def test_search_takes_up_what_was_interrupted(tmp_path):
     optuna = pytest.importorskip('optuna')
     asked = SweepOptions(sweep_directory=str(tmp_path / 'sweep'), trials=1, jobs=1)
     plan = {'env': 'a', 'x': '0.0..10.0', 'how': 'waits'}
@@ -177,8 +198,8 @@ def test_search_takes_up_what_was_interrupted_and_records_failures(run, tmp_path
             pass
         os.kill(os.getpid(), signal.SIGINT)
 
-    assert sweep(plan, asked, lambda words: None, say)[1] == 130
-    assert sweep({}, asked, lambda words: None, said.append)[1] == 0
+    assert sweep(plan, asked, lambda words: None, say, pretend)[1] == 130
+    assert sweep({}, asked, lambda words: None, said.append, pretend)[1] == 0
     study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{tmp_path}/sweep/search.db')
     assert [trial.state.name for trial in study.trials] == ['COMPLETE']
 

@@ -1,17 +1,14 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs as child processes, some at a time; Ctrl-C ends them in good order."""
+"""The runs of a sweep, some at a time; Ctrl-C ends them in good order."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-import os
-from pathlib import Path
 import signal
 import sys
 
-import rl_nodes
-from rl_nodes.orphan_guard import die_with_parent
 from rl_nodes.runs.tables import duration_text
+from rl_nodes.sweep.engines import Engine
 from rl_nodes.sweep.trials import Proposer, Trial
 
 STOP_GRACE_S = 60.0  # for a run to write its checkpoint and report after SIGINT
@@ -27,16 +24,19 @@ class Pool:
     """
     Does what a proposer proposes.
 
+    :param engine: where runs live.
     :param jobs: runs at a time.
     :param say: shows a line to a person.
     :param command: makes a run's command line from its arguments.
     """
 
-    def __init__(self, proposer: Proposer, jobs: int, say: Callable[[str], None],
-                 command: Callable[[Sequence[str]], list[str]] = train_command) -> None:
-        self._proposer, self._jobs, self._say, self._command = proposer, jobs, say, command
-        self._children: set[asyncio.subprocess.Process] = set()
-        self._grace: asyncio.TimerHandle | None = None
+    def __init__(self, proposer: Proposer, engine: Engine, jobs: int,
+                 say: Callable[[str], None], command: Callable[[Sequence[str]], list[str]]
+                 ) -> None:
+        self._proposer, self._engine, self._jobs = proposer, engine, jobs
+        self._say, self._command = say, command
+        self._running = 0
+        self._ending: set[asyncio.Task[None]] = set()
         self.stopped = False
 
     def run(self) -> None:
@@ -50,37 +50,21 @@ class Pool:
         try:
             await asyncio.gather(*(self._work() for _ in range(self._jobs)))
         finally:
-            if self._grace is not None:
-                self._grace.cancel()
-            self._kill()
+            for task in self._ending:
+                task.cancel()
+            await self._engine.kill()
 
     async def _work(self) -> None:
         while not self.stopped and (trial := self._proposer.next()) is not None:
             self._say(f'begins: {trial.folder.name}')
-            self._note_end(trial, await self._execute(trial))
+            trial.folder.mkdir(parents=True, exist_ok=True)
+            self._running += 1
+            status = await self._engine.execute(
+                self._command(trial.words()), trial.folder / LOG)
+            self._running -= 1
+            self._note_end(trial, status)
             if not self.stopped:
                 self._proposer.done(trial)
-
-    async def _execute(self, trial: Trial) -> int:
-        """Run a trial as a process and return its exit status."""
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        home = str(Path(rl_nodes.__file__).resolve().parents[1])
-        paths = [home, *os.environ.get('PYTHONPATH', '').split(os.pathsep)]
-        environ = {'OMP_NUM_THREADS': '1', **os.environ,
-                   'PYTHONPATH': os.pathsep.join(filter(None, dict.fromkeys(paths)))}
-        parent = os.getpid()
-        with (trial.folder / LOG).open('ab') as log:
-            child = await asyncio.create_subprocess_exec(
-                *self._command(trial.words()), stdin=asyncio.subprocess.DEVNULL, stdout=log,
-                stderr=log, env=environ, start_new_session=True,
-                preexec_fn=lambda: die_with_parent(parent))
-        self._children.add(child)
-        if self.stopped:
-            child.send_signal(signal.SIGINT)
-        try:
-            return await child.wait()
-        finally:
-            self._children.discard(child)
 
     def _note_end(self, trial: Trial, status: int) -> None:
         """Say how a run ended, and write down what it could not write itself."""
@@ -100,23 +84,19 @@ class Pool:
                   f'{known.steps:,} steps, {duration_text(known.elapsed_s)}')
 
     def _stop(self) -> None:
-        """End all children in good order; when asked again, at once."""
-        if self.stopped:
-            self._kill()
-            return
+        """End all runs in good order; when asked again, at once."""
+        if not self.stopped:
+            self._say(f'stopping: {self._running} runs write checkpoint and report; Ctrl-C again '
+                      'to quit at once')
+        task = asyncio.get_running_loop().create_task(
+            self._engine.kill() if self.stopped else self._interrupt())
+        self._ending.add(task)
         self.stopped = True
-        self._say(f'stopping: {len(self._children)} runs write checkpoint and report; Ctrl-C '
-                  'again to quit at once')
-        for child in self._children:
-            child.send_signal(signal.SIGINT)
-        self._grace = asyncio.get_running_loop().call_later(STOP_GRACE_S, self._kill)
 
-    def _kill(self) -> None:
-        for child in self._children:
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    async def _interrupt(self) -> None:
+        await self._engine.interrupt()
+        await asyncio.sleep(STOP_GRACE_S)
+        await self._engine.kill()
 
 
 def _reason(trial: Trial, status: int) -> str:
