@@ -56,7 +56,7 @@ class Processes:
         with log.open('ab') as stream:
             child = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=stream, stderr=stream,
-                env=environ, start_new_session=True, preexec_fn=lambda: die_with_parent(parent))
+                env=environ, start_new_session=True, preexec_fn=lambda: _begin(parent))
         self._children.add(child)
         try:
             return await child.wait()
@@ -80,6 +80,12 @@ class Processes:
     def cores(self) -> int:
         """Return the cores that this process may use."""
         return len(os.sched_getaffinity(0))
+
+
+def _begin(parent: int) -> None:
+    """Hear signals, which a Ray actor's threads block, and the parent's end; before exec."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    die_with_parent(parent)
 
 
 class RayProcesses:
