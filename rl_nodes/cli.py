@@ -204,7 +204,8 @@ def _train(options: argparse.Namespace) -> int:
         return _clone(given)
     if 'dataset' in given:
         raise ConfigError('dataset:=... is what algorithm:=bc learns from; add algorithm:=bc')
-    result = train(_train_options(given))
+    if (result := train(_train_options(given))) is None:  # the first process of several tells
+        return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
     print(f'policy: {result.policy or "none was good enough to export"}')
     print(f'files:  {result.run_directory}')
@@ -217,11 +218,9 @@ def _train_options(given: dict[str, str]) -> Any:
     from rl_nodes.training.in_process import TrainOptions
     from rl_nodes.training.settings import load_settings
 
-    if 'changes' in given:
-        raise ConfigError('write what changes as arguments of their own: learner.discount:=0.98')
     changes = {name: text for name, text in given.items() if '.' in name}
     plain = {name: text for name, text in given.items() if name not in changes}
-    options = convert({**coerce(plain, TrainOptions), 'changes': changes}, TrainOptions,
+    options = convert({'changes': changes, **coerce(plain, TrainOptions)}, TrainOptions,
                       'rl_nodes train')
     load_settings(options.algorithm, options.changes)
     return options

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from rl_nodes.algorithms.base import Learner, OffPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
@@ -154,6 +155,30 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     policy = session.policy_path if session.policy_path.is_file() else None
     return TrainResult(result.reason, folder, policy, result.steps, result.updates,
                        result.elapsed_s, result.evaluation)
+
+
+def assist(experiment: Experiment, make_source: Callable[[Learner, int], Source],
+           partners: Partners) -> None:
+    """
+    Learn beside the process that conducts the same experiment; nothing is written here.
+
+    :param make_source: as for :func:`conduct`; lets the learner join its partners.
+    :raises TrainingError: learning diverged.
+    :raises CheckpointError: nothing to resume from.
+    """
+    learner = make_learner(experiment.settings, experiment.contract, experiment.seed)
+    steps_before = 0
+    if experiment.resume:
+        saved = CheckpointStore(experiment.folder / 'checkpoints').load_newest()
+        if saved is None:
+            raise CheckpointError(f'nothing to resume in {experiment.folder}')
+        learner.load_state_dict(saved[0]['learner'])
+        steps_before = int(saved[0]['steps'])
+    source = make_source(learner, steps_before)
+    try:
+        on_policy.assist(learner, source, partners)
+    finally:
+        source.close()
 
 
 def _record(experiment: Experiment, identity: dict[str, Any]) -> RunRecord:

@@ -13,24 +13,25 @@ import re
 import signal
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import gymnasium
 import msgspec
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
-from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.experiment import assist, conduct, Experiment, TrainResult
 from rl_nodes.training.film import write_film
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings
+from rl_nodes.training.settings import load_settings, TrainSettings
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
 import torch
 
@@ -86,11 +87,13 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def train(options: TrainOptions, progress: Progress | None = None,
-          stop: threading.Event | None = None) -> TrainResult:
+          stop: threading.Event | None = None) -> TrainResult | None:
     """
     Train, evaluate, and leave the best policy with a report in the run directory.
 
-    Ctrl-C ends the run in good order when this is called in the main thread.
+    Started by ``torchrun`` in several processes, these learn together, and only the first one
+    evaluates, writes and returns a result. Ctrl-C ends the run in good order when this is called
+    in the main thread.
 
     :param progress: None for the live line on standard error.
     :param stop: ends the run from another thread.
@@ -115,8 +118,12 @@ def train(options: TrainOptions, progress: Progress | None = None,
         envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
-        form = RolloutSource if isinstance(learner, OnPolicyLearner) else EnvSource
-        return form(envs, learner, options.seed, steps_before)
+        if not isinstance(learner, OnPolicyLearner):
+            return EnvSource(envs, learner, options.seed, steps_before)
+        if partners is not None:
+            learner.join(partners, options.seed)
+        return RolloutSource(envs, learner, options.seed, steps_before,
+                             0 if partners is None else partners.rank)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
@@ -130,21 +137,44 @@ def train(options: TrainOptions, progress: Progress | None = None,
         finally:
             env.close()
 
+    identity: dict[str, Any] = {'env': options.env, 'n_envs': n_envs}
+    partners = _partners(settings)
+    if partners is not None:
+        identity['processes'] = partners.count
     contract = contract_of(evaluation_env, name)
     experiment = Experiment(
         name=name, folder=_run_directory(options, f'{name}_{settings.algorithm}'),
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
+        resume=options.resume, identity=identity,
         **{name: demonstrations.load(Path(given).expanduser(), contract) for name, given in (
             ('demonstrations', options.demonstrations), ('prefill', options.prefill)) if given})
     try:
+        if partners is not None and partners.rank:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one says when to end
+            assist(experiment, make_source, partners)
+            return None
         with _stop_on_interrupt(stop, progress):
             return conduct(experiment, make_source, evaluator, progress, stop,
                            film if options.film else None)
     finally:
         evaluation_env.close()
+        if partners is not None:
+            partners.close()
+
+
+def _partners(settings: TrainSettings) -> Partners | None:
+    """Return those that ``torchrun`` has started; TrainingError where they cannot learn so."""
+    partners = Partners.of_environment()
+    loop = settings.loop
+    if partners is not None and not settings.on_policy:
+        raise TrainingError(f'{settings.algorithm} learns in one process; under torchrun a2c and '
+                            'ppo do in several')
+    if partners is not None and (loop.curriculum.active or loop.checkpoint_every_steps):
+        raise TrainingError('several processes learn together without loop.curriculum and '
+                            'loop.checkpoint_every_steps')
+    return partners
 
 
 def _run_directory(options: TrainOptions, name: str) -> Path:

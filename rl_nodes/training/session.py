@@ -146,7 +146,8 @@ class Session:
         self._heard = time.monotonic()
         for episode in rollout.episodes:
             self.episodes.add_finished(*episode)
-        self._count(len(rollout))
+        partners = self.learner.partners
+        self._count(len(rollout) * (1 if partners is None else partners.count))
 
     def _count(self, steps: int) -> None:
         self.steps += steps
