@@ -20,6 +20,10 @@ pybullet = ['pybullet>=3.2.7']
 mujoco = ['mujoco>=3.3,<5']
 # To exchange data sets with other tools.
 datasets = ['pyarrow>=20', 'h5py>=3.11', 'av>=14', 'minari>=0.5.3', 'pillow>=10.2']
+# Workers and sweeps on a cluster.
+ray = ['ray>=2.40']
+# To search settings.
+sweep = ['optuna>=4.0']
 # Wheels for a machine without ROS. Never a core dependency: they would shadow an installed ROS.
 ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
 dev = ['coverage>=7.4', 'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3',
@@ -85,7 +89,7 @@ setup(
     install_requires=core,
     extras_require={
         'core': core, 'train': train, 'deploy': deploy, 'pybullet': pybullet,
-        'mujoco': mujoco, 'datasets': datasets, 'ros': ros, 'dev': dev,
+        'mujoco': mujoco, 'datasets': datasets, 'sweep': sweep, 'ray': ray, 'ros': ros, 'dev': dev,
         'all': [*train, *deploy, *pybullet, *mujoco, *datasets],
         'test': ['pytest', 'pytest-timeout'],  # by this colcon knows to run pytest
     },

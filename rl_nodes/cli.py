@@ -93,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
                        help='show the documented arguments')
     solve.set_defaults(run=_solve)
 
+    for name, run, words, text in (
+            ('runs', _runs, 'verb folder name:=value', 'list, compare and draw training runs'),
+            ('sweep', _sweep, 'name:=value,value', 'train with many settings, several at a time')):
+        many = commands.add_parser(name, add_help=False, help=text)
+        many.add_argument('words', nargs='*', metavar=words)
+        many.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show')
+        many.set_defaults(run=run)
+
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
                         help='recorded episodes (.mcap) or folders of them; output:=file.gif '
@@ -191,7 +199,6 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from rl_nodes.core.config import convert
     from rl_nodes.training.cloning import CloneOptions, clones
     from rl_nodes.training.in_process import train, TrainOptions
 
@@ -206,11 +213,26 @@ def _train(options: argparse.Namespace) -> int:
         return _clone(given)
     if 'dataset' in given:
         raise ConfigError('dataset:=... is what algorithm:=bc learns from; add algorithm:=bc')
-    result = train(convert(coerce(given, TrainOptions), TrainOptions, 'rl_nodes train'))
+    if (result := train(_train_options(given))) is None:  # the first process of several tells
+        return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
     print(f'policy: {result.policy or "none was good enough to export"}')
     print(f'files:  {result.run_directory}')
     return 0
+
+
+def _train_options(given: dict[str, str]) -> Any:
+    """Return the TrainOptions in arguments; those with a dot change the algorithm's settings."""
+    from rl_nodes.core.config import convert
+    from rl_nodes.training.in_process import TrainOptions
+    from rl_nodes.training.settings import load_settings
+
+    changes = {name: text for name, text in given.items() if '.' in name}
+    plain = {name: text for name, text in given.items() if name not in changes}
+    options = convert({'changes': changes, **coerce(plain, TrainOptions)}, TrainOptions,
+                      'rl_nodes train')
+    load_settings(options.algorithm, options.changes)
+    return options
 
 
 def _clone(given: dict[str, str]) -> int:
@@ -242,6 +264,37 @@ def _solve(options: argparse.Namespace) -> int:
     given = parse_assignments(options.arguments)
     print(solve(convert(coerce(given, SolveOptions), SolveOptions, 'rl_nodes solve'))[1])
     return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.runs.commands import help_text, run, RunsOptions
+
+    if options.show or not options.words:
+        print(f'usage: rl_nodes runs <verb> [folder ...] [name:=value ...]\n\n{help_text()}\n\n'
+              f'{_record_help(RunsOptions)}')
+        return 0 if options.show else _USAGE_ERROR
+    verb, *folders = [word for word in options.words if ':=' not in word] or ['']
+    given = parse_assignments([word for word in options.words if ':=' in word])
+    print(run(verb, folders, convert(coerce(given, RunsOptions), RunsOptions, 'rl_nodes runs'),
+              list(given)))
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from rl_nodes.core.config import convert, field_names
+    from rl_nodes.sweep.command import HELP, sweep, SweepOptions
+
+    if options.show:
+        print(f'{HELP}\n\n{_record_help(SweepOptions)}')
+        return 0
+    given = parse_assignments(options.words)
+    own = {name: given.pop(name) for name in field_names(SweepOptions) if name in given}
+    text, status = sweep(given, convert(coerce(own, SweepOptions), SweepOptions,
+                                        'rl_nodes sweep'), _train_options,
+                         lambda line: print(line, file=sys.stderr, flush=True))
+    print(text)
+    return status
 
 
 def _render(options: argparse.Namespace) -> int:

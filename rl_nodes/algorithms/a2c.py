@@ -56,6 +56,7 @@ class A2c(OnPolicyLearner):
     """The learner; see the file's header for the equations."""
 
     name = 'a2c'
+    has_partners = True
 
     def __init__(self, contract: Contract, config: A2cConfig, seed: int) -> None:
         """See :class:`OnPolicyLearner`."""

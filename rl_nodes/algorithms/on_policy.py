@@ -23,6 +23,7 @@ from rl_nodes.algorithms.actor_critic import Width
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import BoundedPolicyModule, DiscretePolicyModule, Learner
 from rl_nodes.algorithms.estimators import advantages, explained_variance
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.algorithms.scaling import RewardScaler
 from rl_nodes.algorithms.schedules import Linear, Scheduled, value_at
 from rl_nodes.core.contract import Contract
@@ -108,6 +109,7 @@ class OnPolicyLearner(Learner):
 
     sampling = 'deterministic'
     whole_episodes: ClassVar[bool] = False
+    has_partners: ClassVar[bool] = False  # whether it can learn together with other processes
     rollout_length: int
     gae_lambda: float = 1.0
 
@@ -121,6 +123,7 @@ class OnPolicyLearner(Learner):
         """
         super().__init__()
         self.shared = config
+        self.partners: Partners | None = None
         low, high = (bound.astype(np.float64) for bound in contract.action.bounds())
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise TrainingError(
@@ -156,6 +159,21 @@ class OnPolicyLearner(Learner):
         return ActorCriticNetworks(
             observation_size, self.head, config.hidden, config.activation, config.initialisation,
             self._initial_own(), self._generator)
+
+    def join(self, partners: Partners, seed: int) -> None:
+        """
+        Learn together with other processes from now on.
+
+        :param seed: of the run; each process explores in its own way.
+        :raises TrainingError: this method, or one of its settings, cannot.
+        """
+        if not self.has_partners or self.reward_scaler is not None:
+            raise TrainingError(f'{self.name}: several processes can learn together with a2c and '
+                                'ppo, without normalize_reward')
+        self.partners = partners
+        if partners.rank:
+            state = np.random.SeedSequence([seed, self.steps, partners.rank]).generate_state(2)
+            self._generator.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
 
     # Acting ----------------------------------------------------------------------------------
 
@@ -205,7 +223,7 @@ class OnPolicyLearner(Learner):
                                 f'expected {self.updates}: on-policy methods learn from what '
                                 'their present policy does')
         rollout.require_finite()
-        self.steps += len(rollout)
+        self.steps += len(rollout) * (1 if self.partners is None else self.partners.count)
         seen = rollout.observation.reshape(-1, rollout.observation.shape[-1])
         self._recent = seen[-RECENT:].copy()
         ready = self.normalizer.count > 0 or not self.shared.normalize_observation
@@ -215,7 +233,7 @@ class OnPolicyLearner(Learner):
             self.learn(self.prepare(rollout, reward))
             self._check_finite()
         if self.shared.normalize_observation:
-            self.normalizer.update(torch.from_numpy(seen))
+            self.normalizer.update(self._everybodys(torch.from_numpy(seen)))
         if isinstance(self.head, StateDependentHead):
             self.head.renew()
 
@@ -282,7 +300,7 @@ class OnPolicyLearner(Learner):
         """Return advantages as a gradient step weighs them: mean 0, spread 1 where so set."""
         if not self.shared.normalize_advantage or len(advantage) < 2:
             return advantage
-        std, mean = torch.std_mean(advantage)
+        std, mean = torch.std_mean(self._everybodys(advantage))
         return (advantage - mean) / (std + 1e-8)
 
     def critic_gradient(self, observation: torch.Tensor, target: torch.Tensor,
@@ -293,12 +311,25 @@ class OnPolicyLearner(Learner):
         self.networks.value_backward(error * (weight / len(target)))
         return loss
 
+    def _everybodys(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows with those of the partners."""
+        return rows if self.partners is None else self.partners.gather(rows)
+
+    def mean_of(self, values: torch.Tensor) -> float:
+        """Return the mean of values and of those of the partners, who have as many."""
+        mean = values.mean()
+        if self.partners is not None:
+            self.partners.average(mean)
+        return mean.item()
+
     def now(self, setting: float | Linear) -> float:
         """Return what a scheduled setting is by now."""
         return value_at(setting, self.steps)
 
     def clip_gradient(self, limit: float) -> float:
-        """Shorten the gradient to a greatest Euclidean norm; return the norm it had."""
+        """Shorten everybody's mean gradient to a greatest Euclidean norm; return what it had."""
+        if self.partners is not None:
+            self.partners.average(self.networks.gradient)
         norm = torch.linalg.vector_norm(self.networks.gradient).item()
         if norm > limit:
             self.networks.gradient.mul_(limit / (norm + 1e-6))

@@ -82,6 +82,7 @@ class Ppo(OnPolicyLearner):
     """The learner; see the file's header for the equations."""
 
     name = 'ppo'
+    has_partners = True
 
     def __init__(self, contract: Contract, config: PpoConfig, seed: int) -> None:
         """See :class:`OnPolicyLearner`."""
@@ -100,7 +101,7 @@ class Ppo(OnPolicyLearner):
         while epochs < config.epochs and self._pass(batch):
             epochs += 1
         output = self.networks.act(self.given(batch))
-        kl = self.head.kl(batch.output, batch.own, output, self.networks.own).mean().item()
+        kl = self.mean_of(self.head.kl(batch.output, batch.own, output, self.networks.own))
         if config.variant == 'kl_penalty':  # eq. (3)
             if kl < config.kl_target / 1.5:
                 self.kl_penalty = max(self.kl_penalty / 2.0, BETA_MIN)
@@ -176,7 +177,7 @@ class Ppo(OnPolicyLearner):
             output_gradient, own_gradient = output_gradient + more[0], own_gradient + more[1]
         self.networks.act_backward(output_gradient, own_gradient)
         self.record(policy_loss=loss)
-        return (ratio.sub_(1.0) - log_ratio).mean().item()
+        return self.mean_of(ratio.sub_(1.0) - log_ratio)
 
     def _value_gradient(self, observation: torch.Tensor, target: torch.Tensor,
                         old: torch.Tensor) -> float:

@@ -46,6 +46,7 @@ class RecurrentPpo(Ppo):
     """The learner; see the file's header."""
 
     name = 'recurrent_ppo'
+    has_partners = False  # sequences of one process are not as many as another's
     networks: RecurrentNetworks
 
     def __init__(self, contract: Contract, config: RecurrentPpoConfig, seed: int) -> None:

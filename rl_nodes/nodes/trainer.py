@@ -132,6 +132,9 @@ class GraphSource:
         """Return the gradient steps behind the newest policy that has been seen acting."""
         return self._in_use
 
+    def restart(self, steps: int) -> None:
+        """Do nothing: the robot goes on, whatever is written meanwhile."""
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -7,6 +7,7 @@ This is the function behind ``rl_nodes train algorithm:=bc dataset:=FOLDER``.
 """
 
 from collections.abc import Sequence
+import contextlib
 import hashlib
 from pathlib import Path
 import time
@@ -24,6 +25,7 @@ from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.runs.record import flat, RunKeeper, RunRecord
 from rl_nodes.training.evaluation import evaluate, Evaluation, FRESH_SEED
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
@@ -111,20 +113,28 @@ def clone(options: CloneOptions, batch: TransitionBatch, contract: Contract,
     torch.set_num_threads(1)  # fastest for small networks
     learner = BehaviourCloning(len(contract.observation.elements), contract.action,
                                settings.learner, options.seed)
-    metrics, begun = MetricSink(folder), time.monotonic()
+    data = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    record = RunRecord(
+        task=contract.task, robot=contract.robot, algorithm='bc', seed=options.seed,
+        settings=flat({'dataset': options.dataset, 'contract': contract.fingerprint(),
+                       'backend': options.backend,
+                       'learner': msgspec.to_builtins(settings.learner)}))
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        keeper = stack.enter_context(RunKeeper(folder, record))
+        metrics, begun = MetricSink(folder), time.monotonic()
+        stack.callback(metrics.close)
 
-    def report(epoch: int, loss: float, checked: float) -> None:
-        metrics.write('train', epoch, time.monotonic() - begun,
-                      {'loss': loss, 'validation_loss': checked})
-        if epoch % 10 == 0:
-            progress.say(f'epoch {epoch}: loss {loss:.4g}, validation {checked:.4g}')
+        def report(epoch: int, loss: float, checked: float) -> None:
+            metrics.write('train', epoch, time.monotonic() - begun,
+                          {'loss': loss, 'validation_loss': checked})
+            if epoch % 10 == 0:
+                progress.say(f'epoch {epoch}: loss {loss:.4g}, validation {checked:.4g}')
 
-    try:
         best = learner.fit(observation, action, episode, report)
         progress.say(f'{learner.epochs} epochs; least validation loss {best:.4g}')
         exporter = PolicyExporter(learner.policy_module(), contract, contract.task, 'bc',
                                   settings.learner.head)
-        data = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
         def export(found: Evaluation | None) -> PolicyBundle:
             return exporter.export(
@@ -144,9 +154,7 @@ def clone(options: CloneOptions, batch: TransitionBatch, contract: Contract,
             metrics.write('evaluation', learner.epochs, time.monotonic() - begun,
                           evaluation.summary())
         policy = export(evaluation).save(folder / 'policy.onnx')
-    finally:
-        metrics.close()
-        progress.close()
+        keeper.end('steps', evaluation and evaluation.summary())
     return CloneResult(folder, policy, len(action), best, evaluation)
 
 

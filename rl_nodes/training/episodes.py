@@ -44,6 +44,10 @@ class EpisodeStatistics:
         self._lengths.append(length)
         self._successes.append(success)
 
+    def forget_unfinished(self) -> None:
+        """Drop what has come of episodes that will not go on."""
+        self._open.clear()
+
     @property
     def mean_return(self) -> float | None:
         """Return the mean undiscounted return of the window; None before the first end."""

@@ -12,6 +12,7 @@ from rl_nodes.core.errors import TrainingError
 
 EVALUATION_SEED = 1_000_000  # scheduled evaluations: the same episodes each time
 FRESH_SEED = 2_000_000       # confirmations: never seen in training or in a scheduled evaluation
+FILM_SEED = 4_000_000        # the episode that is drawn
 MAX_EPISODE_STEPS = 100_000
 
 

@@ -7,6 +7,7 @@ One training run from settings to report, wherever its experience comes from.
 """
 
 from collections.abc import Callable
+import contextlib
 import hashlib
 import logging
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.base import Learner, OffPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import CheckpointError
+from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
+from rl_nodes.runs.record import flat, RunKeeper, RunRecord
 from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
@@ -46,6 +50,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     :param resume: go on from the newest checkpoint in ``folder``.
     :param identity: whatever else must be the same when a run is resumed.
     :param demonstrations: transitions to learn from besides; None for none.
+    :param prefill: transitions that the replay buffer of a new run begins with; None for none.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False
     identity: dict[str, Any] = {}
     demonstrations: TransitionBatch | None = None
+    prefill: TransitionBatch | None = None
 
 
 class TrainResult(msgspec.Struct, frozen=True):
@@ -82,8 +88,8 @@ class TrainResult(msgspec.Struct, frozen=True):
 
 
 def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source],
-            evaluator: Evaluator | None, progress: Progress,
-            stop: threading.Event) -> TrainResult:
+            evaluator: Evaluator | None, progress: Progress, stop: threading.Event,
+            film: Callable[[PolicyBundle, Path], None] | None = None) -> TrainResult:
     """
     Train, evaluate, and leave the best policy with a report in the experiment's folder.
 
@@ -91,53 +97,103 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     :param evaluator: judges an exported policy; None where there is nothing to judge it in.
     :param progress: shows how it goes; closed at the end.
     :param stop: ends the run in good order.
+    :param film: makes a moving picture of a policy; None for none.
     :raises TrainingError: learning diverged too often; the last checkpoint is kept.
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
     identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
                 'seed': experiment.seed, **experiment.identity}
-    if experiment.demonstrations is not None:
-        identity['demonstrations'] = _digest(experiment.demonstrations)
+    for name in ('demonstrations', 'prefill'):
+        if (given := getattr(experiment, name)) is not None:
+            identity[name] = _digest(given)
     store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
 
-    loop = on_policy if settings.on_policy else off_policy
-    learner = make_learner(settings, contract, experiment.seed)
-    if experiment.demonstrations is not None:
-        count = learner.learn_from(experiment.demonstrations)
-        progress.say(f'learning from {count:,} demonstrated transitions, too')
-    source = make_source(learner, steps_before)
-    metrics = MetricSink(folder, None if saved is None else steps_before)
-    outputs = Outputs(folder, store, metrics, progress,
-                      lambda text: progress.say(f'ALARM: {text}'), identity)
-    exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
-                              settings.algorithm, learner.sampling,
-                              noise_correlation=learner.noise_correlation,
-                              memory=tuple(StateTensor(f'{name}_in', f'{name}_out', shape)
-                                           for name, shape in learner.memory.items()))
-    session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
-                      evaluator)
-    if saved is not None:
-        session.load_state_dict(saved)
-        progress.say(f'resumed at step {session.steps:,}')
-    try:
-        result = loop.run(session, stop)
+    record = _record(experiment, identity)
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        keeper = stack.enter_context(RunKeeper(folder, record))
+        learner = make_learner(settings, contract, experiment.seed)
+        if experiment.demonstrations is not None:
+            count = learner.learn_from(experiment.demonstrations)
+            progress.say(f'learning from {count:,} demonstrated transitions, too')
+        if experiment.prefill is not None and saved is None:
+            if not isinstance(learner, OffPolicyLearner):
+                raise TrainingError(f'{learner.name} keeps no transitions, so there is nothing to '
+                                    'prefill; off-policy methods do')
+            count = learner.observe(experiment.prefill)
+            progress.say(f'the replay buffer begins with {count:,} transitions')
+        source = make_source(learner, steps_before)
+        stack.callback(source.close)
+        metrics = MetricSink(folder, None if saved is None else steps_before)
+        stack.callback(metrics.close)
+        outputs = Outputs(folder, store, metrics, progress,
+                          lambda text: progress.say(f'ALARM: {text}'), identity)
+        exporter = PolicyExporter(learner.policy_module(), contract, experiment.name,
+                                  settings.algorithm, learner.sampling,
+                                  noise_correlation=learner.noise_correlation,
+                                  memory=tuple(StateTensor(f'{name}_in', f'{name}_out', shape)
+                                               for name, shape in learner.memory.items()))
+        session = Session(learner, source, exporter, settings.loop, experiment.limits, outputs,
+                          evaluator)
+        if saved is not None:
+            session.load_state_dict(saved)
+            progress.say(f'resumed at step {session.steps:,}')
+        result = (on_policy if settings.on_policy else off_policy).run(session, stop)
+        if film is not None and result.evaluation is not None and result.reason != 'stopped':
+            try:
+                film(PolicyBundle.load(session.policy_path), folder / report.FILM)
+            except (BundleError, TrainingError, OSError) as error:
+                progress.say(f'no {report.FILM}: {error}')
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
             report.write_learning_curve(folder, title, experiment.limits.target)
             report.write_summary(folder, title, result, experiment.limits.target,
-                                 _flat(experiment.identity | identity))
+                                 {**record.settings, 'seed': experiment.seed})
         except OSError as error:
             progress.say(f'ALARM: the report could not be written to {folder}: {error}')
-    finally:
-        source.close()
-        metrics.close()
-        progress.close()
+        keeper.end(result.reason, result.evaluation and result.evaluation.summary())
     policy = session.policy_path if session.policy_path.is_file() else None
     return TrainResult(result.reason, folder, policy, result.steps, result.updates,
                        result.elapsed_s, result.evaluation)
+
+
+def assist(experiment: Experiment, make_source: Callable[[Learner, int], Source],
+           partners: Partners) -> None:
+    """
+    Learn beside the process that conducts the same experiment; nothing is written here.
+
+    :param make_source: as for :func:`conduct`; lets the learner join its partners.
+    :raises TrainingError: learning diverged.
+    :raises CheckpointError: nothing to resume from.
+    """
+    learner = make_learner(experiment.settings, experiment.contract, experiment.seed)
+    steps_before = 0
+    if experiment.resume:
+        saved = CheckpointStore(experiment.folder / 'checkpoints').load_newest()
+        if saved is None:
+            raise CheckpointError(f'nothing to resume in {experiment.folder}')
+        learner.load_state_dict(saved[0]['learner'])
+        steps_before = int(saved[0]['steps'])
+    source = make_source(learner, steps_before)
+    try:
+        on_policy.assist(learner, source, partners)
+    finally:
+        source.close()
+
+
+def _record(experiment: Experiment, identity: dict[str, Any]) -> RunRecord:
+    """Return what the run says of itself while it goes on."""
+    limits, contract = experiment.limits, experiment.contract
+    settings = flat({
+        **{key: value for key, value in identity.items() if key not in ('settings', 'seed')},
+        'steps': limits.steps, 'time_budget_s': limits.time_s,
+        'target': None if limits.target is None else str(limits.target), **identity['settings']})
+    settings.pop('algorithm')
+    return RunRecord(task=contract.task, robot=contract.robot, seed=experiment.seed,
+                     algorithm=experiment.settings.algorithm, settings=settings)
 
 
 def _digest(batch: TransitionBatch) -> str:
@@ -155,14 +211,3 @@ def _saved(store: CheckpointStore, identity: dict[str, Any]) -> dict[str, Any]:
     state, path = found
     require_same(state['identity'], identity, str(path))
     return state
-
-
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Return nested settings as ``loop.key`` -> value, for the report."""
-    rows: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            rows |= _flat(value, f'{prefix}{key}.')
-        else:
-            rows[prefix + key] = value
-    return rows

@@ -13,24 +13,25 @@ import re
 import signal
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import gymnasium
 import msgspec
-import numpy as np
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
-from rl_nodes.training.evaluation import evaluate, Evaluation
-from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
+from rl_nodes.training.experiment import assist, conduct, Experiment, TrainResult
+from rl_nodes.training.film import write_film
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
-from rl_nodes.training.settings import load_settings
+from rl_nodes.training.settings import load_settings, TrainSettings
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
 import torch
 
@@ -44,6 +45,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param env: id of a Gymnasium environment.
     :param env_module: module whose import registers it; empty where Gymnasium knows it.
     :param algorithm: name of a file in ``config/train`` or path of one.
+    :param changes: settings that hold instead of that file's, each written as an argument of its
+        own: learner.discount:=0.98 loop.evaluate_every_steps:=2000
     :param run_directory: everything is written here; empty makes one below
         ``runs/`` named after environment, algorithm and time.
     :param seed: of every random draw.
@@ -53,8 +56,14 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment reports ``success`` in its info, otherwise an undiscounted return.
     :param n_envs: environments stepped together: in worker processes where the environment offers
         that (``rl_nodes/...`` do), otherwise in turn. None takes ``loop.n_envs`` of the settings.
-    :param demonstrations: .npz file of transitions to learn from besides, as ``rl_nodes
-        transitions`` makes it of recorded episodes; empty for none.
+    :param ray_workers: step them in so many Ray actors instead, here or on the cluster that
+        RAY_ADDRESS names, with the same bits; 0 for none. Needs the extra ``ray``.
+    :param demonstrations: .npz file or store of transitions to learn from besides, as ``rl_nodes
+        dataset export`` makes it of recorded episodes; empty for none.
+    :param prefill: such transitions for the replay buffer to begin with, which newer ones replace
+        in time; empty for none.
+    :param film: leave rollout.gif, one episode of the best policy, where the environment can be
+        drawn.
     :param resume: go on from the newest checkpoint in ``run_directory``.
     :param threads: threads of torch; one is fastest for small networks.
     """
@@ -62,23 +71,29 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: str
     env_module: str = ''
     algorithm: str = 'sac'
+    changes: dict[str, str] = {}
     run_directory: str = ''
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     steps: _Count | None = None
     time_budget_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     target: float | None = None
     n_envs: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    ray_workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     demonstrations: str = ''
+    prefill: str = ''
+    film: bool = True
     resume: bool = False
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
 
 def train(options: TrainOptions, progress: Progress | None = None,
-          stop: threading.Event | None = None) -> TrainResult:
+          stop: threading.Event | None = None) -> TrainResult | None:
     """
     Train, evaluate, and leave the best policy with a report in the run directory.
 
-    Ctrl-C ends the run in good order when this is called in the main thread.
+    Started by ``torchrun`` in several processes, these learn together, and only the first one
+    evaluates, writes and returns a result. Ctrl-C ends the run in good order when this is called
+    in the main thread.
 
     :param progress: None for the live line on standard error.
     :param stop: ends the run from another thread.
@@ -87,7 +102,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     torch.set_num_threads(options.threads)
-    settings = load_settings(options.algorithm)
+    settings = load_settings(options.algorithm, options.changes)
     n_envs = options.n_envs or settings.loop.n_envs
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
@@ -100,31 +115,66 @@ def train(options: TrainOptions, progress: Progress | None = None,
     stop = threading.Event() if stop is None else stop
 
     def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
-        # A resumed run must not repeat the first part's episodes.
-        seeds = np.random.SeedSequence([options.seed, steps_before]).generate_state(n_envs)
-        envs = make_envs(make, n_envs, options.env)
+        envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
-        form = RolloutSource if isinstance(learner, OnPolicyLearner) else EnvSource
-        return form(envs, learner, [int(seed) >> 1 for seed in seeds])
+        if not isinstance(learner, OnPolicyLearner):
+            return EnvSource(envs, learner, options.seed, steps_before)
+        if partners is not None:
+            learner.join(partners, options.seed)
+        return RolloutSource(envs, learner, options.seed, steps_before,
+                             0 if partners is None else partners.rank)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
 
+    def film(policy: PolicyBundle, path: Path) -> None:
+        if 'rgb_array' not in evaluation_env.metadata.get('render_modes', ()):
+            raise TrainingError(f'{options.env} cannot be drawn')
+        env = environment_maker(options.env, options.env_module, 'rgb_array')()
+        try:
+            write_film(env, PolicyRuntime(policy), FILM_SEED, path)
+        finally:
+            env.close()
+
+    identity: dict[str, Any] = {'env': options.env, 'n_envs': n_envs}
+    partners = _partners(settings)
+    if partners is not None:
+        identity['processes'] = partners.count
     contract = contract_of(evaluation_env, name)
     experiment = Experiment(
         name=name, folder=_run_directory(options, f'{name}_{settings.algorithm}'),
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
-        demonstrations=demonstrations.load(Path(options.demonstrations).expanduser(), contract)
-        if options.demonstrations else None)
+        resume=options.resume, identity=identity,
+        **{name: demonstrations.load(Path(given).expanduser(), contract) for name, given in (
+            ('demonstrations', options.demonstrations), ('prefill', options.prefill)) if given})
     try:
+        if partners is not None and partners.rank:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one says when to end
+            assist(experiment, make_source, partners)
+            return None
         with _stop_on_interrupt(stop, progress):
-            return conduct(experiment, make_source, evaluator, progress, stop)
+            return conduct(experiment, make_source, evaluator, progress, stop,
+                           film if options.film else None)
     finally:
         evaluation_env.close()
+        if partners is not None:
+            partners.close()
+
+
+def _partners(settings: TrainSettings) -> Partners | None:
+    """Return those that ``torchrun`` has started; TrainingError where they cannot learn so."""
+    partners = Partners.of_environment()
+    loop = settings.loop
+    if partners is not None and not settings.on_policy:
+        raise TrainingError(f'{settings.algorithm} learns in one process; under torchrun a2c and '
+                            'ppo do in several')
+    if partners is not None and (loop.curriculum.active or loop.checkpoint_every_steps):
+        raise TrainingError('several processes learn together without loop.curriculum and '
+                            'loop.checkpoint_every_steps')
+    return partners
 
 
 def _run_directory(options: TrainOptions, name: str) -> Path:

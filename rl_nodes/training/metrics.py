@@ -13,6 +13,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rl_nodes.runs.record import read_rows
 from torch.utils.tensorboard import SummaryWriter
 
 _log = logging.getLogger(__name__)
@@ -61,6 +63,22 @@ class MetricSink:
                 _log.error('%s: metrics are not written any more: %s', self.path, error)
             self._failed = True
 
+    def write_histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """
+        Let TensorBoard show how values are distributed, and how that changes.
+
+        :param step: control steps so far.
+        :param values: name -> values of any shape; empty ones and those not finite are left out.
+        """
+        try:
+            for name, array in values.items():
+                if array.size and np.isfinite(array).all():
+                    self._writer.add_histogram(name, array, step)
+        except OSError as error:
+            if not self._failed:
+                _log.error('%s: metrics are not written any more: %s', self.path, error)
+            self._failed = True
+
     def close(self) -> None:
         """Flush and close the files."""
         try:
@@ -68,15 +86,3 @@ class MetricSink:
             self._writer.close()
         except OSError as error:
             _log.error('%s: the last metrics are lost: %s', self.path, error)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a ``metrics.jsonl``; an unfinished last line is left out."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                _log.warning('%s: dropped an unfinished line', path)
-    return rows

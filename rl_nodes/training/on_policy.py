@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop of on-policy learners, in one process, and where their rollouts come from."""
 
-from collections.abc import Sequence
 import threading
 
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 import numpy as np
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.off_policy import reason_to_stop, RunResult
 from rl_nodes.training.session import Session
-from rl_nodes.training.sources import successes
+from rl_nodes.training.sources import episode_seeds, successes
 
 MAX_ROLLOUT_STEPS = 100_000  # of each environment
 
@@ -29,10 +29,12 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     """
     learner, source = session.learner, session.source
     stop = threading.Event() if stop is None else stop
+    partners = learner.partners
+    cut_short = stop if partners is None else threading.Event()  # partners wait for the gradient
 
-    while not (reason := reason_to_stop(session, stop)):
+    while not (reason := _tell(partners, reason_to_stop(session, stop))):
         # Collect: what the present policy does. Cut short by stop, it is not learned from.
-        rollout = source.collect_rollout(stop)
+        rollout = source.collect_rollout(cut_short)
         if rollout is None:
             continue
         session.take_rollout(rollout)
@@ -41,6 +43,8 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         try:
             learner.update(rollout)
         except TrainingError as error:
+            if partners is not None:  # it may be the fault of one, and they must not drift apart
+                raise
             session.roll_back(error)
         session.keep_snapshot()
 
@@ -58,26 +62,54 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
+def assist(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners) -> None:
+    """
+    Collect and learn beside a first process that runs :func:`run`, until that one ends.
+
+    :raises TrainingError: learning diverged.
+    """
+    never = threading.Event()
+    while not partners.first_says(0):
+        rollout = source.collect_rollout(never)
+        if rollout is not None:
+            learner.update(rollout)
+
+
+def _tell(partners: Partners | None, reason: str) -> str:
+    """Return the reason to stop, known to the partners, too."""
+    if partners is not None:
+        partners.first_says(bool(reason))
+    return reason
+
+
 class RolloutSource:
     """Steps Gymnasium environments in this process with the learner's own, newest policy."""
 
     wants_policies = False
 
-    def __init__(self, envs: VectorEnv, learner: OnPolicyLearner,
-                 seed: int | Sequence[int]) -> None:
+    def __init__(self, envs: VectorEnv, learner: OnPolicyLearner, seed: int,
+                 steps_before: int = 0, rank: int = 0) -> None:
         """
         Reset the environments.
 
         :param envs: N environments with ``AutoresetMode.SAME_STEP``, see ``sources.make_envs``.
         :param learner: asked for the actions and for how long a rollout is.
-        :param seed: of the first reset: one number, or one per environment.
+        :param seed: of the run.
+        :param steps_before: control steps of the run that were made already.
+        :param rank: of this process among those that learn together: each has other episodes.
         """
-        self._envs, self._learner = envs, learner
+        self._envs, self._learner, self._seed, self._rank = envs, learner, seed, rank
         self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
-        observation, _ = envs.reset(seed=seed)
+        self.restart(steps_before)
+
+    def restart(self, steps: int) -> None:
+        """Begin new episodes, those of a run that has made so many control steps."""
+        count = self._envs.num_envs
+        seeds = episode_seeds(self._seed, steps, count * (self._rank + 1))[-count:]
+        observation, _ = self._envs.reset(seed=seeds)
         self._observation = np.asarray(observation, np.float32)
-        self._returns = np.zeros(envs.num_envs)
-        self._lengths = np.zeros(envs.num_envs, np.int64)
+        self._returns = np.zeros(count)
+        self._lengths = np.zeros(count, np.int64)
         self._between_episodes = True
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:

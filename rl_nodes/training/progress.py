@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TextIO
 
+from rl_nodes.runs.tables import duration_text
+
 REDRAW_S = 0.25  # on a terminal
 LINE_S = 5.0     # into a pipe
 
@@ -148,10 +150,3 @@ def _remaining(state: ProgressState, steps_per_s: float) -> tuple[float | None, 
         return None, None
     fraction, left_s = max(ways, key=lambda way: way[0])
     return min(fraction, 1.0), None if left_s is None else max(left_s, 0.0)
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'

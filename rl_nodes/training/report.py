@@ -8,12 +8,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: that takes a second to import at the end
 import numpy as np
-from rl_nodes.training.metrics import read_rows
+from rl_nodes.runs.curves import finish, INK, time_unit
+from rl_nodes.runs.record import read_rows
+from rl_nodes.runs.tables import duration_text
 from rl_nodes.training.off_policy import RunResult
-from rl_nodes.training.progress import duration_text
 from rl_nodes.training.session import Target
 
-_INK, _MUTED, _GRID = '#1f2933', '#7b8794', '#e4e7eb'
+FILM = 'rollout.gif'  # one episode of the best policy
 _TRAIN, _EVALUATION, _TARGET = '#8fb8de', '#0b4f9c', '#c2410c'
 
 
@@ -31,7 +32,7 @@ def write_learning_curve(folder: Path, title: str, target: Target | None) -> Pat
                       if row['kind'] == 'evaluation')
     metrics = (['success_rate'] if has_success else []) + ['return']
     names = {'success_rate': 'success rate', 'return': 'return (undiscounted)'}
-    time_scale, time_unit = _time_unit(rows)
+    time_scale, unit = time_unit(max((row['wall_s'] for row in rows), default=0.0))
     figure = Figure(figsize=(11.0, 1.2 + 3.0 * len(metrics)), dpi=130, layout='constrained')
     axes = figure.subplots(len(metrics), 2, squeeze=False, sharey='row')
     for line, metric in enumerate(metrics):
@@ -41,11 +42,9 @@ def write_learning_curve(folder: Path, title: str, target: Target | None) -> Pat
             if target is not None and target.metric == metric:
                 ax.axhline(target.at_least, color=_TARGET, linewidth=1.2, linestyle='--',
                            label=f'target {target.at_least:g}')
-            if metric == 'success_rate':
-                ax.set_ylim(-0.03, 1.03)
-                ax.yaxis.set_major_formatter('{x:.0%}')
+            finish(ax, metric)
             if line == len(metrics) - 1:
-                ax.set_xlabel('control steps' if key == 'step' else f'wall time [{time_unit}]')
+                ax.set_xlabel('control steps' if key == 'step' else f'wall time [{unit}]')
             if key == 'step':
                 ax.set_ylabel(names[metric])
                 ax.xaxis.set_major_formatter(lambda x, _: f'{x:,.0f}')
@@ -54,10 +53,10 @@ def write_learning_curve(folder: Path, title: str, target: Target | None) -> Pat
         more = [pair for pair in zip(*ax.get_legend_handles_labels()) if pair[1] not in labels]
         handles += [pair[0] for pair in more]
         labels += [pair[1] for pair in more]
-    figure.suptitle(title, color=_INK, fontsize=13, fontweight='bold', x=0.01, ha='left')
+    figure.suptitle(title, color=INK, fontsize=13, fontweight='bold', x=0.01, ha='left')
     if handles:
         figure.legend(handles, labels, loc='outside lower center', ncols=4, frameon=False,
-                      labelcolor=_INK)
+                      labelcolor=INK)
     path = folder / 'learning_curve.png'
     figure.savefig(path)
     return path
@@ -79,21 +78,6 @@ def _draw(ax: Axes, rows: list[dict[str, Any]], metric: str, key: str, scale: fl
             spread = np.array([row.get('return_std') or 0.0 for row in chosen])
             ax.fill_between(x, y - spread, y + spread, color=_EVALUATION, alpha=0.10,
                             linewidth=0, label='± 1 standard deviation over episodes')
-    ax.set_xlim(left=0)
-    ax.grid(color=_GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.tick_params(colors=_MUTED, labelcolor=_INK)
-    for side in ('top', 'right'):
-        ax.spines[side].set_visible(False)
-    for side in ('left', 'bottom'):
-        ax.spines[side].set_color(_MUTED)
-
-
-def _time_unit(rows: list[dict[str, Any]]) -> tuple[float, str]:
-    longest = max((row['wall_s'] for row in rows), default=0.0)
-    if longest > 7200:
-        return 3600.0, 'h'
-    return (60.0, 'min') if longest > 180 else (1.0, 's')
 
 
 def write_summary(folder: Path, title: str, result: RunResult, target: Target | None,
@@ -113,7 +97,9 @@ def write_summary(folder: Path, title: str, result: RunResult, target: Target | 
              f'| wall time | {duration_text(result.elapsed_s)} ({speed:.0f} steps/s) |',
              '| best policy on fresh episodes | '
              + (result.evaluation.text() if result.evaluation else 'not evaluated') + ' |', '',
-             '![learning curve](learning_curve.png)', '', '## Evaluations', '',
+             '![learning curve](learning_curve.png)', '',
+             *([f'![one episode of the best policy]({FILM})', '']
+               if (folder / FILM).is_file() else []), '## Evaluations', '',
              '| step | wall time | return | spread | success | length |',
              '| ---: | ---: | ---: | ---: | ---: | ---: |']
     for row in read_rows(folder / 'metrics.jsonl'):

@@ -15,6 +15,7 @@ import time
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
@@ -29,6 +30,7 @@ from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress, ProgressState
 from rl_nodes.training.settings import ScheduleConfig
 from rl_nodes.training.sources import Source
+import torch
 
 _log = logging.getLogger(__name__)
 _RECORDED = 256  # newest observations on which an export is proven
@@ -118,7 +120,7 @@ class Session:
         self._start = self._heard = self._logged = self._published = now
         self._evaluated = self._checkpointed = self._reported_silence = now
         self._published_updates = self._snapshot_updates = learner.updates
-        self._evaluated_steps = 0
+        self._evaluated_steps = self._checkpointed_steps = 0
 
     # Collecting ------------------------------------------------------------------------------
 
@@ -144,7 +146,8 @@ class Session:
         self._heard = time.monotonic()
         for episode in rollout.episodes:
             self.episodes.add_finished(*episode)
-        self._count(len(rollout))
+        partners = self.learner.partners
+        self._count(len(rollout) * (1 if partners is None else partners.count))
 
     def _count(self, steps: int) -> None:
         self.steps += steps
@@ -226,8 +229,10 @@ class Session:
         if self._evaluator is None or self.steps == self._evaluated_steps \
                 or not self.learner.updates:
             return False
-        return (self.steps - self._evaluated_steps >= self.config.evaluate_every_steps
-                or time.monotonic() - self._evaluated >= self.config.evaluate_every_s)
+        if self.steps - self._evaluated_steps >= self.config.evaluate_every_steps:
+            return True
+        return self.config.checkpoint_every_steps is None and \
+            time.monotonic() - self._evaluated >= self.config.evaluate_every_s
 
     def evaluate(self) -> None:
         """Evaluate the present policy, keep it if it is the best, see if the target is reached."""
@@ -240,6 +245,7 @@ class Session:
         self.last_evaluation = evaluation
         self.say(f'step {self.steps:,}: {evaluation.text()}')
         self._write('evaluation', evaluation.summary())
+        self._write_histograms(evaluation)
         if self.best is None or evaluation.rank >= self.best[0].rank:
             self._keep_best(evaluation, bundle)
         target = self.limits.target
@@ -301,17 +307,23 @@ class Session:
 
     def checkpoint_due(self) -> bool:
         """Return True where a checkpoint is due."""
+        every = self.config.checkpoint_every_steps
+        if every is not None:
+            return self.steps - self._checkpointed_steps >= every
         return time.monotonic() - self._checkpointed >= self.config.checkpoint_every_s
 
     def checkpoint(self) -> None:
         """Write a checkpoint; a disk that refuses is an alarm, not the end."""
-        self._checkpointed = time.monotonic()
+        self._checkpointed, self._checkpointed_steps = time.monotonic(), self.steps
         if self.outputs.checkpoints is None:
             return
         try:
             self.outputs.checkpoints.save(self.state_dict(), self.steps)
         except CheckpointError as error:
             self.outputs.alarm(str(error))
+        if self.config.checkpoint_every_steps is not None:  # as if it were resumed from there
+            self.episodes.forget_unfinished()
+            self.source.restart(self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
@@ -332,10 +344,12 @@ class Session:
         self.curriculum.load_state_dict(state['curriculum'])
         if self.config.curriculum.active:
             self.source.set_difficulty(self.curriculum.difficulty)
+            self.source.restart(int(state['steps']))  # or they begin as difficult as a new run
         for name in ('steps', 'debt', 'version', 'rollbacks'):
             setattr(self, name, state[name])
         self._elapsed_before = state['elapsed_s']
         self._fresh_seed, self._evaluated_steps = state['fresh_seed'], state['evaluated_steps']
+        self._checkpointed_steps = self.steps
         self._snapshot = self.learner.state_dict()
         self._published_updates = self._snapshot_updates = self.learner.updates
         if state['best'] is not None:
@@ -386,6 +400,22 @@ class Session:
             self.outputs.progress.say(text)
         else:
             _log.info(text)
+
+    def _write_histograms(self, evaluation: Evaluation) -> None:
+        """Show the spread of episodes, of deterministic actions and of the policy's weights."""
+        if self.outputs.metrics is None:
+            return
+        policy = self.learner.policy_module()
+        seen = torch.as_tensor(self.learner.recent_observations(_RECORDED))
+        with torch.no_grad():
+            answer = policy(seen)
+        action = (answer if isinstance(answer, torch.Tensor) else answer[0]).numpy()
+        self.outputs.metrics.write_histograms(self.steps, {
+            'episodes/return': np.array(evaluation.returns),
+            'episodes/length': np.array(evaluation.lengths),
+            **{f'action/{index}': column for index, column in enumerate(action.T)},
+            **{f'policy/{name}': weight.detach().numpy()
+               for name, weight in policy.named_parameters()}})
 
     def _write(self, kind: str, values: dict[str, float]) -> None:
         if self.outputs.metrics is not None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run: ``config/train/<algorithm>.yaml`` as frozen records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -39,6 +39,9 @@ class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param confirmation_episodes: fresh episodes that confirm a reached target and judge the best
         policy at the end.
     :param checkpoint_every_s: time between two checkpoints [s].
+    :param checkpoint_every_steps: control steps between two checkpoints, instead of time. All
+        episodes begin anew at each, and evaluations come by steps only, so that a run that was
+        killed and resumed in one process equals one that was not, bit by bit.
     :param checkpoints_kept: newest checkpoints that stay on the disk.
     :param snapshot_every_updates: gradient steps between two snapshots to roll back to.
     :param max_rollbacks: rolled-back divergences after which training gives up.
@@ -53,6 +56,7 @@ class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evaluation_episodes: _Count = 20
     confirmation_episodes: _Count = 50
     checkpoint_every_s: _Positive = 300.0
+    checkpoint_every_steps: _Count | None = None
     checkpoints_kept: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
     snapshot_every_updates: _Count = 500
     max_rollbacks: Annotated[int, msgspec.Meta(ge=0)] = 3
@@ -126,14 +130,26 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return isinstance(self.learner, OnPolicyConfig)
 
 
-def load_settings(name: str) -> TrainSettings:
+def load_settings(name: str, changes: Mapping[str, str] | None = None) -> TrainSettings:
     """
     Return the settings of a shipped file (``sac``) or of a path ending in ``.yaml``.
 
+    :param changes: what holds instead of the file, ``learner.discount`` -> value as in YAML.
     :raises ConfigError: no such file, an unknown key or a value out of range.
     """
     path = resources.find_config('train', name)
-    return settings_from(config.read_yaml(path), str(path))
+    data, source = config.read_yaml(path), str(path)
+    for key, text in (changes or {}).items():
+        source = f'{path} with {key}:={text}'
+        *sections, last = key.split('.')
+        section = data
+        for part in sections:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f'{source}: {part} has one value and no {last}')
+        section[last] = config.parse_yaml(f'value: {text}', f'{key}:={text}')['value']
+        settings_from(data, source)
+    return settings_from(data, source)
 
 
 def settings_from(data: dict[str, Any], source: str) -> TrainSettings:

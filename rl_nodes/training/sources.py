@@ -16,6 +16,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.envs.ray_env import RayVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
 
@@ -41,6 +42,9 @@ class Source(Protocol):
     def set_difficulty(self, difficulty: float) -> None:
         """Set how difficult the next episodes are, 0 (easy) to 1; evaluations are elsewhere."""
 
+    def restart(self, steps: int) -> None:
+        """Begin new episodes, those with which a run begins that is resumed at so many steps."""
+
     def close(self) -> None:
         """Release what the source holds."""
 
@@ -50,22 +54,28 @@ class EnvSource:
 
     wants_policies = False
 
-    def __init__(self, envs: VectorEnv, learner: OffPolicyLearner, seed: int | list[int],
-                 steps_per_collect: int = 1) -> None:
+    def __init__(self, envs: VectorEnv, learner: OffPolicyLearner, seed: int,
+                 steps_before: int = 0, steps_per_collect: int = 1) -> None:
         """
         Reset the environments.
 
         :param envs: N environments with ``AutoresetMode.SAME_STEP``, see :func:`make_envs`.
         :param learner: asked for the actions.
-        :param seed: of the first reset: one number, or one per environment.
+        :param seed: of the run.
+        :param steps_before: control steps of the run that were made already.
         :param steps_per_collect: steps of every environment per :meth:`collect`.
         """
         self._envs = envs
         self._learner = learner
+        self._seed = seed
         self._steps_per_collect = steps_per_collect
         self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
-        count = envs.num_envs
-        observation, info = envs.reset(seed=seed)
+        self.restart(steps_before)
+
+    def restart(self, steps: int) -> None:
+        """Begin new episodes, those of a run that has made so many control steps."""
+        count = self._envs.num_envs
+        observation, info = self._envs.reset(seed=episode_seeds(self._seed, steps, count))
         self._observation = _float32(observation)
         self._privileged = info.get('privileged')
         self._step = np.zeros(count, np.int64)
@@ -132,6 +142,18 @@ class EnvSource:
         self._envs.close()
 
 
+def episode_seeds(seed: int, steps: int, count: int) -> list[int]:
+    """
+    Return a seed for each environment, others in each part of a run.
+
+    :param seed: of the run.
+    :param steps: control steps before this part, so that it does not repeat the first one.
+    :param count: environments.
+    """
+    state = np.random.SeedSequence([seed, steps]).generate_state(count)
+    return [int(word) >> 1 for word in state]
+
+
 def _float32(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float32)
 
@@ -141,12 +163,14 @@ def successes(info: dict[str, Any], count: int) -> np.ndarray:
     return np.asarray(info.get('success', np.zeros(count)), bool)
 
 
-def environment_maker(env_id: str, env_module: str = '') -> Callable[[], gymnasium.Env]:
+def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None
+                      ) -> Callable[[], gymnasium.Env]:
     """
     Return a function that makes the environment.
 
     :param env_id: as registered with Gymnasium.
     :param env_module: Python module whose import registers it; empty where none is needed.
+    :param render_mode: as Gymnasium has it; None for an environment that is not drawn.
     :raises TrainingError: no such module or environment.
     """
     if env_module:
@@ -161,23 +185,30 @@ def environment_maker(env_id: str, env_module: str = '') -> Callable[[], gymnasi
         raise TrainingError(f'environment {env_id!r} is unknown: {error}. If a package registers '
                             'it, name that package with env_module:=...') from error
 
+    drawn = {} if render_mode is None else {'render_mode': render_mode}
+
     def make() -> gymnasium.Env:
         try:
-            return gymnasium.make(env_id)
+            return gymnasium.make(env_id, **drawn)
         except (gymnasium.error.Error, ImportError) as error:
             raise TrainingError(f'environment {env_id!r} cannot be made: {error}') from error
 
     return make
 
 
-def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '') -> VectorEnv:
+def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
+              env_module: str = '', ray_workers: int = 0) -> VectorEnv:
     """
     Return ``count`` environments that reset within the step that ends an episode.
 
     :param make: makes one of them, to be stepped in turn in this process.
     :param env_id: where the environment of this id offers a vector form of its own that resets
         like this, as ``rl_nodes/...`` do with worker processes, that is used for several.
+    :param env_module: module whose import registers the id.
+    :param ray_workers: Ray actors to step them in, see ``envs/ray_env.py``; 0 for none.
     """
+    if ray_workers:
+        return RayVectorEnv(env_id, env_module, count, ray_workers)
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
         return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
     return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)

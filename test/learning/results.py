@@ -23,7 +23,6 @@ from typing import Annotated
 
 import gymnasium
 import msgspec
-import numpy as np
 from rl_nodes import __version__
 from rl_nodes.backends import BACKENDS, installed_backends
 from rl_nodes.core.config import load, read_yaml, suggestion
@@ -32,6 +31,7 @@ from rl_nodes.core.resources import find_config
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.runs.statistics import interquartile_mean
 from rl_nodes.tasks import load_task
 from rl_nodes.training.evaluation import evaluate
 from rl_nodes.training.in_process import train, TrainOptions
@@ -116,12 +116,6 @@ class Record(msgspec.Struct, frozen=True):
     played: dict[str, Played]
     machine: str
     version: str
-
-
-def middle_mean(values: Sequence[float]) -> float:
-    """Return the mean of the middle half: a quarter of the values is left out at each end."""
-    ordered, cut = sorted(values), len(values) // 4
-    return float(np.mean(ordered[cut:len(ordered) - cut]))
 
 
 def configuration_of(run: Run) -> str:
@@ -222,7 +216,7 @@ def _range(values: Sequence[float], form: str) -> str:
     if not values:
         return ''
     low, high = form.format(min(values)), form.format(max(values))
-    return form.format(middle_mean(values)) + (f' ({low} to {high})' if low != high else '')
+    return form.format(interquartile_mean(values)) + (f' ({low} to {high})' if low != high else '')
 
 
 def chosen(runs: Sequence[Run], tasks: Sequence[str]) -> list[Run]:
@@ -263,8 +257,8 @@ def main() -> int:
             PAGE.write_text(page(everything, read(lines), present), encoding='utf-8')
         mine = [record for record in read(lines) if record.name == run.name]
         rates = successes(mine, run.backend)
-        if rates and middle_mean(rates) < run.expect:
-            missed.append(f'{run.name}: {middle_mean(rates):.0%} of {run.expect:.0%}')
+        if rates and interquartile_mean(rates) < run.expect:
+            missed.append(f'{run.name}: {interquartile_mean(rates):.0%} of {run.expect:.0%}')
     PAGE.write_text(page(everything, read(lines), present), encoding='utf-8')
     for text in missed:
         sys.stderr.write(f'missed: {text}\n')

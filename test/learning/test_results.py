@@ -24,13 +24,6 @@ def row(text, start):
     return next(line for line in text.splitlines() if line.startswith(f'| {start}'))
 
 
-@pytest.mark.parametrize(('values', 'middle'), [
-    ([3.0], 3.0), ([1.0, 2.0, 6.0], 3.0), ([0.0, 4.0, 6.0, 100.0], 5.0),
-    ([9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -7.0], 2.5)])
-def test_the_middle_half_is_averaged(values, middle):
-    assert results.middle_mean(values) == middle
-
-
 def test_the_page_shows_every_run_and_how_it_carries_over():
     text = results.page(RUNS, [
         *(record(RUNS[0], seed, success, 1000 * seed) for seed, success in

@@ -13,6 +13,7 @@ from harness import graph, Observer, observer
 import pytest
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.nodes import qos
+from rl_nodes.runs.record import read_run
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 
 SETTINGS = """
@@ -60,6 +61,8 @@ def test_a_run_learns_evaluates_and_leaves_everything(settings: Path, tmp_path: 
     assert list((run_dir / 'episodes').glob('*.mcap'))
     assert not list((run_dir / 'episodes').glob('*.partial'))
     rows = [json.loads(line) for line in (run_dir / 'metrics.jsonl').read_text().splitlines()]
+    record = read_run(run_dir).record
+    assert (record.task, record.robot, record.state) == ('reach', 'arm', 'finished')
     stale = [row['staleness'] for row in rows if 'staleness' in row]
     assert stale
     assert max(stale) <= 400, 'the acting policy is never older than configured'
@@ -96,6 +99,7 @@ def test_ctrl_c_while_learning_then_resume(settings: Path, tmp_path: Path) -> No
         assert time.monotonic() - at < 3.0
     assert 'Traceback' not in run.output
     PolicyBundle.load(run_dir / 'policy.onnx')
+    assert read_run(run_dir).record.state == 'interrupted'
     assert not list((run_dir / 'episodes').glob('*.partial'))
     with graph(*train(settings, run_dir, f'resume:={run_dir}', 'time_budget_s:=25')) as again:
         assert again.wait(90) == 0, again.output

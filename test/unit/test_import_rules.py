@@ -32,7 +32,9 @@ BELOW = {
     'envs': ('backends', 'tasks', 'safety'),
     'envs.ros_env': ('envs',),
     'teleop': ('tasks', 'safety'),
-    'training': ('algorithms', 'data', 'envs', 'inference.export'),
+    'runs': ('core',),
+    'training': ('algorithms', 'data', 'envs', 'inference.export', 'runs'),
+    'sweep': ('runs', 'orphan_guard'),
     'nodes': ('training', 'inference', 'realtime', 'safety', 'tasks', 'backends', 'data',
               'teleop'),
     # The way in: which nodes run, with which arguments.
@@ -46,7 +48,7 @@ BELOW = {
     'robot_setup': ('backends', 'control'),
     'policies': ('tasks', 'inference'),
     'datasets': ('nodes',),
-    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies'),
+    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies', 'runs', 'sweep'),
     '__main__': ('cli',),
 }
 
@@ -62,6 +64,8 @@ PLACES = {
     'torch': {'networks': False, 'algorithms': False, 'training': False, 'data': False,
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
+    'ray': {'envs.ray_env': True, 'sweep.engines': True},
+    'optuna': {'sweep.search': True},
     'gymnasium': {'envs': False, 'training': False, 'datasets.minari': False},
     'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
                  'backends.pybullet_rays': False, 'backends.pybullet_robot': False,

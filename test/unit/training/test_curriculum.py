@@ -8,9 +8,9 @@ import pytest
 from rl_nodes.core.config import convert
 from rl_nodes.core.errors import ConfigError, TrainingError
 from rl_nodes.envs import sim_env
+from rl_nodes.runs.record import read_rows
 from rl_nodes.training import in_process
 from rl_nodes.training.curriculum import Curriculum, CurriculumConfig
-from rl_nodes.training.metrics import read_rows
 
 
 def test_a_constant_schedule_is_difficulty_one() -> None:
@@ -94,7 +94,7 @@ def test_training_follows_and_evaluation_stays_at_one(
     in_process.train(in_process.TrainOptions(
         env='rl_nodes/ReachRandomised-v0', env_module='rl_nodes.envs', n_envs=n_envs, steps=700,
         algorithm=settings(tmp_path, '{schedule: linear, start: 0.1, steps: 600}'),
-        run_directory=str(tmp_path / 'run')))
+        run_directory=str(tmp_path / 'run'), film=False))
     evaluated = [seen for seen in difficulties.values() if set(seen) == {1.0}]
     assert len(evaluated) == 1, 'evaluations are at difficulty 1'
     if n_envs == 1:  # several live in processes of their own

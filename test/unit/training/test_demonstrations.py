@@ -14,6 +14,7 @@ from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.data.transition_store import write_store
 from rl_nodes.training import demonstrations
+from rl_nodes.training.checkpoint import CheckpointStore
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.sources import contract_of
@@ -116,6 +117,30 @@ def test_half_of_every_batch_is_shown_and_a_resumed_run_needs_the_same(
         assert resumed.steps == 140
     finally:
         gymnasium.registry.pop('rl_nodes_test/Shown-v0')
+
+
+def test_the_buffer_begins_with_a_data_set(tmp_path, point_env, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(gymnasium.registry, 'rl_nodes_test/Shown-v0', gymnasium.envs.registration
+                        .EnvSpec('rl_nodes_test/Shown-v0', entry_point=lambda: point_env()))
+    (tmp_path / 'small.yaml').write_text(CONFIG)
+    path = demonstrations.save(tmp_path / 'shown.npz', shown(), contract_of(
+        point_env(), 'rl_nodes_test_Shown-v0'))
+    options = TrainOptions(env='rl_nodes_test/Shown-v0', steps=30, prefill=str(path),
+                           algorithm=str(tmp_path / 'small.yaml'),
+                           run_directory=str(tmp_path / 'run'))
+    stream = io.StringIO()
+    result = train(options, Progress(stream))
+    assert 'the replay buffer begins with 60 transitions' in stream.getvalue()
+    assert result.updates > 0, 'it does not wait for learning_starts new ones'
+    state, _ = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()
+    assert len(state['buffer']['reward']) == 90
+    train(msgspec.structs.replace(options, steps=40, resume=True), Progress(stream))
+    state, _ = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()
+    assert len(state['buffer']['reward']) == 100, 'a resumed run has them already'
+    with pytest.raises(TrainingError, match='nothing to prefill'):
+        train(msgspec.structs.replace(options, algorithm='ppo', run_directory=''),
+              Progress(stream))
 
 
 def test_nothing_fit_to_learn_from_is_an_error(small_sac):

@@ -11,8 +11,10 @@ import pytest
 from rl_nodes.core.errors import CheckpointError, TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.runs.record import read_run
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = """
 algorithm: sac
@@ -42,7 +44,16 @@ def test_run_resume_and_what_they_leave(options, tmp_path):
     assert (result.reason, result.steps, result.run_directory) == ('steps', 300, folder)
     assert (folder / 'learning_curve.png').stat().st_size > 10_000
     assert 'return' in (folder / 'summary.md').read_text()
-    assert list((folder / 'tensorboard').iterdir())
+    events = EventAccumulator(str(folder / 'tensorboard'))
+    events.Reload()
+    assert {'episodes/return', 'action/0', 'policy/network.0.weight'} \
+        <= set(events.Tags()['histograms'])
+    record = read_run(folder)
+    assert (record.record.state, record.record.reason, record.steps) == ('finished', 'steps', 300)
+    assert (record.record.task, record.record.algorithm, record.record.seed) == (
+        'rl_nodes_test_Point-v0', 'sac', 0)
+    assert record.record.settings['learner.batch_size'] == 32
+    assert record.result('return') == result.evaluation.mean_return
     rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
     assert {row['kind'] for row in rows} == {'train', 'evaluation'}
     bundle = PolicyBundle.load(result.policy)
@@ -65,3 +76,18 @@ def test_nothing_to_resume(options):
         train(options(resume=True), Progress(io.StringIO()))
     with pytest.raises(TrainingError, match='needs run_directory'):
         train(options(resume=True, run_directory=''), Progress(io.StringIO()))
+
+
+def test_settings_change_by_arguments(options, tmp_path):
+    result = train(options(changes={'learner.batch_size': '16', 'loop.n_envs': '3'}, steps=60),
+                   Progress(io.StringIO()))
+    settings = read_run(result.run_directory).record.settings
+    assert (settings['learner.batch_size'], settings['n_envs']) == (16, 3)
+    assert settings['learner.hidden'] == [32, 32]
+
+
+def test_a_run_that_cannot_go_on_is_recorded_as_failed(options, tmp_path):
+    with pytest.raises(TrainingError, match='dqn chooses discrete actions'):
+        train(options(algorithm='dqn'), Progress(io.StringIO()))
+    record = read_run(tmp_path / 'run').record
+    assert record.state == 'failed' and 'dqn chooses discrete' in record.reason

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 
-from rl_nodes.training.progress import duration_text, Progress, ProgressState
+from rl_nodes.runs.tables import duration_text
+from rl_nodes.training.progress import Progress, ProgressState
 
 
 class Clock:

@@ -1,0 +1,124 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Settings chosen by what earlier ones came to, with Optuna, which is imported here only.
+
+T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019,
+arXiv:1907.10902; its tree-structured Parzen estimator proposes. What has been tried lies in
+``search.db`` in the sweep's folder, so that a search goes on where it was.
+"""
+
+from collections import deque
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rl_nodes.core.errors import ConfigError
+from rl_nodes.runs.statistics import interquartile_mean
+from rl_nodes.sweep.plan import number_text, Plan
+from rl_nodes.sweep.trials import Trial, unfinished
+
+
+class Search:
+    """
+    Trials, each with one choice of settings and a run per seed.
+
+    :param folder: of the sweep.
+    :param trials: in all.
+    :param metric: of a run's evaluation, greatest is best; empty for the success rate, or the
+        return where the task has none.
+    :param retry: runs that failed are tried again, in trials that are not yet judged.
+    :param seed: of the proposals.
+    :raises ConfigError: Optuna is not installed.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, trials: int, metric: str, retry: bool,
+                 seed: int = 0) -> None:
+        optuna = _optuna()
+        self._states = optuna.trial.TrialState
+        self._plan, self._folder, self._trials, self._metric = plan, folder, trials, metric
+        self._retry = retry
+        self._distributions: dict[str, Any] = {
+            name: (optuna.distributions.IntDistribution if isinstance(span.low, int)
+                   else optuna.distributions.FloatDistribution)(span.low, span.high, log=span.log)
+            for name, span in plan.ranges.items()}
+        self._distributions |= {name: optuna.distributions.CategoricalDistribution(values)
+                                for name, values in plan.choices.items()}
+        self._storage = optuna.storages.RDBStorage(f'sqlite:///{folder / "search.db"}')
+        self._study = optuna.create_study(
+            study_name='sweep', storage=self._storage, direction='maximize', load_if_exists=True)
+        earlier = self._study.get_trials(deepcopy=False)
+        # Another seed for what comes, or the first proposals would be repeated.
+        self._study.sampler = optuna.samplers.TPESampler(
+            seed=seed + len(earlier), constant_liar=True)
+        self.total = trials * len(plan.seeds)
+        self._waiting: deque[Trial] = deque()
+        self._open: dict[int, set[Path]] = {}
+        for trial in earlier:
+            if not trial.state.is_finished():
+                self._begin(trial.number, trial.params)
+
+    def next(self) -> Trial | None:
+        """Return a run of a trial that is under way, or of a new one."""
+        while not self._waiting and len(self._study.get_trials(deepcopy=False)) < self._trials:
+            trial = self._study.ask(self._distributions)
+            self._begin(trial.number, trial.params)
+        return self._waiting.popleft() if self._waiting else None
+
+    def done(self, trial: Trial) -> None:
+        """Judge the trial that a run belongs to once all of its runs have ended."""
+        for number, folders in list(self._open.items()):
+            if trial.folder in folders:
+                folders.remove(trial.folder)
+                if not folders:
+                    self._judge(number)
+
+    def close(self) -> None:
+        """Close the data base."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _begin(self, number: int, params: dict[str, Any]) -> None:
+        runs = self._runs(number, params)
+        left = unfinished(runs, self._retry)
+        self._open[number] = {run.folder for run in left}
+        self._waiting.extend(left)
+        if not left:
+            self._judge(number)
+
+    def _runs(self, number: int, params: dict[str, Any]) -> list[Trial]:
+        chosen = {name: number_text(value) for name, value in params.items()}
+        return [Trial(self._folder / f'trial_{number:04d}_seed={seed}',
+                      {**self._plan.fixed, **chosen, 'seed': seed}) for seed in self._plan.seeds]
+
+    def _judge(self, number: int) -> None:
+        """Tell Optuna what a trial came to: a failure where one of its runs has no result."""
+        del self._open[number]
+        params = self._study.get_trials(deepcopy=False)[number].params
+        known = [run.known() for run in self._runs(number, params)]
+        if any(run is None or run.record.state == 'interrupted' for run in known):
+            return  # it goes on another time
+        values = [_value(run, self._metric) for run in known
+                  if run is not None and run.record.state == 'finished']
+        if len(values) < len(known) or None in values:
+            self._study.tell(number, state=self._states.FAIL)
+        else:
+            self._study.tell(number, float(interquartile_mean(values)))
+
+
+def _value(run: Any, metric: str) -> float | None:
+    if metric:
+        return run.result(metric)
+    rate = run.result('success_rate')
+    return run.result('return') if rate is None else rate
+
+
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError('a range such as 0.9..0.999 is searched by Optuna, which is not '
+                          'installed: pip install "rl_nodes[sweep]"; or name the values to try, '
+                          'as in learner.discount:=0.9,0.99') from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

@@ -1,0 +1,98 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A run that is killed at any moment and resumed has the curve of one that was not, bit by bit.
+
+With ``loop.checkpoint_every_steps``, in one process, on the CPU.
+"""
+
+import io
+import random
+import subprocess
+import sys
+
+import pytest
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.runs.record import read_rows, read_run
+from rl_nodes.training.checkpoint import CheckpointStore
+from rl_nodes.training.in_process import train, TrainOptions
+from rl_nodes.training.progress import Progress
+import torch
+
+LOOP = """
+loop: {n_envs: 2, evaluate_every_steps: 190, evaluation_episodes: 1, confirmation_episodes: 1,
+       checkpoint_every_steps: 100, log_every_s: 0.001}
+"""
+SETTINGS = {
+    'sac': 'algorithm: sac\nlearner: {hidden: [16], batch_size: 16, buffer_size: 500, '
+           'learning_starts: 50}' + LOOP,
+    'td3': 'algorithm: td3\nlearner: {hidden: [16], batch_size: 16, buffer_size: 500, '
+           'learning_starts: 50}' + LOOP,
+    'ppo': 'algorithm: ppo\nlearner: {hidden: [16], rollout_steps: 20, batch_size: 20, '
+           'epochs: 3}' + LOOP,
+}
+SCRIPT = """
+import sys
+from rl_nodes.cli import main
+sys.exit(main(['train', *sys.argv[1:]]))
+"""
+
+
+def curve(folder):
+    """Return every evaluation without the time that it came at."""
+    return [{name: value for name, value in row.items() if name != 'wall_s'}
+            for row in read_rows(folder / 'metrics.jsonl') if row['kind'] == 'evaluation']
+
+
+def weights(folder):
+    """Return the learner and its experience at the end."""
+    state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
+    return {'learner': state['learner'], 'buffer': state['buffer']}
+
+
+def assert_same(first, second, where=''):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key, value in first.items():
+            assert_same(value, second[key], f'{where}.{key}')
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for index, (a, b) in enumerate(zip(first, second)):
+            assert_same(a, b, f'{where}[{index}]')
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, where
+
+
+@pytest.mark.parametrize('algorithm', [
+    'sac', 'ppo', pytest.param('td3', marks=pytest.mark.slow)])
+def test_the_curve_is_the_same(tmp_path, algorithm):
+    (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
+    words = {'env': 'Pendulum-v1', 'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400,
+             'film': False}
+    whole = train(TrainOptions(**words, run_directory=str(tmp_path / 'whole')),
+                  Progress(io.StringIO()))
+
+    killed = tmp_path / 'killed'
+    chance = random.Random(algorithm)
+    child = subprocess.Popen(
+        [sys.executable, '-c', SCRIPT, *(f'{name}:={value}' for name, value in words.items()),
+         f'run_directory:={killed}'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    rows, enough = [], chance.randrange(110, 390)
+    while not rows or rows[-1]['step'] < enough:
+        assert child.poll() is None, child.stderr.read()
+        rows = read_rows(killed / 'metrics.jsonl')
+    child.kill()
+    child.communicate()
+    assert read_run(killed).record.state == 'interrupted'
+    assert list((killed / 'checkpoints').glob('*.pt'))
+
+    result = train(TrainOptions(**words, run_directory=str(killed), resume=True),
+                   Progress(io.StringIO()))
+    assert result.steps == whole.steps >= 400
+    assert curve(killed) == curve(tmp_path / 'whole')
+    assert len(curve(killed)) >= 2
+    assert_same(weights(killed), weights(tmp_path / 'whole'))
+    assert PolicyBundle.load(result.policy).onnx \
+        == PolicyBundle.load(tmp_path / 'whole' / 'policy.onnx').onnx
