@@ -247,15 +247,16 @@ class PolicyClient:
         """
         Return the command of what stands in for the policy.
 
-        :param why: the policy has no action; empty where it knows itself.
+        :param why: the policy has no action; empty where it knows itself, or there is none.
         """
         acting = self._cast.acting
-        if acting is not None:
-            self._silence = why or acting.silence()
+        silent = bool(why) or acting is not None
+        if silent:
+            self._silence = why or (acting.silence() if acting is not None else '')
             self._node.get_logger().warning(f'no action: {self._silence}',
                                             throttle_duration_sec=1.0)
         if self._fallback is None:
-            self._unanswered += acting is not None
+            self._unanswered += silent
             return None
         self._stood_in += 1
         return JointCommand(state.stamp_ns, f'controller:{self._fallback.label}',
