@@ -21,12 +21,14 @@ from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
 from test_control_path import Asker, server
+from test_imperfect_simulation import patient_arm
 
 SLOWNESS = 0.1  # of real time: a state waits 100 ms for a reward, on busy machines too
 
 
-@pytest.mark.parametrize('stepping', ['lockstep', 'realtime'])
-def test_every_action_follows_from_what_was_earned_before(tmp_path: Path, stepping: str) -> None:
+@pytest.mark.parametrize(('stepping', 'pace'), [('lockstep', 0.0), ('realtime', 0.5)])
+def test_every_action_follows_from_what_was_earned_before(
+        tmp_path: Path, stepping: str, pace: float) -> None:
     """In the files of a deployment with another target than the task's, and with a shadow."""
     name = returning(tmp_path, target=20.0)
     task = load_task('arm', name)
@@ -34,8 +36,8 @@ def test_every_action_follows_from_what_was_earned_before(tmp_path: Path, steppi
     policy = bundle.save(tmp_path / 'policy.onnx')
     run_dir = tmp_path / 'run'
     with graph('deploy', f'policy:={policy}', f'shadow:={policy}', f'task:={name}',
-               'target_return:=32', f'stepping:={stepping}', 'episodes:=2',
-               f'run_dir:={run_dir}') as run:
+               'target_return:=32', f'stepping:={stepping}', f'real_time_factor:={pace}',
+               'episodes:=2', f'run_dir:={run_dir}', patient_arm(tmp_path)) as run:
         assert run.wait(120) == 0, run.output
     assert json.loads((run_dir / 'report.json').read_text())['episodes'] == 2
     runtime, rows, actions = PolicyRuntime(bundle), 0, []
