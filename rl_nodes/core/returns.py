@@ -13,7 +13,7 @@ from rl_nodes.core.types import EpisodeId, RobotState
 
 RETURN_TO_GO = 'return_to_go'  # the signal
 KEPT_EPISODES = 4
-KEPT_REWARDS = 64  # of each, stamped beside each other; a state that is older is too late
+KEPT_REWARDS = 64  # the newest of each episode, to be told apart by stamp; of others, the sum
 
 
 class ReturnToGo(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -31,11 +31,11 @@ class PolicyExpert:
         if bundle.manifest.chunk is not None:
             raise BundleError(f'{path} answers with chunks of actions; a demonstrating policy '
                               'answers each state by itself')
-        self._policy: PolicyRuntime = PolicyTrial().admit(bundle)
         self._task, self._observer = task, task.observer()
         if self._observer.needs_rewards:
             raise ConfigError(f'task {task.name} observes return_to_go, which a demonstrating '
                               'policy does not know; let a policy server run it')
+        self._policy: PolicyRuntime = PolicyTrial().admit(bundle)
 
     def command(self, state: RobotState, goal: Goal) -> np.ndarray:
         """Return the command for a state, shape (A,), float64."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from harness import graph, make_spending_bundle, observer, refusal_of_policy_server, returning
 import numpy as np
 import pytest
-from rl_nodes.core.errors import RewardMissingError
+from rl_nodes.core.errors import ConfigError, RewardMissingError
 from rl_nodes.core.types import Outcome, RobotState
 from rl_nodes.data.reader import read_episode
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.joint_state import decode
+from rl_nodes.nodes.policy_expert import PolicyExpert
 from rl_nodes.nodes.recorded_transitions import read_recorded, task_of
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
@@ -166,6 +167,13 @@ def test_in_the_middle_of_an_episode_a_controller_may_stand_in(tmp_path: Path) -
         answer = asker.ask(asker.at(6))
         assert answer.header.frame_id == 'controller:hold'
         assert 'on only' in asker.drops(1)['silence']
+
+
+def test_a_demonstrating_policy_is_refused(tmp_path: Path) -> None:
+    task = load_task('arm', returning(tmp_path))
+    policy = make_spending_bundle(task.contract).save(tmp_path / 'policy.onnx')
+    with pytest.raises(ConfigError, match='observes return_to_go'):
+        PolicyExpert(str(policy), task)
 
 
 def test_the_cpp_path_is_refused(tmp_path: Path) -> None:
