@@ -24,6 +24,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, GraphError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.resources import find_config
+from rl_nodes.core.returns import target_of
 from rl_nodes.core.robot import load_robot
 from rl_nodes.graph_arguments import GRAPHS, resolve, text, Value
 
@@ -235,6 +236,8 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     ours = _contract(robot, task)
     ours.require(theirs, f'robot {Path(robot).stem} with task {Path(task).stem}',
                  f'policy {policy.name}')
+    if values['target_return']:
+        target_of(str(values['target_return']), ours)
     run = _unused(policy.parent / 'deploy')
     if values['run_dir']:
         run = _absolute(str(values['run_dir']))
@@ -431,6 +434,8 @@ def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
           on_success: Literal['continue', 'shutdown', 'fail'],
           on_failure: Literal['continue', 'shutdown']) -> NodeSpec:
     shared = {key: values[key] for key in ('robot', 'task', 'stepping', 'real_time_factor')}
+    if values.get('target_return'):
+        shared['target_return'] = values['target_return']
     return NodeSpec(name, name, {**shared, 'autostart': True, **parameters},
                     on_success, on_failure)
 

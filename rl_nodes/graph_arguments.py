@@ -143,6 +143,8 @@ _DEPLOY = (
              choices=('none', 'joy', 'keyboard')),
     Argument('robot', '', "robot; empty for the one in the policy's manifest."),
     Argument('task', '', "task; empty for the one in the policy's manifest."),
+    Argument('target_return', '', 'what an episode is to earn, of a policy that observes '
+             'return_to_go; empty for what the task says.'),
     _BOTH['hardware'],
     _stepping('realtime'),
     _BOTH['real_time_factor'],

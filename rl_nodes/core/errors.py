@@ -40,6 +40,12 @@ class OrderError(SpecError):
     reason = 'out_of_order'
 
 
+class RewardMissingError(SpecError):
+    """What is observed depends on a reward that has not come."""
+
+    reason = 'reward_missing'
+
+
 class PictureError(SpecError):
     """
     A picture that a policy observes is missing, too old, or none that it can take.

@@ -17,7 +17,8 @@ What belongs to the step from state s_t to the next state s_{t+1} of the same ep
 - where the task has such signals, what the critic is to see, stamped like each state.
 
 Observations may depend on what came before: the observer sees every state of an episode that is
-decided, in stamp order, and the command wanted for it, whether a row comes of it or not.
+decided, in stamp order, and the command wanted for it, whether a row comes of it or not. One that
+needs rewards gets those stamped up to the state that it is to observe.
 
 Rows come in stamp order, and only once they are certain. A step that the task did not end waits
 until its episode is seen to go on, because the last step of an episode that somebody reset by
@@ -33,7 +34,7 @@ import math
 from typing import Any, Protocol
 
 import numpy as np
-from rl_nodes.core.errors import SpecError
+from rl_nodes.core.errors import RewardMissingError, SpecError
 from rl_nodes.core.origin import MONITOR, origin_of, PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
@@ -42,11 +43,16 @@ from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 class Observer(Protocol):
     """Turns the states of one robot into observations, see ``tasks/observer.py``."""
 
+    needs_rewards: bool
+
     def observe(self, state: RobotState, goal: Goal) -> np.ndarray:
         """Return the observation of a state for a goal, shape (O,)."""
 
     def acted(self, state: RobotState, command: np.ndarray) -> None:
         """Take note of the command wanted for the state observed last, shape (A,)."""
+
+    def rewarded(self, stamp_ns: int, episode: str, total: float) -> None:
+        """Take note of a reward, stamped like the state rewarded; the same one may come again."""
 
 
 ToAction = Callable[[RobotState, JointCommand], np.ndarray]
@@ -278,6 +284,9 @@ class TransitionAssembler:
                             next_observation)
             if self._privileged:
                 row += (_checked(seen, self._privileged), _checked(next_seen, self._privileged))
+        except RewardMissingError:
+            self.counters.reward_missing += 1
+            return False
         except (SpecError, ValueError):
             self.counters.invalid += 1
             return False
@@ -306,6 +315,9 @@ class TransitionAssembler:
 
     def _observation(self, entry: Entry, goal: Goal) -> np.ndarray:
         if entry.observation is None:
+            if self._observer.needs_rewards:
+                for stamp, total in self._window.rewards_until(entry.state):
+                    self._observer.rewarded(stamp, entry.state.episode, total)
             entry.observation = _checked(
                 self._observer.observe(entry.state, goal), self._shapes[0])
         return entry.observation

@@ -104,10 +104,21 @@ class Episode:
 
         A simulation in real time at another pace stamps by the clock on the wall.
         """
-        notes = json.loads(self.metadata.get('notes') or '{}')
+        notes = self._notes
         factor = float(notes.get('real_time_factor') or 0) or 1.0
         return round(period_ns(self.contract.rate_hz)
                      / (1.0 if notes.get('stepping') == 'lockstep' else factor))
+
+    @property
+    def target_return(self) -> float | None:
+        """Return what the episode was to earn; None where that was not observed."""
+        noted = self._notes.get('target_return')
+        return None if noted is None else float(noted)
+
+    @property
+    def _notes(self) -> dict[str, str]:
+        notes: dict[str, str] = json.loads(self.metadata.get('notes') or '{}')
+        return notes
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[RecordedMessage]:
         """

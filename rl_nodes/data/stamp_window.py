@@ -9,6 +9,7 @@ and forgets what belongs to decided states. What makes a transition is decided i
 """
 
 from bisect import bisect_right, insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class AssemblerCounters:
     :param gap: places where states never came; no step leads into or out of them.
     :param no_command: steps dropped because the executed or the wanted command never came.
     :param no_goal: steps dropped because the goal never came.
-    :param reward_missing: steps dropped because the reward never came.
+    :param reward_missing: steps dropped because the reward never came, or one that is observed.
     :param no_privileged: steps dropped because what the critic is to see never came.
     :param invalid: messages or steps that cannot be: malformed episode ids, not finite values,
         vectors of the wrong length.
@@ -159,6 +160,12 @@ class StampWindow:
         self.rewards[stamp_ns, episode] = outcome
         self._bound(self.rewards)
         return True
+
+    def rewards_until(self, state: RobotState) -> Iterator[tuple[int, float]]:
+        """Yield (stamp [ns], total) of rewards of a state's episode, its own the newest."""
+        for (stamp, episode), outcome in self.rewards.items():
+            if episode == state.episode and stamp <= state.stamp_ns:
+                yield stamp, outcome.total
 
     def add_privileged(self, stamp_ns: int, values: np.ndarray) -> bool:
         """Keep what a critic is to see of a state, one per stamp."""

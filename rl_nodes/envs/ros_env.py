@@ -130,6 +130,7 @@ class RosEnv(gymnasium.Env):
             raise
         finally:
             graph.hold(False)
+        self._rewarded(self._state)
         drawn = graph.variations.get(self._state.episode)
         return (self._observer.observe(self._state, graph.goal_of(self._state)),
                 ({} if drawn is None else {'randomisation': drawn}) | self._truth(self._state))
@@ -290,8 +291,18 @@ class RosEnv(gymnasium.Env):
         """Return the observation of a state, having seen those that were passed over."""
         for state in sorted(self._followers(before), key=lambda state: state.stamp_ns):
             if state.stamp_ns < after.stamp_ns:
+                self._rewarded(state)
                 self._observer.observe(state, self._graph.goal_of(state))
+        self._rewarded(after)
         return self._observer.observe(after, self._graph.goal_of(after))
+
+    def _rewarded(self, until: RobotState) -> None:
+        """Let the observer know the rewards up to that of a state, where it needs them."""
+        if not self._observer.needs_rewards:
+            return
+        for (stamp, episode), outcome in self._graph.rewards.items():
+            if episode == until.episode and stamp <= until.stamp_ns:
+                self._observer.rewarded(stamp, episode, outcome.total)
 
     def _missing(self, before: RobotState, target: RobotState | None) -> str:
         """Return what a step has waited for in vain."""

@@ -106,6 +106,7 @@ class SimEnv(gymnasium.Env):
         self._episode += 1
         self._goal = Goal(self._stamp, start.goal, UPRIGHT)
         self._state = self._read(str(EpisodeId(self._episode, self._stamp)))
+        self._rewarded(self.task.first_outcome().total)
         if self._window is not None:
             self._window.show(self._state, self._goal)
         self._variation = start.variation
@@ -137,6 +138,7 @@ class SimEnv(gymnasium.Env):
         if self._window is not None:
             self._window.show(self._state, self._goal)
         outcome = self.task.evaluate(before, executed, self._state, self._goal)
+        self._rewarded(outcome.total)
         info = {'success': outcome.success, 'limited': level > Level.PASS, **outcome.terms}
         if self._tells_truth:
             info['privileged'] = self._privileged()
@@ -153,6 +155,10 @@ class SimEnv(gymnasium.Env):
             self._eyes.close()
         if self._window is not None:
             self._window.close()
+
+    def _rewarded(self, total: float) -> None:
+        """Take note of the reward of the present state."""
+        self._observer.rewarded(self._stamp, self._state.episode, total)
 
     def _observe(self) -> np.ndarray | dict[str, np.ndarray]:
         """Return what is observed in the present state."""

@@ -138,7 +138,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
             notes={'stepping': parameters.stepping,
                    'real_time_factor': str(parameters.real_time_factor),
-                   **({'operator': parameters.operator} if parameters.operator else {})},
+                   **({'operator': parameters.operator} if parameters.operator else {}),
+                   **({} if self.task.target_return is None else {
+                       'target_return': repr(self.task.target_return)})},
             discount=parameters.discount, clock=time.time_ns,
             linger=linger, keep=parameters.keep,
             most=parameters.most_episodes) if parameters.directory else None

@@ -30,6 +30,7 @@ from rclpy.timer import Timer
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import RlNodesError, SpecError
 from rl_nodes.core.locks import RunLock
+from rl_nodes.core.returns import target_of
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.nodes import conversions, joint_state, qos
 from rl_nodes.nodes.parameters import declare, NodeParameters
@@ -321,6 +322,8 @@ class TaskNode(ManagedNode[P]):
     def configure(self) -> None:
         """Load the task; subclasses call this first."""
         self.task = load_task(self.parameters.robot, self.parameters.task)
+        if self.parameters.target_return:
+            self.task.target_return = target_of(self.parameters.target_return, self.task.contract)
         self.lockstep = self.parameters.stepping == 'lockstep'
         if not self.lockstep and self.parameters.real_time_factor:
             # Stamps stay on the wall clock, so the states of a faster robot lie closer together.

@@ -35,6 +35,8 @@ class NodeParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     :param autostart: configure and activate at start; otherwise wait for a life-cycle manager
     :param real_time_factor: simulated seconds per second, 0.1 to 10. In lockstep an upper bound,
         0 for as fast as possible; in real time the tick of the simulated robot, 0 for 1
+    :param target_return: what an episode is to earn, where the task observes return_to_go: a
+        number as text, empty for what the task says
     """
 
     settable: ClassVar[tuple[str, ...]] = ()  # may be set while the node runs
@@ -44,6 +46,7 @@ class NodeParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stepping: str = 'realtime'
     autostart: bool = True
     real_time_factor: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    target_return: str = ''
 
     def __post_init__(self) -> None:
         if self.stepping not in ('lockstep', 'realtime'):

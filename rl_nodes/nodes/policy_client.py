@@ -15,6 +15,7 @@ from rl_nodes.core.errors import (
     NotFiniteError,
     OrderError,
     PictureError,
+    RewardMissingError,
     SpecError,
 )
 from rl_nodes.core.fleet import topic_in
@@ -26,6 +27,7 @@ from rl_nodes.inference.actors import Cast, ChunkActor, SingleActor
 from rl_nodes.inference.chunking import Blend
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.alarm import Alarm
 from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.state_topics import StateReader
 from sensor_msgs.msg import JointState
@@ -73,6 +75,12 @@ class PolicyClient:
         for topic, kind in self._reader.topics.items():
             node.subscribe(kind, topic_in(namespace, topic), partial(self._on_state, topic),
                            qos.SENSOR)
+        self._alarm: Alarm | None = None  # when a reward is awaited no longer
+        if self._observer.needs_rewards:
+            node.subscribe(JointState, topic_in(namespace, 'reward'), self._on_reward, qos.STREAM)
+            self._alarm = Alarm(node, self._look_again)
+            self._reward_patience_ns = (
+                PATIENCE_NS if node.lockstep else self._task.period_ns // 2)
 
     def use(self, policy: PolicyRuntime) -> None:
         """Let a verified policy take over between two states; from any thread."""
@@ -83,7 +91,9 @@ class PolicyClient:
                             overlap=not self._node.lockstep, look=self._desk.look))
 
     def start(self) -> None:
-        """Nothing to begin: the node's executor brings the states."""
+        """Begin to answer; what was earned while the node was not active is not known."""
+        if self._observer.needs_rewards:
+            self._observer = self._task.observer()
 
     def stop(self) -> None:
         """Nothing to end: the node's executor brings no more states."""
@@ -132,6 +142,20 @@ class PolicyClient:
         if self._waiting is not None:
             self._tick(self._waiting, steady_ns())
 
+    def _on_reward(self, msg: JointState) -> None:
+        try:
+            stamp, episode, outcome = conversions.msg_to_outcome(msg)
+        except SpecError as error:
+            self._refuse(error, error.reason)
+            return
+        self._observer.rewarded(stamp, episode, outcome.total)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Answer the state that waits for a reward, or wait no longer."""
+        if self._waiting is not None:
+            self._tick(self._waiting, self._waiting_ns)
+
     def _on_state(self, topic: str, msg: Any) -> None:
         arrived = steady_ns()
         try:
@@ -149,16 +173,23 @@ class PolicyClient:
     def _tick(self, state: RobotState, arrived_ns: int) -> None:
         """Answer a complete state: observe, infer, command."""
         waiting, self._waiting = self._waiting, None
+        if waiting is None or waiting.stamp_ns != state.stamp_ns:
+            self._waiting_ns = arrived_ns
+            if waiting is not None and self._observer.awaits(waiting):
+                error = RewardMissingError(f'state {waiting.stamp_ns} was followed by another '
+                                           'before all rewards had come that are observed')
+                self._refuse(error, error.reason)
         goal = self._goals.of(state)
-        if goal is None or self._desk.awaited(state):  # they are still on their way
-            if waiting is None or waiting.stamp_ns != state.stamp_ns:
-                self._waiting_ns = arrived_ns
-            self._waiting = state
+        if goal is None or self._desk.awaited(state) or self._awaits_reward(state):
+            self._waiting = state  # they are still on their way
             return
         begun = steady_ns()
         try:
             observation = self._observer.observe(state, goal)
             command = self._wanted(state, observation)
+        except RewardMissingError as error:
+            self._refuse(error, error.reason)
+            command = self._instead(state, str(error))
         except SpecError as error:
             self._refuse(error, error.reason)
             return
@@ -177,6 +208,16 @@ class PolicyClient:
         if not self._node.lockstep:
             age_ns = time.time_ns() - state.stamp_ns - (published - arrived_ns)
             self._windows['age'].add(age_ns / NS)
+
+    def _awaits_reward(self, state: RobotState) -> bool:
+        """Return whether to wait for what the episode has earned; not for long in real time."""
+        if self._alarm is None or not self._observer.awaits(state):
+            return False
+        until_ns = self._waiting_ns + self._reward_patience_ns
+        if steady_ns() >= until_ns:
+            return False
+        self._alarm.set(until_ns)
+        return True
 
     def _wanted(self, state: RobotState, observation: np.ndarray) -> JointCommand | None:
         """
@@ -200,12 +241,22 @@ class PolicyClient:
         if action is not None and acting is not None:
             self._silence = ''
             return JointCommand(state.stamp_ns, acting.label, self._task.command(state, action))
-        if acting is not None:
-            self._silence = why or acting.silence()
+        return self._instead(state, why)
+
+    def _instead(self, state: RobotState, why: str) -> JointCommand | None:
+        """
+        Return the command of what stands in for the policy.
+
+        :param why: the policy has no action; empty where it knows itself, or there is none.
+        """
+        acting = self._cast.acting
+        silent = bool(why) or acting is not None
+        if silent:
+            self._silence = why or (acting.silence() if acting is not None else '')
             self._node.get_logger().warning(f'no action: {self._silence}',
                                             throttle_duration_sec=1.0)
         if self._fallback is None:
-            self._unanswered += acting is not None
+            self._unanswered += silent
             return None
         self._stood_in += 1
         return JointCommand(state.stamp_ns, f'controller:{self._fallback.label}',

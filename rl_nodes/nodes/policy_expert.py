@@ -5,7 +5,7 @@
 from pathlib import Path
 
 import numpy as np
-from rl_nodes.core.errors import BundleError
+from rl_nodes.core.errors import BundleError, ConfigError
 from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -20,6 +20,7 @@ class PolicyExpert:
     :param path: of a .onnx file with its manifest beside it.
     :param task: it has to be made for.
     :raises BundleError: missing, damaged, or not fit to be run.
+    :raises ConfigError: the task observes rewards, which nobody tells a demonstrator.
     :raises ContractError: made for another robot or task.
     """
 
@@ -30,8 +31,11 @@ class PolicyExpert:
         if bundle.manifest.chunk is not None:
             raise BundleError(f'{path} answers with chunks of actions; a demonstrating policy '
                               'answers each state by itself')
-        self._policy: PolicyRuntime = PolicyTrial().admit(bundle)
         self._task, self._observer = task, task.observer()
+        if self._observer.needs_rewards:
+            raise ConfigError(f'task {task.name} observes return_to_go, which a demonstrating '
+                              'policy does not know; let a policy server run it')
+        self._policy: PolicyRuntime = PolicyTrial().admit(bundle)
 
     def command(self, state: RobotState, goal: Goal) -> np.ndarray:
         """Return the command for a state, shape (A,), float64."""

@@ -17,6 +17,7 @@ Subscribes (states and goals once per robot):
   joint_states (sensor_msgs/JointState, SENSOR); goal (geometry_msgs/PoseStamped, EPISODE);
   odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base; objects, scan, imu and
   wrench likewise;
+  reward (sensor_msgs/JointState, STREAM), where the task observes return_to_go;
   camera/<name>/image_raw (sensor_msgs/Image, NEWEST), where the task observes pictures;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED), where policies are watched;
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle;

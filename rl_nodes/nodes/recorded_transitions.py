@@ -58,7 +58,9 @@ def read_episodes(inputs: Sequence[str | Path]
 
 def task_of(episode: Episode, robot: str = '', task: str = '', same: bool = True) -> Task:
     """
-    Return the task that an episode was recorded with, as it is configured today, at its pace.
+    Return the task that an episode was recorded with, as it is configured today.
+
+    Its pace and what it was to earn are those of the episode.
 
     :param robot: name or file; empty for the name that the episode says.
     :param task: the same.
@@ -66,7 +68,8 @@ def task_of(episode: Episode, robot: str = '', task: str = '', same: bool = True
     :raises ContractError: it has changed since, in a way that a policy relies on.
     """
     contract = episode.contract
-    found = _load(robot or contract.robot, task or contract.task, episode.period_ns)
+    found = _load(robot or contract.robot, task or contract.task, episode.period_ns,
+                  episode.target_return)
     if same:
         found.contract.require(contract, 'the present configuration',
                                f'episode {episode.path.name}')
@@ -74,9 +77,11 @@ def task_of(episode: Episode, robot: str = '', task: str = '', same: bool = True
 
 
 @lru_cache(maxsize=8)
-def _load(robot: str, name: str, period_ns: int) -> Task:
+def _load(robot: str, name: str, period_ns: int, target_return: float | None) -> Task:
     task = load_task(robot, name)
     task.period_ns = period_ns
+    if None not in (task.target_return, target_return):
+        task.target_return = target_return
     return task
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from rl_nodes.core.errors import BundleError, SpecError
+from rl_nodes.core.errors import BundleError, RewardMissingError, SpecError
 from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns, summary_ms
@@ -34,7 +34,7 @@ from sensor_msgs.msg import JointState
 
 LAG_S = 1.0  # a shadow that falls back further than this is dropped
 WAITING = 64  # states and commands kept that belong to none of the other kind yet
-SENT, GOAL = 'policy/joint_command', 'goal'
+SENT, GOAL, REWARD = 'policy/joint_command', 'goal', 'reward'
 
 
 class Watched:
@@ -53,13 +53,17 @@ class Watched:
         self._done = 0
         self.observer = task.observer()
         self.topics: dict[str, type] = {
-            GOAL: PoseStamped, SENT: JointState, **self._reader.topics}
+            GOAL: PoseStamped, SENT: JointState, **self._reader.topics,
+            **({REWARD: JointState} if self.observer.needs_rewards else {})}
 
     def take(self, topic: str, data: bytes) -> None:
         """Take a serialized message; SpecError where it is not what its topic promises."""
         msg = deserialize(data, self.topics[topic])
         if topic == GOAL:
             self._goals.add(conversions.msg_to_goal(msg, self._goal_frame))
+        elif topic == REWARD:
+            stamp, episode, outcome = conversions.msg_to_outcome(msg)
+            self.observer.rewarded(stamp, episode, outcome.total)
         elif topic == SENT:
             self._sent.append(conversions.msg_to_command(msg, self._mode)[1])
         else:
@@ -77,7 +81,7 @@ class Watched:
                 return None
             if self._states[0].stamp_ns == command.stamp_ns > self._done:
                 goal = self._goals.of(self._states[0])
-                if goal is None:
+                if goal is None or self.observer.awaits(self._states[0]):
                     return None
                 self._done = command.stamp_ns
                 self._sent.popleft()
@@ -100,6 +104,7 @@ class Shadow:
         # A task of its own: the policy in force uses the node's in another thread.
         self._task = load_task(node.parameters.robot, node.parameters.task)
         self._task.period_ns = node.task.period_ns
+        self._task.target_return = node.task.target_return
         self._names = self._task.robot.command_names
         self._mode = self._task.robot.config.control_mode
         self._queue: SimpleQueue[Any] = SimpleQueue()
@@ -109,7 +114,7 @@ class Shadow:
                 JointState, topic_in(name, 'policy/shadow_command'), qos.STREAM))
             self._robots.append(Watched(self._task))
             for topic, kind in self._robots[-1].topics.items():
-                profile = qos.EPISODE if topic == GOAL else qos.SENSOR
+                profile = {GOAL: qos.EPISODE, REWARD: qos.STREAM}.get(topic, qos.SENSOR)
                 node.subscribe(kind, topic_in(name, topic), partial(self._on, index, topic),
                                profile, raw=True)
         self.use(policy)
@@ -169,6 +174,8 @@ class Shadow:
         try:
             actor = self._actors[index]  # another candidate may follow meanwhile
             action = actor.act(observer.observe(state, goal), state)
+        except RewardMissingError:
+            return  # nobody knows what it would see
         except (SpecError, BundleError) as error:
             self._drop(str(error))
             return

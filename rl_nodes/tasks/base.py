@@ -19,6 +19,7 @@ from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.objects import ObjectConfig
 from rl_nodes.core.pictures import find_sights, MOST_PICTURES, PictureSpec, Sight
+from rl_nodes.core.returns import RETURN_TO_GO, ReturnToGo
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS, period_ns
 from rl_nodes.core.types import EpisodeId, Goal, Outcome, RobotState, Start
@@ -35,6 +36,7 @@ from rl_nodes.tasks.signals import (
     ObservationLayout,
     RANDOMISATION,
     randomisation_signal,
+    return_to_go_signal,
     SIGNALS,
     View,
 )
@@ -52,6 +54,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param episode_s: time limit of an episode; reaching it truncates, it does not terminate.
     :param observation: signals in order, see ``tasks/signals.py``.
     :param history: newest frames in an observation, of all its signals or by name of signal.
+    :param return_to_go: target and unit of the signal of that name, where it is observed.
     :param privileged: signals that only a critic or a teacher sees, while training in simulation.
     :param pictures: that a policy sees besides, one of each camera.
     :param action: see ``tasks/actions.py``.
@@ -67,6 +70,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     action: ActionConfig
     reward: dict[str, float]
     history: Frames | dict[str, Frames] = 1
+    return_to_go: ReturnToGo | None = None
     privileged: tuple[str, ...] = ()
     pictures: Annotated[tuple[PictureSpec, ...], Meta(max_length=MOST_PICTURES)] = ()
     objects: tuple[ObjectConfig, ...] = ()
@@ -82,6 +86,8 @@ class Task(ABC):
     :param config: its record.
     :param robot: the robot that does it.
     :raises ConfigError: robot and task do not fit.
+    :ivar target_return: what an episode is to earn, of the signal ``return_to_go``; None where it
+        is not observed. Observers that were made before do not notice a change.
     """
 
     config_type: ClassVar[type[TaskConfig]]
@@ -102,9 +108,8 @@ class Task(ABC):
         if len(set(names)) != len(names):
             raise ConfigError(f'objects: a name is given twice: {", ".join(names)}')
         self.action_map = make_action_map(config.action, robot)
-        known = SIGNALS | object_signals(config.objects)
-        frame = ObservationLayout(config.observation, robot, known | {
-            LAST_ACTION: last_action_signal(self.action_map.spec)})
+        self.target_return = config.return_to_go.target if config.return_to_go else None
+        frame = self._frame_layout(config)
         self.history = History(frame, config.history)
         self._privileged = (self._privileged_layout(config.privileged)
                             if config.privileged else None)
@@ -170,7 +175,20 @@ class Task(ABC):
         if not self.history.remembers:
             return Observer(self.history.layout, self.tool)
         return RememberingObserver(self.history, self.tool, self.to_action,
-                                   len(self.action_map.spec.elements), self.period_ns)
+                                   len(self.action_map.spec.elements), self.period_ns,
+                                   self.target_return)
+
+    def _frame_layout(self, config: TaskConfig) -> ObservationLayout:
+        """Return the layout of what is observed of one state."""
+        known = SIGNALS | object_signals(config.objects) | {
+            LAST_ACTION: last_action_signal(self.action_map.spec)}
+        if config.return_to_go is not None:
+            known |= {RETURN_TO_GO: return_to_go_signal(config.return_to_go.scale)}
+        if (RETURN_TO_GO in known) != (RETURN_TO_GO in config.observation):
+            found = 'section' if RETURN_TO_GO in known else 'signal'
+            raise ConfigError('return_to_go: expected a signal of this name in observation and a '
+                              f'section of this name with its target; there is only the {found}')
+        return ObservationLayout(config.observation, self.robot, known)
 
     def _privileged_layout(self, names: tuple[str, ...]) -> ObservationLayout:
         """Return the layout of signals that only a critic or a teacher sees."""

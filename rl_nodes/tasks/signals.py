@@ -41,6 +41,7 @@ class View(NamedTuple):
     :param last_action: the action wanted in the state before, shape (A,); empty where nobody
         remembers it.
     :param values: what the episode's randomisation has drawn, by name; empty where none is known.
+    :param return_to_go: what is left to be earned, in units of reward; NaN where nobody knows.
     """
 
     state: RobotState
@@ -48,6 +49,7 @@ class View(NamedTuple):
     tool: np.ndarray
     last_action: np.ndarray = np.zeros(0)
     values: Mapping[str, float] = MappingProxyType({})
+    return_to_go: float = math.nan
 
     @property
     def base(self) -> BaseState:
@@ -241,6 +243,13 @@ def last_action_signal(action: ArraySpec) -> Signal:
     elements = [(name, unit, (low, high)) for name, unit, low, high in zip(
         action.elements, action.units, action.low, action.high, strict=True)]
     return Signal(lambda robot: elements, _plain(lambda view: view.last_action))
+
+
+def return_to_go_signal(scale: float) -> Signal:
+    """Return the signal ``return_to_go``, in units of so much reward."""
+    unit = 'reward' if scale == 1.0 else f'{scale!r} reward'
+    return Signal(lambda robot: [('total', unit, (None, None))],
+                  _plain(lambda view: np.array([view.return_to_go / scale])))
 
 
 def randomisation_signal(names: tuple[str, ...]) -> Signal:

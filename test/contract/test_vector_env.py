@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import numpy as np
 import pytest
 from rl_nodes.core.errors import BackendError, ConfigError
+from rl_nodes.core.resources import find_config
 from rl_nodes.envs.vector_env import seeds_of, SimVectorEnv
 from rl_nodes.training.sources import environment_maker, make_envs
 
@@ -51,6 +52,30 @@ def trajectory(envs: gymnasium.vector.VectorEnv, seed, steps: int) -> tuple[list
         ended += int((numbers[1] | numbers[2]).sum())
     envs.close()
     return rows, ended
+
+
+def test_workers_know_what_is_left_to_be_earned(tmp_path: Path) -> None:
+    """The target less the rewards of the steps before the last, anew in each episode."""
+    path = tmp_path / 'told.yaml'
+    path.write_text(find_config('tasks', 'cartpole_balance').read_text().replace(
+        'observation: [', 'observation: [return_to_go, ')
+        + 'return_to_go: {target: 7.5, scale: 5.0}\n')
+    envs = make(task=str(path))
+    observation, _ = envs.reset(seed=3)
+    earned, last, ended = np.zeros(3), np.zeros(3), 0
+    for _ in range(120):
+        np.testing.assert_array_equal(observation[:, 0], ((7.5 - earned) / 5.0).astype(np.float32))
+        observation, reward, terminated, truncated, infos = envs.step(
+            np.ones(envs.action_space.shape, np.float32))
+        earned += last
+        last, done = reward.copy(), terminated | truncated
+        for index in np.flatnonzero(done):
+            final = infos['final_obs'][index]
+            assert final[0] == np.float32((7.5 - earned[index]) / 5.0)
+        earned[done] = last[done] = 0.0
+        ended += int(done.sum())
+    envs.close()
+    assert ended >= 3
 
 
 @pytest.mark.parametrize('env_id', [REACH, CARTPOLE, PARTIAL, VARIED])

@@ -119,6 +119,35 @@ def sensing(folder: Path) -> tuple[str, str]:
     return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
 
 
+def returning(folder: Path, task: str = 'reach', target: float = 20.0) -> str:
+    """Return the file of a shipped task that observes its return to go, in units of 8, besides."""
+    path = folder / f'{task}_returning.yaml'
+    path.write_text(find_config('tasks', task).read_text().replace(
+        'observation: [', 'observation: [return_to_go, ') + (
+        f'\nreturn_to_go: {{target: {target}, scale: 8.0}}\nhistory: {{return_to_go: 2}}\n'))
+    return str(path)
+
+
+class _Spender(torch.nn.Module):
+    """Moves each joint by what is left to be earned, and by nothing else."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.place = contract.observation.elements.index('return_to_go/total@t')
+        self.gain = torch.nn.Parameter(torch.linspace(
+            0.3, 0.6, len(contract.action.elements))[None])
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        left = observation[:, self.place:self.place + 1]
+        return torch.tanh(self.gain * torch.sin(4 * left))
+
+
+def make_spending_bundle(contract: Contract) -> PolicyBundle:
+    """Return a policy of which every action depends on the return to go."""
+    net = _Spender(contract)
+    return PolicyExporter(net, contract, 'spender', 'none', 'deterministic').export(net, 1, 0)
+
+
 class GraphProcess:
     """``rl_nodes launch ...`` as a user runs it."""
 

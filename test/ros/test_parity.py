@@ -6,7 +6,14 @@ from functools import partial
 import json
 from pathlib import Path
 
-from harness import graph, make_bundle, make_recurrent_bundle, sensing
+from harness import (
+    graph,
+    make_bundle,
+    make_recurrent_bundle,
+    make_spending_bundle,
+    returning,
+    sensing,
+)
 import numpy as np
 import pytest
 from rl_nodes.core.resources import find_config
@@ -66,6 +73,7 @@ SLOW = pytest.mark.slow
     pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
     ('quadruped', 'disturbed', 'mujoco'), ('arm', 'recurrent', 'mujoco'),
     ('arm', 'sensing', 'mujoco'), ('arm', 'sensing', 'pybullet'),
+    ('arm', 'returning', 'mujoco'), pytest.param('arm', 'returning', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),
     pytest.param('arm', 'push', 'pybullet', marks=SLOW),
@@ -82,6 +90,8 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
     if task_name == 'sensing':
         robot, task_name = sensing(tmp_path)
         make = partial(make_bundle, gain=0.5)  # accelerations are large numbers
+    if task_name == 'returning':
+        task_name, make = returning(tmp_path), make_spending_bundle
     episodes = 20 if (robot, task_name) == ('arm', 'reach') else 5
     task = load_task(robot, task_name)
     bundle = make(task.contract)

@@ -8,6 +8,7 @@ from pathlib import Path
 import random
 import sys
 
+from harness import returning
 import numpy as np
 import pytest
 import rclpy
@@ -19,7 +20,7 @@ from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.experience_recorder import ExperienceRecorder
 from rl_nodes.nodes.lifecycle import SUCCESS
-from rl_nodes.nodes.recorded_transitions import read_recorded
+from rl_nodes.nodes.recorded_transitions import read_recorded, task_of
 from rl_nodes.tasks import load_task
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'unit' / 'datasets'))
@@ -32,14 +33,16 @@ def ros() -> Iterator[None]:
     rclpy.try_shutdown()
 
 
-@pytest.mark.parametrize('mixed', [False, True])
-def test_live_and_offline_are_the_same(tmp_path: Path, mixed: bool) -> None:
+@pytest.mark.parametrize(('mixed', 'target'), [(False, ''), (True, ''), (True, '7.5')])
+def test_live_and_offline_are_the_same(tmp_path: Path, mixed: bool, target: str) -> None:
     from recordings import rollout
 
-    task = load_task('arm', 'reach')
+    name = returning(tmp_path, target=20.0) if target else 'reach'
+    task = load_task('arm', name)
     node = ExperienceRecorder('experience_recorder', parameter_overrides=[
         Parameter(name, value=value) for name, value in (
-            ('robot', 'arm'), ('task', 'reach'), ('directory', str(tmp_path)),
+            ('robot', 'arm'), ('task', name), ('directory', str(tmp_path)),
+            ('target_return', target),
             ('publish_experience', True), ('autostart', False), ('batch_size', 4),
             ('sources', 'policy+teleop'))])
     assert node.trigger_configure() == SUCCESS
@@ -64,7 +67,8 @@ def test_live_and_offline_are_the_same(tmp_path: Path, mixed: bool) -> None:
 
     files = sorted(tmp_path.glob('*.mcap'))
     offline = TransitionBatch.concatenate(
-        [read_recorded(read_episode(path), task).batch for path in files])
+        [read_recorded(episode, task_of(episode, task=name)).batch
+         for episode in map(read_episode, files)])
     for field in fields(TransitionBatch):
         if field.name == 'origin':  # is not sent to the trainer
             continue
@@ -73,3 +77,7 @@ def test_live_and_offline_are_the_same(tmp_path: Path, mixed: bool) -> None:
         if ours is not None:
             assert ours.tobytes() == theirs.tobytes(), field.name
     assert np.unique(offline.episode).tolist() == [1, 2, 3]
+    if target:
+        left = 8.0 * offline.observation[:, 1]  # the older frame is the element before
+        assert left[offline.step == 0].tolist() == [7.5] * 3
+        assert len(np.unique(left)) > 3 * 30

@@ -13,7 +13,7 @@ import time
 
 import gymnasium
 from gymnasium.utils.env_checker import check_env
-from harness import graph
+from harness import graph, returning
 import numpy as np
 import pytest
 from rl_nodes.core.errors import ContractError, GraphError
@@ -74,6 +74,20 @@ def test_gymnasium_check_and_the_same_bits_as_the_simulated_environment(tmp_path
     assert_closed(tmp_path / 'run' / 'episodes')
     assert any('gym@0' in read_episode(path).metadata['policy_versions']
                for path in (tmp_path / 'run' / 'episodes').glob('*.mcap'))
+
+
+def test_what_is_left_to_be_earned_is_that_of_the_simulated_environment(tmp_path: Path) -> None:
+    task = returning(tmp_path)
+    with graph(*gym_graph(tmp_path / 'run', 'robot:=arm', f'task:={task}')), \
+            environment('arm', task, arm=True) as env:
+        simulated = SimEnv('arm', task)
+        rng = np.random.default_rng(0)
+        for seed in (3, None):
+            assert env.reset(seed=seed)[0].tobytes() == simulated.reset(seed=seed)[0].tobytes()
+            for _ in range(70):  # more than rewards are kept
+                action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+                same(env.step(action), simulated.step(action))
+        simulated.close()
 
 
 def test_what_is_privileged_is_in_the_info(tmp_path: Path) -> None:

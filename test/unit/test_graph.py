@@ -134,6 +134,25 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     assert node(graph, 'safety_monitor').parameters['event_directory'] == f'{run}/safety_events'
 
 
+def test_a_target_return_is_for_policies_that_observe_it(policy, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match='target_return = 30: task reach does not observe'):
+        build('deploy', {'policy': str(policy), 'target_return': '30'}, {}, NOW)
+    path = tmp_path / 'told.yaml'
+    path.write_text(find_config('tasks', 'reach').read_text().replace(
+        'observation: [', 'observation: [return_to_go, ') + 'return_to_go: {target: 20}\n')
+    bundle = SimpleNamespace(manifest=SimpleNamespace(
+        contract=load_task('arm', str(path)).contract))
+    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
+    arguments = {'policy': str(policy), 'task': str(path)}
+    assert 'target_return' not in node(
+        build('deploy', arguments, {}, NOW), 'policy_server').parameters
+    graph = build('deploy', {**arguments, 'target_return': '-2.5e1'}, {}, NOW)
+    for name in ('policy_server', 'experience_recorder'):
+        assert node(graph, name).parameters['target_return'] == '-2.5e1'
+    with pytest.raises(ConfigError, match='much: expected a finite number'):
+        build('deploy', {**arguments, 'target_return': 'much'}, {}, NOW)
+
+
 def test_a_shadow_is_computed_and_recorded(policy):
     graph = build('deploy', {'policy': str(policy), 'shadow': 'run/other.onnx',
                              'control_path': 'python'}, {}, NOW)

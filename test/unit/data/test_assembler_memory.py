@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, RobotState
 from rl_nodes.data.assembler import TransitionAssembler
 from rl_nodes.tasks import load_task
@@ -16,11 +17,25 @@ from test_assembler import assert_same, outcome, PERIOD, play, Script
 STEPS = 8
 
 
-@pytest.fixture(scope='module')
-def task():
-    loaded = load_task('cartpole', 'cartpole_swingup_partial')
+@pytest.fixture(scope='module', params=['last_action', 'return_to_go, last_action'])
+def task(request, tmp_path_factory):
+    shipped = find_config('tasks', 'cartpole_swingup_partial').read_text()
+    changed = shipped.replace('last_action]', f'{request.param}]')
+    if request.param != 'last_action':
+        changed += 'return_to_go: {target: 9.0, scale: 3.0}\n'
+    path = tmp_path_factory.mktemp('tasks') / 'remembering.yaml'
+    path.write_text(changed)
+    loaded = load_task('cartpole', str(path))
     loaded.period_ns = PERIOD
     return loaded
+
+
+def to_go(task, seen):
+    """Return the newest return to go in an observation, in units of reward; or skip the test."""
+    names = task.contract.observation.elements
+    if 'return_to_go/total@t' not in names:
+        pytest.skip('about rewards')
+    return 3.0 * seen[..., names.index('return_to_go/total@t')]
 
 
 def assembler(task, **options):
@@ -40,7 +55,7 @@ def two_episodes():
             now = RobotState(stamp, episode, *rng.normal(size=(3, 2)))
             script.add(stamp, 1, 'add_privileged', stamp, now.velocity)
             script.add(stamp, 2, 'add_state', now)
-            script.add(stamp, 3, 'add_reward', stamp, episode, outcome(1.0, k == STEPS))
+            script.add(stamp, 3, 'add_reward', stamp, episode, outcome(0.5 * k, k == STEPS))
             if k < STEPS:
                 command = JointCommand(stamp, 'p@1', rng.normal(size=1))
                 script.add(stamp, 4, 'add_wanted', command)
@@ -52,7 +67,7 @@ def observed(task, script):
     """Return what an observer that misses nothing sees, by stamp."""
     observer, seen = task.observer(), {}
     state = goal = None
-    for _, _, method, (thing, *_) in script.messages:
+    for _, _, method, (thing, *others) in script.messages:
         if method == 'add_goal':
             goal = thing
         elif method == 'add_state':
@@ -60,6 +75,8 @@ def observed(task, script):
             seen[state.stamp_ns] = observer.observe(state, goal)
         elif method == 'add_wanted':
             observer.acted(state, thing.value)
+        elif method == 'add_reward':
+            observer.rewarded(thing, others[0], others[1].total)
     return seen
 
 
@@ -121,6 +138,37 @@ def test_a_lost_state_is_filled_and_the_history_goes_on(task):
     # Oldest first, cart positions of frames 1, 2, 2 (for 3) and 4.
     carts = whole.observation[:, 3]
     assert batch.observation[2, :4].tolist() == [carts[1], carts[2], carts[2], carts[4]]
+
+
+def test_what_is_to_be_earned_is_the_target_less_earlier_rewards(task):
+    batch, _ = play(two_episodes(), assembler(task))
+    left = 9.0 - np.cumsum([0.0, 0.0, *(0.5 * np.arange(1, STEPS))])  # rewards are 0.5 k
+    for episode in range(2):
+        rows = slice(episode * STEPS, (episode + 1) * STEPS)
+        np.testing.assert_array_equal(to_go(task, batch.observation[rows]), left[:-1])
+        np.testing.assert_array_equal(to_go(task, batch.next_observation[rows]), left[1:])
+
+
+def test_the_reward_of_a_state_that_was_lost_here_counts(task):
+    batch, _ = play(two_episodes().without('add_state', 1000 + 3 * PERIOD), assembler(task))
+    assert to_go(task, batch.observation)[2] == 9.0 - (0.5 + 1.0 + 1.5)  # of state 4
+
+
+def test_without_a_reward_nothing_is_told_that_depends_on_it(task):
+    batch, counts = play(two_episodes().without('add_reward', 1000 + 3 * PERIOD),
+                         assembler(task), flush=True)
+    left = to_go(task, batch.observation)
+    assert counts == {'emitted': STEPS + 2, 'reward_missing': STEPS - 2}
+    assert left[:4].tolist() == [9.0, 9.0, 9.0, 9.0]  # the third is the next episode's first
+
+
+def test_an_episode_whose_start_is_missing_gives_no_rows(task):
+    script = two_episodes()
+    script.messages = [message for message in script.messages
+                       if message[0] >= 1000 + 2 * PERIOD or message[2] == 'add_goal']
+    batch, counts = play(script, assembler(task), flush=True)
+    assert to_go(task, batch.observation)[0] == 9.0 and len(batch) == STEPS
+    assert counts == {'emitted': STEPS, 'gap': 1, 'reward_missing': STEPS - 2}
 
 
 def test_steps_whose_critic_would_be_blind_are_dropped_and_counted(task):

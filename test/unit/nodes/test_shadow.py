@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 import itertools
+from pathlib import Path
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
-from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.core.resources import find_config
+from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState
 from rl_nodes.nodes import conversions, shadow
 from rl_nodes.tasks import load_task
 
@@ -55,6 +57,26 @@ def test_a_command_whose_state_never_came_holds_up_no_other() -> None:
             robot.take('policy/joint_command', given['policy/joint_command'])
     assert robot.ready()[2].stamp_ns == START + 2
     assert robot.ready() is None
+
+
+def test_a_state_waits_for_the_reward_that_is_observed(tmp_path: Path) -> None:
+    path = tmp_path / 'told.yaml'
+    path.write_text(find_config('tasks', 'reach').read_text().replace(
+        'observation: [', 'observation: [return_to_go, ') + 'return_to_go: {target: 20}\n')
+    task = load_task('arm', str(path))
+    robot = shadow.Watched(task)
+    for topic, data in messages(START).items():
+        robot.take(topic, data)
+    state, goal, _ = robot.ready()
+    assert robot.observer.observe(state, goal)[0] == 20
+    for topic, data in messages(START + task.period_ns).items():
+        robot.take(topic, data)
+    assert robot.ready() is None
+    for stamp in (START, START, START + task.period_ns):
+        robot.take('reward', conversions.outcome_to_msg(
+            stamp, f'1@{START}', Outcome(3.0, {}, False, False, False)))
+    state, goal, _ = robot.ready()
+    assert robot.observer.observe(state, goal)[0] == 20 - 3
 
 
 class _Node:

@@ -10,8 +10,9 @@ command.
 
 import numpy as np
 import pytest
-from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.errors import ConfigError, RewardMissingError, SpecError
 from rl_nodes.core.resources import find_config
+from rl_nodes.core.returns import target_of
 from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.tasks import load_task
 
@@ -148,7 +149,62 @@ def test_a_number_is_the_history_of_every_signal(tmp_path):
         .contract.observation
 
 
+def test_the_return_to_go_is_the_target_less_the_rewards_of_earlier_states(tmp_path):
+    task = written(tmp_path, observation='[bounded_joint_position, return_to_go]',
+                   history='{return_to_go: 3}', return_to_go='{target: 10, scale: 2}')
+    assert task.contract.observation.elements == (
+        'bounded_joint_position/slider', *(f'return_to_go/total@{age}' for age in
+                                           ('t-2', 't-1', 't')))
+    assert task.contract.observation.units[1:] == ('2.0 reward',) * 3
+    observer = task.observer()
+
+    def see(step):
+        stamp = START + step * task.period_ns
+        return observer.observe(RobotState(
+            stamp, str(EpisodeId(1, START)), np.zeros(2), np.zeros(2), np.zeros(2)),
+            NOWHERE).tolist()[1:]
+
+    def earn(step, total):
+        observer.rewarded(START + step * task.period_ns, str(EpisodeId(1, START)), total)
+    assert see(0) == [5, 5, 5]
+    earn(0, 0.0)
+    earn(1, 4.0)
+    assert see(1) == [5, 5, 5]
+    with pytest.raises(RewardMissingError):
+        see(3)
+    assert see(2) == [5, 5, 3]  # the one that could not be observed has left nothing behind
+    earn(2, -2.0)
+    earn(2, -2.0)
+    assert see(3) == [5, 3, 4]
+    assert see(3) == [5, 3, 4]
+    earn(3, 0.5)
+    earn(4, 0.5)
+    assert see(5) == [4, 4, 3.5]  # the frame of 4, which never came, is that of 3
+
+
+def test_another_target_holds_for_observers_to_come(tmp_path):
+    task = written(tmp_path, observation='[return_to_go]', return_to_go='{target: 10.0}')
+    assert task.contract.observation.units == ('reward',)
+    fingerprint = task.contract.fingerprint()
+    state = RobotState(START, str(EpisodeId(1, START)), np.zeros(2), np.zeros(2), np.zeros(2))
+    assert task.observer().observe(state, NOWHERE).tolist() == [10]
+    task.target_return = target_of('-2.5', task.contract)
+    assert task.observer().observe(state, NOWHERE).tolist() == [-2.5]
+    with pytest.raises(ConfigError, match='target_return = a lot: expected a finite number'):
+        target_of('a lot', task.contract)
+    assert written(tmp_path, observation='[return_to_go]', return_to_go='{target: 3}') \
+        .contract.fingerprint() == fingerprint  # a target is asked for, not relied on
+    assert written(tmp_path, observation='[return_to_go]',
+                   return_to_go='{target: 3, scale: 2}').contract.fingerprint() != fingerprint
+
+
 @pytest.mark.parametrize(('keys', 'told'), [
+    ({'observation': '[return_to_go]'}, 'return_to_go: .* there is only the signal'),
+    ({'return_to_go': '{target: 1}'}, 'return_to_go: .* there is only the section'),
+    ({'return_to_go': '{target: .inf}'}, 'return_to_go'),
+    ({'return_to_go': '{target: 1, scale: 0}'}, 'return_to_go'),
+    ({'return_to_go': '{target: 1, sclae: 1}'}, 'return_to_go'),
+    ({'privileged': '[return_to_go]'}, "privileged: unknown signal 'return_to_go'"),
     ({'history': '{joint_positon: 2}'}, "'joint_positon' is not observed.*joint_position"),
     ({'history': 0}, 'history'),
     ({'history': '{joint_position: 101}'}, 'history'),
