@@ -21,7 +21,7 @@ import signal
 import time
 from typing import Any, NamedTuple
 
-from actors import Actor, COMMAND_TIMEOUT_S, controller_manager, RATE_HZ, robot_file
+from actors import Actor, COMMAND_TIMEOUT_S, controller_manager, RATE_HZ, robot_file, WATCHDOG_S
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import make_bundle
 import numpy as np
@@ -50,6 +50,7 @@ CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
 RECENT = 8      # states that a command may have been judged against
 EPS = 1e-6
+STALL = 0.8     # of the watchdog: the listener is late too
 
 
 class Heard(NamedTuple):
@@ -91,7 +92,8 @@ class Stage:
     :param folder: for its files; empty.
     :param backend: ``pybullet``, or ``ros2_control`` for the emulated controller manager.
     :ivar nominal: commands of the policy that reached the robot while nothing was wrong.
-    :ivar false_stops: stops meanwhile.
+    :ivar false_stops: stops meanwhile, without a reason.
+    :ivar stalls: stops because a process of the graph got no time for as long as the watchdog.
     :ivar restarts: commands that reached a stopped robot before anybody had cleared the stop.
     :ivar unsafe: violations among all commands that reached the robot, by name.
     """
@@ -111,7 +113,7 @@ class Stage:
                                         folder) for spec in graph.nodes}
         self._emulator = (controller_manager.ControllerManagerProcess('--rate', '200')
                           if backend == 'ros2_control' else None)
-        self.nominal, self.false_stops, self.restarts = 0, 0, 0
+        self.nominal = self.false_stops = self.stalls = self.restarts = 0
         self.unsafe: Counter[str] = Counter()
         self.heard: dict[str, deque[Heard]] = {
             topic: deque(maxlen=KEPT) for topic in (STATES, WANTED, ALLOWED)}
@@ -144,7 +146,7 @@ class Stage:
         self.publishers = {
             topic: self.node.create_publisher(JointState, topic, profile) for topic, profile in (
                 (STATES, qos.STREAM), (WANTED, qos.STREAM), (ALLOWED, qos.STREAM))}
-        self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.STREAM)
+        self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
         for actor in self.actors.values():
             actor.start()
         return self
@@ -186,9 +188,10 @@ class Stage:
     def _on_safety(self, shown: Shown) -> None:
         self.shown.append(shown)
         self._halted |= shown.check == 'boot'
-        if shown.mode == 'STOPPED':
-            self.false_stops += self._calm
-            self._calm = False
+        if shown.mode == 'STOPPED' and self._calm:
+            self._calm, late = False, self.stalled(shown.at - NS)
+            self.stalls += late
+            self.false_stops += not late
 
     def _on_allowed(self, heard: Heard) -> None:
         """Judge what reaches the robot."""
@@ -202,7 +205,9 @@ class Stage:
         if value.shape != self._step.shape or not np.isfinite(value).all():
             self.unsafe['not finite'] += 1
             return
-        recent = [state.view.position for state in list(self.heard[STATES])[-RECENT:]]
+        recent = [np.array([by_name.get(name, np.nan) for name in heard.view.name])
+                  for by_name in (dict(zip(state.view.name, state.view.position))
+                                  for state in list(self.heard[STATES])[-RECENT:])]
         if not any((np.abs(value - q) <= self._step + EPS).all() for q in recent):
             self.unsafe['speed'] += 1
         if not any(((value >= np.minimum(self._low, q) - EPS)
@@ -212,6 +217,15 @@ class Stage:
     def since(self, topic: str, at: int) -> list[Heard]:
         """Return what came on a topic after a moment [ns], the newest first."""
         return list(takewhile(lambda heard: heard.at > at, reversed(self.heard[topic])))
+
+    def stalled(self, since: int) -> bool:
+        """Return whether states or commands of the policy had a gap as long as the watchdog."""
+        for topic in (STATES, WANTED):
+            times = [heard.at for heard in self.heard[topic] if heard.at > since]
+            gaps = np.diff([*times, steady_ns()])
+            if gaps.max(initial=0) > STALL * WATCHDOG_S * NS:
+                return True
+        return False
 
     def shown_since(self, at: int) -> list[Shown]:
         """Return what the monitor showed after a moment [ns], the newest first."""
