@@ -176,14 +176,15 @@ def message(heard: Heard, names: tuple[str, ...], values: np.ndarray, stamp_ns: 
     return joint_state.encode(stamp_ns, source, names, np.asarray(values, np.float64))
 
 
-def rogue(change: Callable[[Heard, Stage], bytes]) -> Callable[[Stage], Outcome]:
+def rogue(change: Callable[[Heard, Stage], bytes],
+          late: tuple[str, ...] = LATE) -> Callable[[Stage], Outcome]:
     """Publish what somebody else made of the policy's newest command, beside the policy."""
     def inject(stage: Stage) -> Outcome:
         for _ in range(ATTEMPTS):
             at = stage.disturb()
             stage.publishers[WANTED].publish(change(stage.heard[WANTED][-1], stage))
             goes_on(stage, at)
-            if stage.verdict(at) not in LATE:
+            if stage.verdict(at) not in late:
                 break
         halted = stage.mode == 'STOPPED'
         return Outcome(stage.verdict(at), stage.halt_ms(at) if halted else None)
@@ -400,7 +401,7 @@ FAULTS = (
     Fault('C5', 'command of five values', 'stop: finite', rogue(valued(0.0, 5))),
     Fault('C5', 'command names permuted', 'refused: names', rogue(permuted)),
     Fault('C5', 'command of 100,000 values', 'stop: finite', rogue(oversized)),
-    Fault('C8', 'old command again', 'refused: order', rogue(older(2.0))),
+    Fault('C8', 'old command again', 'refused: order', rogue(older(2.0), LATE[:2])),
     Fault('C8', 'command a second old', 'refused: age', rogue(older(RATE_HZ))),
     Fault('C8', 'command from the future', 'refused: age', rogue(older(-RATE_HZ))),
     Fault('C7', 'NaN past the monitor', 'refused by the bridge, goes on',
