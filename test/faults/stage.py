@@ -48,7 +48,6 @@ SAFETY, ROBOT, POLICY = 'safety/state', 'robot/status', 'policy/status'
 PAST_MONITOR = 'past-the-monitor'  # source of what the stage itself tells the robot
 CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
-RECENT = 8      # states that a command may have been judged against
 EPS = 1e-6
 STALL = 0.8     # of the watchdog: the listener is late too
 
@@ -121,6 +120,7 @@ class Stage:
         self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}}
         self.still_since, self._goal = 0, ()
         self._calm = self._halted = False
+        self._unjudged: list[Heard] = []
         model = self.task.robot
         margin = model.config.safety.position_margin
         self._low, self._high = model.limits('lower') + margin, model.limits('upper') - margin
@@ -165,9 +165,11 @@ class Stage:
 
     def pump(self, timeout_s: float = 0.02) -> None:
         """Take what comes, waiting for it at most so long."""
-        found = self._waiter.wait(timeout_s)
-        at = steady_ns()
-        for topic, data in found.items():
+        batch: list[tuple[int, str, Any]] = []
+        while found := self._waiter.wait(0.0 if batch else timeout_s):
+            at = steady_ns()
+            batch += [(at, topic, data) for topic, data in found.items()]
+        for at, topic, data in batch:
             if topic in self.heard:
                 heard = Heard(at, joint_state.decode(data))
                 if heard.source == PAST_MONITOR:
@@ -184,6 +186,7 @@ class Stage:
                     self._on_safety(Shown(at, values['mode'], values['check']))
                 else:
                     self.values[topic] = values
+        self._unjudged = [heard for heard in self._unjudged if not self._judged(heard)]
 
     def _on_safety(self, shown: Shown) -> None:
         self.shown.append(shown)
@@ -194,36 +197,47 @@ class Stage:
             self.false_stops += not late
 
     def _on_allowed(self, heard: Heard) -> None:
-        """Judge what reaches the robot."""
+        """Take note of what reaches the robot."""
         if heard.stops:
             self._halted = True
         elif self._halted:
             self.restarts += 1
         else:
             self.nominal += self._calm
+        self._unjudged.append(heard)
+
+    def _judged(self, heard: Heard) -> bool:
+        """Judge a command by the states that the monitor may have had; False without one yet."""
         value = np.array(heard.view.position)
         if value.shape != self._step.shape or not np.isfinite(value).all():
             self.unsafe['not finite'] += 1
-            return
-        recent = [np.array([by_name.get(name, np.nan) for name in heard.view.name])
-                  for by_name in (dict(zip(state.view.name, state.view.position))
-                                  for state in list(self.heard[STATES])[-RECENT:])]
-        if not any((np.abs(value - q) <= self._step + EPS).all() for q in recent):
+            return True
+        # The newest that it had was not older than the command.
+        states = list(takewhile(lambda state: state.stamp_ns >= heard.stamp_ns,
+                                reversed(self.heard[STATES])))
+        positions = [np.array([by_name.get(name, np.nan) for name in heard.view.name])
+                     for by_name in (dict(zip(state.view.name, state.view.position))
+                                     for state in states)]
+        if positions and not any((np.abs(value - q) <= self._step + EPS).all()
+                                 for q in positions):
             self.unsafe['speed'] += 1
-        if not any(((value >= np.minimum(self._low, q) - EPS)
-                    & (value <= np.maximum(self._high, q) + EPS)).all() for q in recent):
+        if positions and not any(((value >= np.minimum(self._low, q) - EPS)
+                                  & (value <= np.maximum(self._high, q) + EPS)).all()
+                                 for q in positions):
             self.unsafe['position'] += 1
+        return bool(positions)
 
     def since(self, topic: str, at: int) -> list[Heard]:
         """Return what came on a topic after a moment [ns], the newest first."""
         return list(takewhile(lambda heard: heard.at > at, reversed(self.heard[topic])))
 
     def stalled(self, since: int) -> bool:
-        """Return whether states or commands of the policy had a gap as long as the watchdog."""
-        for topic in (STATES, WANTED):
-            times = [heard.at for heard in self.heard[topic] if heard.at > since]
-            gaps = np.diff([*times, steady_ns()])
-            if gaps.max(initial=0) > STALL * WATCHDOG_S * NS:
+        """Return whether bridge, policy or monitor were late by the watchdog after ``since``."""
+        for topic, heard in self.heard.items():
+            times = [one.at for one in heard if one.at > since]
+            if topic != ALLOWED:  # where silence may also be what a stop is
+                times.append(steady_ns())
+            if np.diff(times).max(initial=0) > STALL * WATCHDOG_S * NS:
                 return True
         return False
 
