@@ -97,7 +97,6 @@ def halting(name: str, number: signal.Signals) -> Callable[[Stage], Outcome]:
         at = stage.disturb()
         stage.actors[name].signal(number)
         reaction = stage.halt_ms(at)
-        stage.until(lambda: stage.mode == 'STOPPED')
         if number == STOP:
             thawed = stage.disturb()
             stage.actors[name].signal(signal.SIGCONT)
@@ -163,7 +162,6 @@ def emergency(press: Callable[[Stage], None]) -> Callable[[Stage], Outcome]:
         at = stage.disturb()
         press(stage)
         reaction = stage.halt_ms(at)
-        stage.until(lambda: stage.mode == 'STOPPED')
         asks_again(stage, stage.disturb(), ON)
         return Outcome(stage.verdict(at), reaction)
     return inject

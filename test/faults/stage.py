@@ -147,6 +147,8 @@ class Stage:
             topic: self.node.create_publisher(JointState, topic, profile) for topic, profile in (
                 (STATES, qos.STREAM), (WANTED, qos.STREAM), (ALLOWED, qos.STREAM))}
         self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
+        for service in ('stop', 'clear_stop'):  # a first request right after discovery is late
+            self.client(Trigger, f'safety_monitor/{service}')
         for actor in self.actors.values():
             actor.start()
         return self
@@ -346,7 +348,10 @@ class Stage:
         def halted() -> bool:
             halts[:] = [heard for heard in self.since(ALLOWED, at) if heard.stops]
             return bool(halts)
-        return (halts[-1].at - at) / 1e6 if self.until(halted, timeout_s) else None
+        if not self.until(halted, timeout_s):
+            return None
+        self.until(lambda: self.mode == 'STOPPED')  # it shows what it does just after
+        return (halts[-1].at - at) / 1e6
 
     def stand_ms(self, at: int, timeout_s: float = 2.0) -> float | None:
         """Return how long after ``at`` [ns] the controllers' goal last changed; None: it does."""
