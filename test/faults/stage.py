@@ -48,6 +48,7 @@ SAFETY, ROBOT, POLICY = 'safety/state', 'robot/status', 'policy/status'
 PAST_MONITOR = 'past-the-monitor'  # source of what the stage itself tells the robot
 CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
+RECENT = 100    # states, the newest that a command may have been judged by
 EPS = 1e-6
 STALL = 0.8     # of the watchdog: the listener is late too
 
@@ -215,8 +216,8 @@ class Stage:
             self.unsafe['not finite'] += 1
             return True
         # The newest that it had was not older than the command.
-        states = list(takewhile(lambda state: state.stamp_ns >= heard.stamp_ns,
-                                reversed(self.heard[STATES])))
+        states = [state for state in list(self.heard[STATES])[-RECENT:]
+                  if state.stamp_ns >= heard.stamp_ns]
         positions = [np.array([by_name.get(name, np.nan) for name in heard.view.name])
                      for by_name in (dict(zip(state.view.name, state.view.position))
                                      for state in states)]
