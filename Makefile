@@ -4,6 +4,7 @@
 #   make test           lint and all tests that end within minutes
 #   make test-learning  learners against known answers, every task into docs/results.md (hours);
 #                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
+#   make faults         every fault injected many times into running graphs, with reaction times
 #   make soak           long runs with faults, and every variant of the tests
 #   make coverage       branch coverage of the safety core; below 100 % it fails
 #   make bench          every benchmark, QUICK=1 for a minute each
@@ -17,11 +18,12 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
 QUICK_TESTS := -m 'not learning and not soak and not slow'
+FAULTS_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: all demo test lint types bench coverage test-learning soak clean setup
+.PHONY: all demo test lint types bench coverage test-learning faults soak clean setup
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -83,8 +85,12 @@ test-learning: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python test/learning/results.py $(TASKS) \
 	  $(if $(SEEDS),--seeds $(SEEDS))
 
+faults: $(READY)
+	$(BIN)/python test/faults/campaign.py $(FAULTS_ARGS)
+
 soak: $(READY)
 	$(BIN)/python -m pytest -m 'soak or slow' --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/python test/faults/campaign.py --trials 3000 --steps 1000000 --learn 100000
 
 coverage: $(READY)
 	$(BIN)/python -m coverage run --branch --source rl_nodes/safety -m pytest -q \

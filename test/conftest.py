@@ -8,8 +8,8 @@ a machine. So each test leases a domain by a lock on a file, as nodes do, and st
 the test before it ended.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 import fcntl
 import itertools
 import os
@@ -42,6 +42,12 @@ def leased_domain() -> Iterator[int]:
             os.close(file)
         return
     pytest.fail(f'all ROS domains from {DOMAINS[0]} to {DOMAINS[-1]} are leased')
+
+
+@pytest.fixture(scope='session')
+def lease_domain() -> Callable[[], AbstractContextManager[int]]:
+    """Return what leases a domain, for fixtures that outlive a test."""
+    return leased_domain
 
 
 def pytest_configure() -> None:

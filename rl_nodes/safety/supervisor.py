@@ -126,9 +126,9 @@ class Supervisor:
         :param now_ns: now on the clock of the stamps [ns].
         :param steady_ns: now on the steady clock [ns].
         """
-        emergency = self._emergency(steady_ns)
-        if emergency is not None:
-            return emergency
+        overdue = self.tick(steady_ns)
+        if overdue is not None:  # who slept through a silence must not go on after it
+            return overdue
         state = self._state
         if state is None or silent(self._state_at, steady_ns, self._timeouts.watchdog_s):
             refusal: tuple[str, str] | None = (
@@ -284,6 +284,8 @@ class Supervisor:
             self.counts[f'{name}/{check}'] += 1
         self.mode = {Level.PASS: Mode.OK, Level.CLAMP: Mode.LIMITING, Level.HOLD: Mode.HOLD,
                      Level.STOP: Mode.STOPPED}[level]
+        if level == Level.STOP:  # the clock may have been set back; age is still checked
+            self._passed_stamp = None
         self.check, self.reason = check, reason
         return Verdict(level, check, reason, requested, allowed,
                        *self._instead(level, check, steady_ns))

@@ -1,8 +1,11 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs as a user starts them, with their processes killed, frozen, poisoned and interrupted."""
+"""
+Graphs as a user starts them, with their processes killed and interrupted.
 
-from array import array
+What else may go wrong while a graph runs: ``test_faults.py``.
+"""
+
 import os
 from pathlib import Path
 import signal
@@ -12,12 +15,10 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, GraphProcess, Observer, observer
-import numpy as np
 import pytest
 from rl_nodes.core import ros_environment
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import qos
-from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 
 REALTIME = ('stepping:=realtime', 'episodes:=0')
@@ -55,42 +56,20 @@ def deploy(policy: Path, folder: Path, *more: str) -> tuple[str, ...]:
     return ('deploy', f'policy:={policy}', f'run_dir:={folder / "run"}', *REALTIME, *more)
 
 
-@pytest.mark.parametrize('how', [
-    pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGSTOP])
-def test_policy_server_killed_or_frozen_stops_the_robot(policy_path: Path, tmp_path: Path,
-                                                        how: signal.Signals) -> None:
-    """The robot is told to stand within the watchdog (100 ms) and a little, and stays so."""
+def test_policy_server_killed_stops_the_robot_and_ends_everything(policy_path: Path,
+                                                                  tmp_path: Path) -> None:
+    """The robot is told to stand within the watchdog (100 ms) and a little."""
     with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
         watch(seen)
         until_moving(seen)
-        victim = run.nodes()['policy_server']
         at = time.monotonic()
-        os.kill(victim, how)
-        try:
-            seen.until(lambda: seen.heard['joint_command'][-1][1].header.frame_id == 'monitor',
-                       'a stop command from the monitor', 5.0)
-        finally:
-            if how == signal.SIGSTOP:
-                until_mode(seen, 'STOPPED')
-                os.kill(victim, signal.SIGCONT)
+        os.kill(run.nodes()['policy_server'], signal.SIGKILL)
+        seen.until(lambda: seen.heard['joint_command'][-1][1].header.frame_id == 'monitor',
+                   'a stop command from the monitor', 5.0)
         reaction_s = seen.heard['joint_command'][-1][0] - at
         assert reaction_s < 0.3, f'{reaction_s * 1e3:.0f} ms'
-        if how == signal.SIGKILL:
-            assert run.wait(10) != 0
-            assert 'policy_server' in run.output
-            return
-        # Thawed, the policy sends again; nothing of it may pass until somebody clears the stop.
-        count = len(seen.heard['joint_command'])
-        moved = seen.last('joint_states')
-        seen.until(lambda: len(seen.heard['joint_states']) > 40 and seen.last('joint_states')
-                   is not moved, 'states', 5.0)
-        end = time.monotonic() + 0.5
-        seen.until(lambda: time.monotonic() > end, 'half a second')
-        assert all(msg.header.frame_id == 'monitor'
-                   for _, msg in seen.heard['joint_command'][count:])
-        assert seen.values('safety/state')['check'] == 'command_silence'
-        clear(seen)
-        until_moving(seen)
+        assert run.wait(10) != 0
+        assert 'policy_server' in run.output
 
 
 def test_safety_monitor_killed_ends_everything(policy_path: Path, tmp_path: Path) -> None:
@@ -101,29 +80,6 @@ def test_safety_monitor_killed_ends_everything(policy_path: Path, tmp_path: Path
         assert run.wait(10) != 0
         assert 'safety_monitor' in run.output
         assert run.nodes() == {}
-
-
-def test_safety_monitor_frozen_makes_the_bridge_hold(policy_path: Path, tmp_path: Path) -> None:
-    """A5, A6: the bridge's own time-out holds; what was queued meanwhile does not pass."""
-    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
-        watch(seen)
-        until_moving(seen)
-        victim = run.nodes()['safety_monitor']
-        os.kill(victim, signal.SIGSTOP)
-        try:
-            held = int(seen.values('robot/status').get('held', 0))
-            seen.until(lambda: int(seen.values('robot/status').get('held', 0)) > held + 10,
-                       'the bridge holding', 10.0)
-            position = np.array(seen.last('joint_states').position)
-            until = len(seen.heard['joint_states']) + 20
-            seen.until(lambda: len(seen.heard['joint_states']) > until, 'states')
-            if seen.last('joint_states').header.frame_id == seen.heard[
-                    'joint_states'][-20][1].header.frame_id:
-                drift = np.abs(np.array(seen.last('joint_states').position) - position).max()
-                assert drift < 0.02, f'{drift} rad while holding'
-        finally:
-            os.kill(victim, signal.SIGCONT)
-        until_mode(seen, 'STOPPED', 5.0)
 
 
 def test_no_node_shares_memory_that_a_killed_one_could_leave_locked(
@@ -154,28 +110,6 @@ def test_recorder_or_reward_computer_killed_control_goes_on(policy_path: Path, t
         run.interrupt()
         assert run.wait(10) == 0, run.output
         assert f'{victim} DIED (killed by SIGKILL): CONTROL GOES ON' in run.output
-
-
-def test_a_poisoned_second_publisher_stops_the_robot_and_nothing_of_it_passes(
-        policy_path: Path, tmp_path: Path) -> None:
-    """C1: NaN from anybody on the policy's topic is a STOP; a wrong length too."""
-    with observer() as seen, graph(*deploy(policy_path, tmp_path)):
-        watch(seen)
-        rogue = seen.node.create_publisher(JointState, 'policy/joint_command', qos.SENSOR)
-        until_moving(seen)
-        names = list(load_task('arm', 'reach').robot.command_names)
-        poison = JointState(name=names, position=array('d', [float('nan')] * 6))
-        poison.header.frame_id = 'rogue@1'
-
-        def poisoned() -> bool:
-            poison.header.stamp = seen.last('joint_states').header.stamp
-            rogue.publish(poison)
-            return seen.values('safety/state').get('mode') == 'STOPPED'
-        seen.until(poisoned, 'a stop')
-        assert seen.values('safety/state')['check'] == 'finite'
-        for _, msg in seen.heard['joint_command']:
-            assert np.isfinite(msg.position).all()
-            assert not msg.header.frame_id.startswith('rogue')
 
 
 def test_reset_by_hand_starts_another_episode(policy_path: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ the node; a rename of its private methods would disarm the guard, and these test
 """
 
 from collections.abc import Iterator
+import random
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -69,6 +70,22 @@ def test_transitions_that_are_not_valid_now_are_refused_and_the_node_lives() -> 
         assert node.trigger_activate() == SUCCESS
         assert node.trigger_deactivate() == SUCCESS
         assert node.trigger_cleanup() == SUCCESS
+    node.destroy_node()
+
+
+@pytest.mark.parametrize('count', [1000, pytest.param(10_000, marks=[
+    pytest.mark.soak, pytest.mark.timeout(0)])])
+def test_whatever_transitions_are_asked_for_the_state_is_a_legal_one(count: int) -> None:
+    """F1: also where what they call refuses or raises in between."""
+    node, rng = Moody('moody'), random.Random(0)
+    seen = set()
+    for _ in range(count):
+        node.mood = rng.choice(['good', 'good', 'good', 'refuse', 'raise'])
+        node._LifecycleNodeMixin__change_state(
+            rng.choice([CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, 99, 0, 10, 30, 60]))
+        seen.add(state_of(node))
+        assert node.active == (state_of(node) == 'active')
+    assert seen == {'unconfigured', 'inactive', 'active'}
     node.destroy_node()
 
 

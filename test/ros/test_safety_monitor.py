@@ -4,6 +4,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 import json
 from pathlib import Path
 import time
@@ -100,39 +101,103 @@ def test_a_clearance_that_is_not_there_at_home_is_refused_at_the_start(ros: None
     node.destroy_node()
 
 
+class Wire:
+    """A monitor in this process, fed by hand with states and commands; its robot obeys."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+        self.node = SafetyMonitor('monitor', parameter_overrides=override(
+            stepping='lockstep', arm_on_start=True, **values))
+        self.stamp = 0
+        monkeypatch.setattr(safety_monitor, 'steady_ns', lambda: self.stamp)
+
+    def configure(self) -> None:
+        assert self.node.trigger_configure() == SUCCESS
+        self.sink = self.node._commands = Sink()
+        self.names, self.home = self.node._model.joint_names, self.node._model.home
+        self.position = self.home.copy()
+
+    def live(self, value: object) -> list[JointCommand]:
+        """Measure, be commanded, obey; return what came for this state."""
+        self.stamp, count = self.stamp + PERIOD_NS, len(self.sink.heard)
+        state = RobotState(self.stamp, '1@0', self.position, np.zeros(6), np.zeros(6))
+        hear_state, hear_command = (self.node._guarded(callback) for callback in (
+            self.node._on_state, partial(self.node._on_command, 'policy')))
+        hear_state(joint_state.decode(conversions.state_to_msg(state, self.names)))
+        hear_command(joint_state.decode(conversions.command_to_msg(
+            JointCommand(self.stamp, 'p@1', np.asarray(value, float)), self.names, 'position')))
+        assert self.node.exit_code is None
+        if len(self.sink.heard) > count:
+            self.position[:] = self.sink.heard[-1].value
+        assert all(command.stamp_ns == self.stamp for command in self.sink.heard[count:])
+        return self.sink.heard[count:]
+
+
 def test_fallbacks_reach_the_robot_by_name(ros: None, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    path = retreating(tmp_path)
-    node = SafetyMonitor('monitor', parameter_overrides=override(
-        robot=path, stepping='lockstep', arm_on_start=True))
-    assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == SUCCESS
-    sink = node._commands = Sink()
-    names, home = node._model.joint_names, node._model.home
-    position, stamp = home.copy(), 0
-    monkeypatch.setattr(safety_monitor, 'steady_ns', lambda: stamp)
-
-    def live(value) -> list[JointCommand]:
-        """Measure, be commanded, obey; return what came for this state."""
-        nonlocal stamp
-        stamp, count = stamp + PERIOD_NS, len(sink.heard)
-        node._on_state(joint_state.decode(conversions.state_to_msg(
-            RobotState(stamp, '1@0', position, np.zeros(6), np.zeros(6)), names)))
-        node._on_command('policy', joint_state.decode(conversions.command_to_msg(
-            JointCommand(stamp, 'p@1', np.asarray(value, float)), names, 'position')))
-        if len(sink.heard) > count:
-            position[:] = sink.heard[-1].value
-        assert all(command.stamp_ns == stamp for command in sink.heard[count:])
-        return sink.heard[count:]
-
-    assert [command.source for command in live(home)] == ['p@1']
-    assert [command.source for command in live([np.nan] * 6)] == ['monitor/retreat']
-    sources = [[command.source for command in live(position)] for _ in range(120)]
+    wire = Wire(monkeypatch, robot=retreating(tmp_path))
+    wire.configure()
+    assert wire.node.trigger_activate() == SUCCESS
+    assert [command.source for command in wire.live(wire.home)] == ['p@1']
+    assert [command.source for command in wire.live([np.nan] * 6)] == ['monitor/retreat']
+    sources = [[command.source for command in wire.live(wire.position)] for _ in range(120)]
     moving = [['monitor/retreat']] * (len(sources) - sources.count([]))
     assert sources == moving + [[]] * sources.count([])
-    np.testing.assert_allclose(position[0], 1.0, atol=0.05)
-    assert node.health()[2]['mode'] == 'STOPPED'
-    assert node.health()[2]['fallback/retreat'] == len(moving) + 1
+    np.testing.assert_allclose(wire.position[0], 1.0, atol=0.05)
+    assert wire.node.health()[2]['mode'] == 'STOPPED'
+    assert wire.node.health()[2]['fallback/retreat'] == len(moving) + 1
+    wire.node.destroy_node()
+
+
+def test_a_stop_at_any_moment_of_the_start_keeps_the_robot_stopped(
+        ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F6: arm_on_start would let it move, but somebody has pressed; transitions undo nothing."""
+    moved = 0
+    wire = Wire(monkeypatch)
+    for press in range(8):
+        wire.configure()
+        for moment in range(8):
+            if moment == press:
+                wire.node._on_stop(None)
+                before = len(wire.sink.heard)
+            if moment == 2 or moment == 6:
+                assert wire.node.trigger_activate() == SUCCESS
+            if moment == 5:
+                assert wire.node.trigger_deactivate() == SUCCESS
+            moved += len(wire.live(wire.home))
+        wire.node.trigger_deactivate()
+        assert {command.source for command in wire.sink.heard[before:]} <= {'monitor'}
+        assert wire.node.health()[2]['mode'] == 'STOPPED'
+        assert wire.node.trigger_cleanup() == SUCCESS
+    assert moved, 'nobody would have noticed'
+    wire.node.destroy_node()
+
+
+VALUES = (0.0, -1.0, 1e-3, 0.2, 0.5, 1.0, 1.1, 1e300, float('nan'), float('inf'), -float('inf'),
+          5e-324, True, 1, 'x', '', [0.5], [float('nan')] * 50, [True], ['x'])
+
+
+@pytest.mark.parametrize('count', [500, pytest.param(100_000, marks=[
+    pytest.mark.soak, pytest.mark.timeout(0)])])
+def test_whatever_parameters_are_set_limits_stay_numbers_and_only_narrow(ros: None,
+                                                                         count: int) -> None:
+    """F3, F4: refused with a reason, nothing changed; alone, in a list, atomically."""
+    node = SafetyMonitor('monitor', parameter_overrides=override(stepping='lockstep'))
+    assert node.trigger_configure() == SUCCESS
+    rng = np.random.default_rng(0)
+    accepted = 0
+    for _ in range(count):
+        before = [node.get_parameter(name).value for name in NAMES]
+        chosen = rng.choice([*NAMES, 'robot', 'stepping'], rng.integers(1, 3), False)
+        given = override(**{str(name): VALUES[rng.integers(len(VALUES))] for name in chosen})
+        results = ([node.set_parameters_atomically(given)] if rng.random() < 0.5
+                   else node.set_parameters(given))
+        assert all(result.successful or result.reason for result in results)
+        accepted += sum(result.successful for result in results)
+        after = [node.get_parameter(name).value for name in NAMES]
+        assert all(type(value) is float and np.isfinite(value) for value in after), after
+        assert 0 < after[0] <= before[0] and after[1] >= before[1] and after[2] >= before[2]
+        assert node.get_parameter('stepping').value == 'lockstep'
+    assert accepted
     node.destroy_node()
 
 

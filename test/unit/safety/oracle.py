@@ -69,7 +69,9 @@ class Oracle:
             found['pushes out'] = ((here > high) & (allowed > 0)) | ((here < low) & (allowed < 0))
         else:
             asked_speed = given / (self.period if self.mode == 'position' else 1.0)
-            found['speed'] = np.abs(asked_speed) > self.speed * narrowing[0] * (1 + EPS) + EPS
+            rounding = 2 * np.spacing(np.abs(here)) / self.period  # of a target that far away
+            found['speed'] = np.abs(asked_speed) > (
+                self.speed * narrowing[0] * (1 + EPS) + EPS + rounding)
             there = here + asked_speed * self.period
             if self.mode == 'position':
                 found['position'] = ((there > np.maximum(high, here) + EPS)

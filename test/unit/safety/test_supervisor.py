@@ -122,6 +122,23 @@ def test_silence_is_seen_though_the_clock_of_the_stamps_stands_still() -> None:
     assert bench.supervisor.tick(bench.steady).level == Level.STOP
 
 
+def test_a_clock_that_is_set_back_stops_and_can_be_cleared() -> None:
+    """D2, D5: what comes after the jump is older than what has passed; steady time goes on."""
+    bench = Bench().armed()
+    assert bench.command().level == Level.PASS
+    bench.now -= 500_000 * MS
+    for _ in range(5):
+        bench.wait(10)
+        bench.state()
+        assert bench.command().check == 'order'
+    bench.wait(10)
+    assert bench.supervisor.tick(bench.steady).check == 'command_silence'
+    bench.state()
+    bench.command()
+    assert bench.supervisor.clear(bench.steady) == ''
+    assert bench.command().level == Level.PASS
+
+
 @pytest.mark.parametrize(('age_ms', 'refused'), [
     (0, False), (100, False), (100.1, True), (-20, False), (-20.1, True)])
 def test_age_is_bounded_on_both_sides(age_ms: float, refused: bool) -> None:
@@ -139,8 +156,8 @@ def test_refused_commands_are_no_sign_of_life() -> None:
     for _ in range(11):
         bench.wait(5)
         bench.state()
-        bench.command(age_ms=500)
         stop = bench.supervisor.tick(bench.steady)
+        bench.command(age_ms=500)
     assert stop.check == 'command_silence'
 
 
@@ -183,13 +200,25 @@ def test_clamp_shows_limiting_and_pass_shows_ok_again() -> None:
     assert bench.supervisor.counts['clamp/velocity'] == 1
 
 
+def test_who_was_frozen_over_a_silence_does_not_go_on_after_it() -> None:
+    """A6: state and command that waited meanwhile are fresh, and no tick has come in between."""
+    bench = Bench().armed()
+    bench.wait(200)
+    bench.state()
+    verdict = bench.command()
+    assert (verdict.level, verdict.check, verdict.allowed) == (
+        Level.STOP, 'command_silence', None)
+    np.testing.assert_array_equal(verdict.instead, ARM.home)
+    assert bench.command().check == 'latched'
+
+
 def test_a_command_without_a_fresh_state_is_refused() -> None:
     bench = Bench()
     assert (bench.command().check, bench.supervisor.counts['hold']) == ('latched', 0)
     bench.armed()
     bench.wait(50.1)
     verdict = bench.command()
-    assert (verdict.level, verdict.check, verdict.instead) == (Level.HOLD, 'state_silence', None)
+    assert (verdict.level, verdict.check, verdict.allowed) == (Level.STOP, 'state_silence', None)
 
 
 def test_clear_needs_commands_and_does_nothing_where_motion_is_allowed() -> None:

@@ -1,0 +1,181 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Inject every fault of ``faults.py`` many times and compare what happens with what is expected.
+
+    python test/faults/campaign.py [--trials 300] [--only NAME] [--steps 100000] [--learn STEPS]
+
+A deployment of an untrained policy runs in real time with the simulated arm, and then with the
+emulated ros2_control arm. The two main reaction times and stops by hand get all trials, what needs
+a process to be started again a hundredth at least, the rest a thirtieth. Afterwards a random
+policy, and with ``--learn`` one that learns, act with the safety monitor and without it.
+
+The exit status is 1 where anything observed is not what is expected. A p99.9 needs 2,995 trials;
+of fewer it is the greatest value.
+"""
+
+import argparse
+from collections import Counter
+import os
+from pathlib import Path
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from conftest import leased_domain  # noqa: E402
+from faults import attempt, Fault, FAULTS, Outcome  # noqa: E402
+from rl_nodes.core import ros_environment  # noqa: E402
+from rl_nodes.training.in_process import train, TrainOptions  # noqa: E402
+from stage import Stage  # noqa: E402
+import violations  # noqa: E402
+
+from benchmarks.report import Metric, percentile, publish, table  # noqa: E402
+
+RESTARTS_SHARE, MAIN_RESTARTS_SHARE, OTHERS_SHARE, LEAST = 100, 15, 30, 3
+SURE = 3.0  # of no events in N trials, the rate is below 3 / N with 95 % confidence
+HEAD = ['fault', '', 'expected', 'observed', 'trials', 'p50 ms', 'p99 ms', 'p99.9 ms', 'max ms']
+WANDERERS = {'arm': 'reach', 'quadruped': 'quadruped_walk'}
+
+
+class Result(NamedTuple):
+    """All trials of a fault."""
+
+    fault: Fault
+    outcomes: list[Outcome]
+
+    @property
+    def reactions(self) -> list[float]:
+        return [outcome.reaction_ms for outcome in self.outcomes
+                if outcome.reaction_ms is not None]
+
+    @property
+    def as_expected(self) -> bool:
+        """Return whether every trial showed what is expected, and timed it where that counts."""
+        return all(outcome.observed == self.fault.expected for outcome in self.outcomes) and (
+            self.fault.bound is None or len(self.reactions) == len(self.outcomes))
+
+    def row(self) -> list[str]:
+        observed = Counter(outcome.observed for outcome in self.outcomes)
+        words = 'as expected' if self.as_expected else 'OTHERWISE: ' + ', '.join(
+            f'{count} x {what}' for what, count in observed.most_common())
+        times = [f'{percentile(self.reactions, q):.1f}' for q in (50, 99, 99.9, 100)] \
+            if self.reactions else ['-'] * 4
+        return [self.fault.entry, self.fault.name, self.fault.expected, words,
+                str(len(self.outcomes)), *times]
+
+
+def trials_of(fault: Fault, trials: int) -> int:
+    """Return how often a fault is injected."""
+    if fault.bound and not fault.restarts:
+        return trials
+    share = OTHERS_SHARE if not fault.restarts else (
+        MAIN_RESTARTS_SHARE if fault.bound else RESTARTS_SHARE)
+    return max(LEAST, trials // share)
+
+
+def inject(stage: Stage, fault: Fault, trials: int) -> Result:
+    """Inject a fault again and again."""
+    begun = time.monotonic()
+    outcomes = [attempt(stage, fault) for _ in range(trials)]
+    sys.stderr.write(f'{fault.entry:4s} {fault.name}: {trials} trials in '
+                     f'{time.monotonic() - begun:.0f} s\n')
+    return Result(fault, outcomes)
+
+
+def run(faults: list[Fault], backend: str, trials: int, seed: int) -> tuple[list[Result], Stage]:
+    """Return the results of the faults of a backend, and what else was counted on the stage."""
+    with leased_domain() as domain, tempfile.TemporaryDirectory() as folder:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        with Stage(Path(folder), backend, seed) as stage:
+            results = [inject(stage, fault, trials_of(fault, trials)) for fault in faults
+                       if fault.backend == backend]
+            stage.ready()
+            stage.live(trials / 10)
+    return results, stage
+
+
+def reaction_metrics(results: list[Result]) -> dict[str, Metric]:
+    """Return the reaction times for which a bound is stated."""
+    found = {}
+    for result in results:
+        if result.fault.bound is None or not result.reactions:
+            continue
+        q, bound = result.fault.bound
+        count = len(result.reactions)
+        found[f'{result.fault.name.replace(" ", "_").replace(":", "")}_p{q:g}_ms'] = Metric(
+            percentile(result.reactions, q), f'<= {bound:g}', f'fault to stop, N={count}'
+            + ('' if count * (1 - q / 100) >= 1 else ', the greatest'))
+    return found
+
+
+def behaviour_metrics(results: list[Result], stages: list[Stage]) -> dict[str, Metric]:
+    """Return what must never happen, and how often it might have."""
+    nominal = sum(stage.nominal for stage in stages)
+    unsafe = sum((stage.unsafe for stage in stages), Counter())
+    count = sum(len(result.outcomes) for result in results)
+    return {
+        'unexpected': Metric(sum(not result.as_expected for result in results), '= 0',
+                             f'of {len(results)} kinds of faults, {count} injected'),
+        'motion_without_clearance': Metric(sum(stage.restarts for stage in stages), '= 0',
+                                           f'commands after a stop, in {count} trials'),
+        'unsafe_at_the_robot': Metric(unsafe.total(), '= 0', 'commands not finite, too fast or '
+                                      'out of range' + ''.join(
+                                          f'; {name}: {n}' for name, n in unsafe.items())),
+        'false_stops': Metric(sum(stage.false_stops for stage in stages), '= 0',
+                              f'of {nominal} nominal ticks; none of these bounds the rate at '
+                              f'{SURE / max(nominal, 1):.1g}; besides '
+                              f'{sum(stage.stalls for stage in stages)} stops because the '
+                              'machine had no time')}
+
+
+def wandering_metrics(steps: int, learn: int) -> dict[str, Metric]:
+    """Return the violations of policies that know nothing, with the monitor and without it."""
+    found = {}
+    for robot, task in WANDERERS.items():
+        watched, free = (violations.wander(robot, task, steps, monitored)
+                         for monitored in (True, False))
+        found[f'violations_{robot}'] = Metric(
+            watched.found.total(), '= 0', f'{steps} random steps, {watched.stops} stops; without '
+            f'the monitor {free.found.total()}' + ''.join(
+                f', {name}: {n}' for name, n in free.found.most_common()))
+    if learn:
+        with tempfile.TemporaryDirectory() as folder:
+            violations.made.clear()
+            train(TrainOptions(env='rl_nodes/WatchedReach-v0', env_module='violations',
+                               steps=learn, run_directory=folder))
+        bad = sum((env.count() for env in violations.made), Counter())
+        found['violations_while_learning'] = Metric(
+            bad.total(), '= 0', f'{sum(env.steps for env in violations.made)} steps of SAC')
+    return found
+
+
+def main() -> int:
+    """Run the campaign and print what it showed."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('--trials', type=int, default=300, help='of the main reaction times')
+    parser.add_argument('--only', default='', help='faults whose name contains this')
+    parser.add_argument('--steps', type=int, default=100_000, help='of a random policy; 0: none')
+    parser.add_argument('--learn', type=int, default=0, help='steps of a policy that learns')
+    parser.add_argument('--seed', type=int, default=0)
+    options = parser.parse_args()
+    os.environ[ros_environment.RANGE] = 'LOCALHOST'
+    ros_environment.prepare(os.environ)
+    faults = [fault for fault in FAULTS if options.only in fault.name]
+    results: list[Result] = []
+    stages: list[Stage] = []
+    for backend in dict.fromkeys(fault.backend for fault in faults):
+        more, stage = run(faults, backend, options.trials, options.seed)
+        results += more
+        stages.append(stage)
+    sys.stdout.write(table(HEAD, [result.row() for result in results]) + '\n')
+    metrics = {**behaviour_metrics(results, stages), **reaction_metrics(results),
+               **(wandering_metrics(options.steps, options.learn) if options.steps else {})}
+    publish(metrics)
+    return 0 if all(metric.reached for metric in metrics.values()) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,110 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The safety monitor's process with a bridge and a policy that have faults of time and of QoS."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Observer, observer
+import numpy as np
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rl_nodes.core.robot import load_robot
+from rl_nodes.core.timing import NS
+from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.nodes import conversions, qos
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from test_graph_faults import clear, until_mode
+
+ARM = load_robot('arm')
+PERIOD_S = 1 / ARM.config.rate_hz
+
+
+@contextmanager
+def monitor(log: Path, *parameters: str) -> Iterator[None]:
+    """Run a safety monitor for the duration of a block."""
+    with log.open('wb') as file:
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'rl_nodes.nodes.safety_monitor', '--ros-args',
+             *(word for given in parameters for word in ('-p', given))],
+            stdout=file, stderr=file)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class Rest:
+    """The rest of the graph: states and commands at the control rate, and a clock of its own."""
+
+    def __init__(self, seen: Observer, commands: QoSProfile = qos.STREAM) -> None:
+        self.seen, self.now_ns, self.live = seen, time.time_ns(), True
+        make = seen.node.create_publisher
+        self._clock = make(Clock, '/clock', qos.CLOCK)
+        self._states = make(JointState, 'joint_states', qos.STREAM)
+        self._commands = make(JointState, 'policy/joint_command', commands)
+        seen.listen(DiagnosticArray, 'safety/state', qos.LATCHED)
+        seen.listen(JointState, 'joint_command', qos.STREAM)
+        seen.node.create_timer(PERIOD_S, self._tick)
+
+    def _tick(self) -> None:
+        if not self.live:
+            return
+        self.now_ns += round(PERIOD_S * NS)
+        self._clock.publish(Clock(clock=conversions.ns_to_stamp(self.now_ns)))
+        self._states.publish(conversions.state_to_msg(
+            RobotState(self.now_ns, '1@0', ARM.home, np.zeros(6), np.zeros(6)), ARM.joint_names))
+        self._commands.publish(conversions.command_to_msg(
+            JointCommand(self.now_ns, 'p@1', ARM.home), ARM.command_names, 'position'))
+
+    def move(self) -> None:
+        """Clear the stop and wait for commands that pass."""
+        self.seen.until(lambda: bool(self.seen.values('safety/state')), 'the monitor')
+        clear(self.seen)
+        until_mode(self.seen, 'OK')
+        count = len(self.seen.heard['joint_command'])
+        self.seen.until(lambda: len(self.seen.heard['joint_command']) > count + 5, 'commands')
+
+
+def test_a_simulated_clock_that_stands_still_or_jumps_stops_the_robot(tmp_path: Path) -> None:
+    """D1, D2: the watchdog's time goes on; after a jump a person allows motion again."""
+    with observer() as seen, monitor(tmp_path / 'log', 'use_sim_time:=true'):
+        rest = Rest(seen)
+        rest.move()
+        rest.live = False
+        at = time.monotonic()
+        until_mode(seen, 'STOPPED', 5.0)
+        assert time.monotonic() - at < 0.5
+        assert 'silence' in seen.values('safety/state')['check']
+        rest.live = True
+        rest.move()
+        rest.now_ns -= 50 * NS
+        until_mode(seen, 'STOPPED', 5.0)
+        assert seen.values('safety/state')['check'] == 'command_silence'
+        assert int(seen.values('safety/state')['hold/order']) > 0
+        rest.move()
+        rest.live = False
+        count = len(seen.heard['joint_command'])
+        until_mode(seen, 'STOPPED', 5.0)
+        assert all(msg.header.frame_id == 'monitor'
+                   for _, msg in seen.heard['joint_command'][count:][-1:])
+
+
+def test_commands_of_another_reliability_are_named_and_nothing_moves(tmp_path: Path) -> None:
+    """E1: a best-effort publisher cannot serve a reliable subscription."""
+    with observer() as seen, monitor(tmp_path / 'log'):
+        Rest(seen, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        seen.until(lambda: bool(seen.values('safety/state')), 'the monitor')
+        seen.until(lambda: 'incompatible QoS' in (tmp_path / 'log').read_text(), 'a warning', 5.0)
+        said = (tmp_path / 'log').read_text()
+        assert 'policy/joint_command' in said and 'RELIABILITY' in said
+        answer = seen.call('safety_monitor/clear_stop')
+        assert not answer.success
+        assert 'no command has been judged' in answer.message
+        assert not seen.heard['joint_command']
