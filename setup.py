@@ -23,7 +23,7 @@ datasets = ['pyarrow>=20', 'h5py>=3.11', 'av>=14', 'minari>=0.5.3', 'pillow>=10.
 # Wheels for a machine without ROS. Never a core dependency: they would shadow an installed ROS.
 ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
 dev = ['coverage>=7.4', 'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3',
-       'ruff>=0.17', 'stable-baselines3>=2.9']
+       'rosbags>=0.10', 'ruff>=0.17', 'stable-baselines3>=2.9']
 nodes = ['robot_bridge', 'policy_server', 'safety_monitor', 'reward_computer',
          'experience_recorder', 'trainer', 'evaluator', 'camera', 'teleop', 'keyboard',
          'record_session']

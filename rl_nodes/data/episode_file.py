@@ -71,6 +71,7 @@ class EpisodeEnd:
     :param stalled_cameras: names of the cameras whose pictures failed to come.
     :param void: the fault, in words; empty where there was none.
     :param sources: number of executed commands by source, see ``core/origin.py``.
+    :param faults: what else was wrong with the recording, in words.
     :param judge: who said whether it was a success: ``reward`` or ``operator``.
     """
 
@@ -87,6 +88,7 @@ class EpisodeEnd:
     void: str = ''
     sources: Mapping[str, int] = field(default_factory=dict)
     judge: str = 'reward'
+    faults: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return it as texts."""
@@ -100,7 +102,7 @@ class EpisodeEnd:
             'randomisation': json.dumps(dict(self.randomisation)),
             'stalled_cameras': json.dumps(list(self.stalled_cameras)), 'void': self.void,
             'sources': json.dumps(dict(self.sources)), 'judge': self.judge,
-            'recovered': 'false'}
+            'faults': json.dumps(list(self.faults)), 'recovered': 'false'}
 
 
 class LockedFile:
