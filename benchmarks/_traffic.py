@@ -12,9 +12,10 @@ from mcap.writer import Writer
 import numpy as np
 import rclpy
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.timing import NS
 from rl_nodes.data.schemas import message_schema
 from rl_nodes.nodes import joint_state, qos
@@ -89,7 +90,9 @@ def stamped(data: bytes, number: int) -> bytes:
 
 def decode_and_record(streams: tuple[Stream, ...], path: str) -> None:
     """Record as most people write it: messages are decoded, then encoded again."""
-    rclpy.init()
+    stopping: list[int] = []
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
     node = Node('decoding_recorder')
     with open(path, 'wb') as file:
         writer = Writer(file)
@@ -105,11 +108,10 @@ def decode_and_record(streams: tuple[Stream, ...], path: str) -> None:
 
             node.create_subscription(KINDS[s.kind], s.topic, keep,
                                      qos.STREAM if s.kind == 'state' else qos.PICTURE)
-        signal.signal(signal.SIGTERM, lambda *_: rclpy.shutdown())
-        try:
-            rclpy.spin(node)
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stopping:
+            executor.spin_once(timeout_sec=0.1)
         writer.finish()
 
 

@@ -92,8 +92,9 @@ def write_bare(folder: Path, kind: str, messages: Sequence[bytes]) -> float:
 def compare(kind: str, messages: Sequence[bytes], turns: int) -> tuple[float, list[str]]:
     """Return the best ratio of several turns and a row of the table."""
     with tempfile.TemporaryDirectory() as name:
-        ours = min(write_ours(Path(name), kind, messages) for _ in range(turns))
-        bare = min(write_bare(Path(name), kind, messages) for _ in range(turns))
+        taken = [(write_ours(Path(name), kind, messages), write_bare(Path(name), kind, messages))
+                 for _ in range(turns)]  # by turns: other load on the machine changes
+    ours, bare = map(min, zip(*taken, strict=True))
     size = sum(map(len, messages)) / 2**20
     return bare / ours, [kind, *(f'{value:.0f}' for value in (
         len(messages) / ours, size / ours, len(messages) / bare, size / bare))]
@@ -148,7 +149,11 @@ def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = Fa
             publisher.join(seconds + START_S)
         processor = (processor_s(child.pid) - before) / (time.monotonic() - at)
         os.kill(child.pid, signal.SIGTERM)
-        child.join(20) if decoding else child.wait(timeout=20)
+        if decoding:
+            child.join(20)
+            child.kill()
+        else:
+            child.wait(timeout=20)
         path, = folder.glob('*.mcap')
         return Load(sent, lost(path, streams), processor)
 
