@@ -282,10 +282,12 @@ def test_a_full_disk_in_a_real_process_keeps_what_was_written(tmp_path):
         *range(result.messages)]
 
 
-def test_killed_at_any_moment_a_recording_loses_its_last_instant_only(tmp_path):
+@pytest.mark.parametrize('groups', [
+    5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(0)])])
+def test_killed_at_any_moment_a_recording_loses_its_last_instant_only(tmp_path, groups):
     losses_ms = []
     rng = random.Random(5)
-    for group in range(5):
+    for group in range(groups):
         runs = []
         for name in (f'{group}a', f'{group}b'):
             directory = tmp_path / name
@@ -315,7 +317,7 @@ def test_killed_at_any_moment_a_recording_loses_its_last_instant_only(tmp_path):
             assert episode.message_count == len(rows) <= sent + 1
             losses_ms.append((newest_ns - rows[-1].log_time) / 1e6)
     # 80 ms between flushes, the rest is a loaded machine.
-    assert sorted(losses_ms)[5] < 150 and max(losses_ms) < 400, losses_ms
+    assert sorted(losses_ms)[groups] < 150 and max(losses_ms) < 400, losses_ms
 
 
 def test_a_recording_in_progress_is_left_alone(tmp_path):
