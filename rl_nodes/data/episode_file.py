@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 import platform
 import re
+import time
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.data.mcap_writer import McapWriter
@@ -110,11 +111,12 @@ class LockedFile:
     A new file under an exclusive lock, written without a buffer of its own.
 
     :param path: must not exist unless ``replace`` is set.
+    :ivar slowest_s: the longest that the disk has taken to write or to sync [s].
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
-        self.path = path
+        self.path, self.slowest_s = path, 0.0
         self._descriptor = os.open(path, flags, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,14 +129,17 @@ class LockedFile:
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``."""
-        left = memoryview(data)
+        left, begin = memoryview(data), time.monotonic()
         while left:
             left = left[os.write(self._descriptor, left):]
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
         return len(data)
 
     def sync(self) -> None:
         """Wait until the content is on the disk."""
+        begin = time.monotonic()
         os.fdatasync(self._descriptor)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
 
     def close(self) -> None:
         """Close and unlock; closing again does nothing."""

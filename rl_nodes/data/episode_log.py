@@ -22,6 +22,7 @@ from rl_nodes.core.timing import NS
 from rl_nodes.core.types import EpisodeId, Outcome
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.mcap_format import MAX_MESSAGE_BYTES
+from rl_nodes.data.schemas import message_schema
 from rl_nodes.data.writer import EpisodeWriter
 
 _LOG = logging.getLogger(__name__)
@@ -203,13 +204,17 @@ class EpisodeLog:
 
         :param qos: the profiles offered, as rosbag2 writes them.
         :param latched: its newest messages hold until others come, also in episodes to begin.
-        :raises RecordingError: the type is not installed.
+        :raises RecordingError: the type is not installed, or the topic had another one before.
         """
+        message_schema(type_name)
         with self._lock:
+            before = self._topics.get(topic, (type_name, qos))[0]
+            if before != type_name:
+                raise RecordingError(f'{topic} is recorded as {before}, not {type_name}')
+            self._topics[topic] = type_name, qos
             for recording in (self._current, self._last):
                 if recording is not None and recording.writer is not None:
                     recording.writer.add_channel(topic, type_name, qos)
-            self._topics[topic] = type_name, qos
             if latched:
                 self._latched.setdefault(topic, deque(maxlen=LATCHED))
 
@@ -289,6 +294,13 @@ class EpisodeLog:
         """Take note of cameras whose pictures do not come at present."""
         if self._current is not None:
             self._current.stalled_cameras.update(dict.fromkeys(cameras))
+
+    def disk(self) -> dict[str, float]:
+        """Return how the present file gets to the disk; nothing where there is no such file."""
+        writer = None if self._current is None else self._current.writer
+        return {} if writer is None else {
+            'disk_free_mb': writer.free_bytes >> 20, 'disk_queued': writer.queued,
+            'disk_slowest_ms': round(writer.slowest_s * 1e3, 1)}
 
     def close(self, timeout_s: float) -> None:
         """Complete every file; called once, when nothing more will come."""

@@ -82,6 +82,7 @@ class EpisodeWriter:
         self.dropped = 0
         self.error = ''
         self.path: Path | None = None           # of the finished file
+        self.free_bytes = 0                     # of the disk, as of a second ago
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._require_space()
@@ -95,6 +96,16 @@ class EpisodeWriter:
     def partial(self) -> Path:
         """Return the file's name until it is finished."""
         return self._file.path
+
+    @property
+    def queued(self) -> int:
+        """Return the number of messages that wait for the disk."""
+        return len(self._queue)
+
+    @property
+    def slowest_s(self) -> float:
+        """Return the longest that the disk has taken to write or to sync [s]."""
+        return self._file.slowest_s
 
     @property
     def closed(self) -> bool:
@@ -232,7 +243,7 @@ class EpisodeWriter:
 
     def _require_space(self) -> None:
         stat = os.statvfs(self._directory)
-        free = stat.f_bavail * stat.f_frsize
+        self.free_bytes = free = stat.f_bavail * stat.f_frsize
         if free < self._reserve_bytes:
             raise OSError(f'{free >> 20} MiB free in {self._directory}, expected at least the '
                           f'reserve of {self._reserve_bytes >> 20} MiB; free some space')

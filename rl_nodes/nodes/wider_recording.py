@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 EVENTS = 'events'           # folder below the recorder's
 STOPPED = 'STOPPED'
 CLOSE_S = 1.0
+LOW_MB = 1024               # of free disk; recording ends below 64
 CROWD_PERIOD_S = 0.5        # publishers are counted this often
 
 
@@ -125,11 +126,14 @@ class WiderRecording:
             found.append(self._ring.error)
         if self._states.count and self._states.condition(steady_ns()) != 'OK':
             found.append(f'{JOINTS} {self._states.condition(steady_ns())}')
+        free_mb = self._log.disk().get('disk_free_mb', LOW_MB)
+        if free_mb < LOW_MB:
+            found.append(f'{free_mb} MB of the disk are free')
         return '; '.join(filter(None, found))
 
     def values(self) -> dict[str, Any]:
         """Return it for a status topic."""
-        values = {f'topic {JOINTS}': self._states.summary(steady_ns())}
+        values = {f'topic {JOINTS}': self._states.summary(steady_ns()), **self._log.disk()}
         if self._listener is not None:
             values |= self._listener.values()
         if self._ring is not None:

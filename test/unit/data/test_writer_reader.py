@@ -192,6 +192,16 @@ def test_a_slow_disk_never_makes_the_caller_wait(tmp_path, monkeypatch):
     assert writer.wait(20) and read_episode(writer.path).message_count == 300
 
 
+def test_how_slow_the_disk_is_is_known(tmp_path, monkeypatch):
+    sync = os.fdatasync
+    monkeypatch.setattr(os, 'fdatasync', lambda file: (time.sleep(0.15), sync(file))[1])
+    writer = open_writer(tmp_path)
+    assert writer.write(TOPIC, serialized(0), 0, 0)
+    writer.finish(END)
+    assert writer.wait(10) and 0.15 <= writer.slowest_s < 5
+    assert writer.free_bytes > 0 and writer.queued == 0
+
+
 @pytest.mark.parametrize('fails_at', ['write', 'sync'])
 def test_a_failing_disk_ends_the_episode_with_the_reason(tmp_path, monkeypatch, fails_at):
     old = record(tmp_path)
