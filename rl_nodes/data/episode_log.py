@@ -31,7 +31,7 @@ LINGER_STATES = 3   # default of ``linger``
 WAITING = 64        # messages kept whose state has not come yet
 CLOSE_S = 0.5       # a file that is being completed when it is to be discarded is waited for
 SET_BACK_NS = NS    # stamps that go back by more than they can overtake each other
-LATCHED = 100       # newest messages of a latched topic that each file begins with
+LATCHED = 100       # most messages of a latched topic that each file begins with
 
 Keep = Literal['all', 'demonstrated', 'successes']
 Mark = Literal['save', 'discard', 'success', 'failure']
@@ -198,25 +198,27 @@ class EpisodeLog:
             if self._current is not None:
                 self._write(self._current, topic, data, sent_ns)
 
-    def add_topic(self, topic: str, type_name: str, qos: str, latched: bool) -> None:
+    def add_topic(self, topic: str, type_name: str, qos: str, latched: int) -> None:
         """
         Announce a further topic, for :meth:`add_now`.
 
         :param qos: the profiles offered, as rosbag2 writes them.
-        :param latched: its newest messages hold until others come, also in episodes to begin.
+        :param latched: how many of its newest messages hold until others come, also in episodes
+            to begin: one for each publisher that latches.
         :raises RecordingError: the type is not installed, or the topic had another one before.
         """
         message_schema(type_name)
         with self._lock:
-            before = self._topics.get(topic, (type_name, qos))[0]
-            if before != type_name:
-                raise RecordingError(f'{topic} is recorded as {before}, not {type_name}')
+            known = self._topics.get(topic, (type_name, qos))[0]
+            if known != type_name:
+                raise RecordingError(f'{topic} is recorded as {known}, not {type_name}')
             self._topics[topic] = type_name, qos
             for recording in (self._current, self._last):
                 if recording is not None and recording.writer is not None:
                     recording.writer.add_channel(topic, type_name, qos)
+            kept = self._latched.get(topic, ())
             if latched:
-                self._latched.setdefault(topic, deque(maxlen=LATCHED))
+                self._latched[topic] = deque(kept, maxlen=min(LATCHED, max(latched, len(kept))))
 
     def qos(self, topic: str) -> str:
         """Return the profiles offered on a topic, as rosbag2 writes them."""

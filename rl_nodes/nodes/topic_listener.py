@@ -47,8 +47,8 @@ LARGE = frozenset(f'sensor_msgs/msg/{name}' for name in
 class Records(Protocol):
     """Where messages go; called in the thread of the listener."""
 
-    def add_topic(self, topic: str, type_name: str, qos: str, latched: bool) -> None:
-        """Announce a topic, again when what is offered on it has changed."""
+    def add_topic(self, topic: str, type_name: str, qos: str, latched: int) -> None:
+        """Announce a topic, again when what is offered has changed; see ``EpisodeLog``."""
 
     def end_topic(self, topic: str) -> None:
         """Take note that nothing more of a topic will come."""
@@ -216,8 +216,9 @@ class TopicListener:
             return
         self._count(heard, offers)
         asked = qos.to_hear(offers, LARGE_DEPTH if type_name in LARGE else DEPTH)
-        self._records.add_topic(name, type_name, qos.described(offers),
-                                latched=asked.durability == qos.LATCHED.durability)
+        self._records.add_topic(
+            name, type_name, qos.described(offers),
+            latched=len(offers) if asked.durability == qos.LATCHED.durability else 0)
         if heard.asked != asked:
             if heard.subscription is not None:
                 self._node.destroy_subscription(heard.subscription)

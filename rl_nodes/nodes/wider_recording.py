@@ -24,6 +24,7 @@ from std_srvs.srv import Trigger
 
 EVENTS = 'events'           # folder below the recorder's
 STOPPED = 'STOPPED'
+ORDERLY = ('boot', 'inactive')  # stops that tell of no fault: the start and the end
 CLOSE_S = 1.0
 LOW_MB = 1024               # of free disk; recording ends below 64
 CROWD_PERIOD_S = 0.5        # publishers are counted this often
@@ -74,7 +75,7 @@ class WiderRecording:
             return
         values = conversions.status_values(deserialize(data, DiagnosticArray))
         before, self._mode = self._mode, values.get('mode', self._mode)
-        if self._mode == STOPPED != before:
+        if self._mode == STOPPED != before and values.get('check') not in ORDERLY:
             self._save(f'stop by {values.get("check", "the safety monitor")}: '
                        f'{values.get("reason", "")}')
 
@@ -95,7 +96,7 @@ class WiderRecording:
 
     # --- what the listener hears, in its thread -------------------------------------------------
 
-    def add_topic(self, topic: str, type_name: str, qos: str, latched: bool) -> None:
+    def add_topic(self, topic: str, type_name: str, qos: str, latched: int) -> None:
         """Announce a topic."""
         self._log.add_topic(topic, type_name, qos, latched)
         if self._ring is not None:

@@ -271,9 +271,10 @@ def test_a_stop_writes_the_last_seconds_and_disturbs_nothing(make: Callable[...,
     sensor = rig.heard(rig.publisher(Imu, 'imu', qos.STREAM))
     safety = rig.heard(rig.publisher(DiagnosticArray, 'safety/state', qos.LATCHED))
 
-    def mode(name: str) -> None:
+    def mode(name: str, check: str = 'speed') -> None:
         safety.publish(DiagnosticArray(status=[conversions.status(
-            'safety_monitor', 0, name, {'mode': name, 'check': 'speed', 'reason': 'too fast'})]))
+            'safety_monitor', 0, name, {'mode': name, 'check': check, 'reason': 'too fast'})]))
+        rig.until(lambda: rig.recorder._wider._mode == name, name)
 
     mode('STOPPED')  # as a monitor starts
     mode('OK')
@@ -283,6 +284,8 @@ def test_a_stop_writes_the_last_seconds_and_disturbs_nothing(make: Callable[...,
         rig.spinner.once(0.0)
     rig.came('imu', 200)
     assert rig.values()['events'] == 0
+    mode('STOPPED', 'inactive')  # as a monitor ends
+    mode('OK')
     mode('STOPPED')
     rig.until(lambda: rig.values()['events'] == 1, 'the event')
     answer = rig.recorder._wider._save('asked for')

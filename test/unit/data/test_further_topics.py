@@ -25,10 +25,11 @@ def on(episode: Episode, topic: str) -> list[bytes]:
 
 def test_latched_messages_stand_in_every_file_and_others_where_they_came(tmp_path: Path) -> None:
     log = make(tmp_path)
-    log.add_topic('tf_static', STRING, '', latched=True)
+    log.add_topic('tf_static', STRING, '', latched=1)
     log.add_now('tf_static', b'before any episode')
+    log.add_topic('tf_static', STRING, '', latched=2)  # a second publisher
     feed(log, '1@10', [10, 20])
-    log.add_topic('late', STRING, '- {}', latched=False)
+    log.add_topic('late', STRING, '- {}', latched=0)
     log.add_now('late', b'in 1', 5)
     log.add_now('tf_static', b'in 1')
     feed(log, '2@30', [30, 40])
@@ -44,25 +45,28 @@ def test_latched_messages_stand_in_every_file_and_others_where_they_came(tmp_pat
 
 def test_a_latched_topic_does_not_grow_without_bound(tmp_path: Path) -> None:
     log = make(tmp_path)
-    log.add_topic('tf_static', STRING, '', latched=True)
+    log.add_topic('rosout', STRING, '', latched=3)
+    log.add_topic('tf_static', STRING, '', latched=10**6)
     for k in range(episode_log.LATCHED + 50):
         log.add_now('tf_static', b'%d' % k)
+        log.add_now('rosout', b'%d' % k)
     feed(log, '1@10', [10])
     log.close(5.0)
     episode, = files(tmp_path)
     assert on(episode, 'tf_static') == [b'%d' % k for k in range(50, episode_log.LATCHED + 50)]
+    assert on(episode, 'rosout') == on(episode, 'tf_static')[-3:]
 
 
 def test_a_topic_that_is_not_installed_or_changes_its_type_is_refused(tmp_path: Path) -> None:
     log = make(tmp_path)
     with pytest.raises(RecordingError, match='install the package lost_msgs'):
-        log.add_topic('lost', 'lost_msgs/msg/Thing', '', latched=False)
+        log.add_topic('lost', 'lost_msgs/msg/Thing', '', latched=0)
     feed(log, '1@10', [10])
     with pytest.raises(RecordingError, match='install the package lost_msgs'):
-        log.add_topic('lost', 'lost_msgs/msg/Thing', '', latched=False)
-    log.add_topic('x', STRING, '', latched=False)
+        log.add_topic('lost', 'lost_msgs/msg/Thing', '', latched=0)
+    log.add_topic('x', STRING, '', latched=0)
     with pytest.raises(RecordingError, match=f'x is recorded as {STRING}'):
-        log.add_topic('x', 'sensor_msgs/msg/Imu', '', latched=False)
+        log.add_topic('x', 'sensor_msgs/msg/Imu', '', latched=0)
     feed(log, '2@30', [30])
     log.close(5.0)
     assert len(files(tmp_path)) == 2, log.error
