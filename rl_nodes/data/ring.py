@@ -13,6 +13,7 @@ from rl_nodes.data.writer import EpisodeWriter
 
 MOST_BYTES = 256 << 20
 OVERHEAD_BYTES = 200     # of what is kept beside the bytes of a message
+RESERVE_BYTES = 256 << 20   # of the disk, for episodes, which matter more
 
 _Kept = tuple[str, bytes, int, int]     # topic, data, log and publish time [ns]
 
@@ -88,7 +89,8 @@ class EventRing:
     def _run(self, kept: list[_Kept], topics: dict[str, tuple[str, str]], why: str) -> None:
         try:
             writer = EpisodeWriter(self._directory, self._start, most_messages=len(kept),
-                                   most_bytes=2 * self._most_bytes)
+                                   most_bytes=2 * self._most_bytes,
+                                   reserve_bytes=RESERVE_BYTES)
             for topic, (type_name, qos) in topics.items():
                 writer.add_channel(topic, type_name, qos)
             for message in kept:

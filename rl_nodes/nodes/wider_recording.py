@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 EVENTS = 'events'           # folder below the recorder's
 STOPPED = 'STOPPED'
 ORDERLY = ('boot', 'inactive')  # stops that tell of no fault: the start and the end
+DERIVED = 'experience'      # can be had again from what is recorded
 CLOSE_S = 1.0
 LOW_MB = 1024               # of free disk; recording ends below 64
 CROWD_PERIOD_S = 0.5        # publishers are counted this often
@@ -56,7 +57,7 @@ class WiderRecording:
             for topic, type_name in topics.items():
                 self._ring.add_topic(topic, type_name, log.qos(topic))
             node.serve(Trigger, 'save_event', lambda _request: self._save('asked for'))
-        self._listener = TopicListener(node, choice, topics, self) if choice else None
+        self._listener = TopicListener(node, choice, {*topics, DERIVED}, self) if choice else None
         node.every(CROWD_PERIOD_S, self._count_publishers)
 
     # --- what the node itself hears -------------------------------------------------------------
