@@ -27,7 +27,7 @@ sweep = ['optuna>=4.0']
 # Wheels for a machine without ROS. Never a core dependency: they would shadow an installed ROS.
 ros = ['ros-jazzy-rclpy[fastrtps]>=7.1', 'ros-jazzy-common-interfaces>=5.3']
 dev = ['coverage>=7.4', 'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'pytest-timeout>=2.3',
-       'pytest-xdist>=3.6', 'ruff>=0.17', 'stable-baselines3>=2.9']
+       'pytest-xdist>=3.6', 'rosbags>=0.10', 'ruff>=0.17', 'stable-baselines3>=2.9']
 nodes = ['robot_bridge', 'policy_server', 'safety_monitor', 'reward_computer',
          'experience_recorder', 'trainer', 'evaluator', 'camera', 'teleop', 'keyboard',
          'record_session']

@@ -405,6 +405,7 @@ def _recorder(values: dict[str, Value], run: Path, record_every: int,
         'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
         'publish_experience': publish_experience, 'cameras': values['cameras'],
         'record_images': values['record_images'], 'shadow': bool(values.get('shadow')),
+        'topics': values['topics'], 'keep_last_s': values['keep_last_s'],
         **_curation(values)},
         'continue', 'continue')
 

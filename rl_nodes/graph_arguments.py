@@ -88,6 +88,14 @@ _BOTH = {
     'guard': Argument(
         'guard', '', 'stops the robot where what it observes is far from the recorded episodes '
         'that went well: the .json file that rl_nodes safety calibrate makes of these.'),
+    'topics': Argument(
+        'topics', '', 'further topics to keep with recorded episodes, beside those that the YAML '
+        'of robot and task lists as record_topics: names and regular expressions separated by '
+        'spaces, or all.'),
+    'keep_last_s': Argument(
+        'keep_last_s', '0', 'write the last seconds of everything that the recorder hears to '
+        'episodes/events at every stop of the safety monitor and when experience_recorder/'
+        'save_event is called; 0 for never.', 'number', high=600),
     'arm_on_start': Argument(
         'arm_on_start', 'true', 'clear the safety stop once at the start; simulation only. On a '
         'physical robot it is false and cannot be set: a person calls clear_stop.',
@@ -115,6 +123,8 @@ _TRAIN = (
              high=2**31 - 1),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['topics'],
+    _BOTH['keep_last_s'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where everything of this run is written; empty for '
              'runs/<UTC time>_<task>_<algorithm>.'),
@@ -156,6 +166,8 @@ _DEPLOY = (
     _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['topics'],
+    _BOTH['keep_last_s'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where report and episodes are written; empty for a new folder '
              'named deploy beside the policy.'),
@@ -195,6 +207,8 @@ _RECORD = (
     Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['topics'],
+    _BOTH['keep_last_s'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where report and episodes are written; empty for '
              'runs/<UTC time>_<task>_record.'),
@@ -228,6 +242,8 @@ _GYM = (
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['topics'],
+    _BOTH['keep_last_s'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where log and episodes are written; empty for '
              'runs/<UTC time>_<task>_gym.'),
@@ -308,6 +324,10 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
         values['arm_on_start'] = False
     if values.get('record_images'):
         _require_pictures(values)
+    for key in ('topics', 'keep_last_s'):
+        if values.get(key) and not values.get('record', True):
+            raise GraphError(f'{key}:={values[key]} needs record:=true; without it no episode is '
+                             'recorded')
     return values
 
 

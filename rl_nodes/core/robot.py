@@ -147,6 +147,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param controllers: settings of ``pd`` and ``lqr``, see ``control/controllers.py``.
     :param servo_bus: settings of ``backend:=servo_bus``, read by that backend.
     :param ros2_control: settings of ``backend:=ros2_control``, read by that backend.
+    :param record_topics: names and regular expressions of topics that are recorded besides.
     """
 
     urdf: str
@@ -169,6 +170,7 @@ class RobotConfig(Struct, frozen=True, forbid_unknown_fields=True):
     controllers: dict[str, dict[str, Any]] = {}
     servo_bus: dict[str, Any] | None = None
     ros2_control: dict[str, Any] | None = None
+    record_topics: tuple[str, ...] = ()
 
 
 class RobotModel:

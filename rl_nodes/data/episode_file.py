@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 import platform
 import re
+import time
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.data.mcap_writer import McapWriter
@@ -71,6 +72,7 @@ class EpisodeEnd:
     :param stalled_cameras: names of the cameras whose pictures failed to come.
     :param void: the fault, in words; empty where there was none.
     :param sources: number of executed commands by source, see ``core/origin.py``.
+    :param faults: what else was wrong with the recording, in words.
     :param decisions: number of decisions of the safety monitor but PASS, by ``<level>/<check>``.
     :param judge: who said whether it was a success: ``reward`` or ``operator``.
     """
@@ -89,6 +91,7 @@ class EpisodeEnd:
     sources: Mapping[str, int] = field(default_factory=dict)
     decisions: Mapping[str, int] = field(default_factory=dict)
     judge: str = 'reward'
+    faults: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """Return it as texts."""
@@ -103,7 +106,7 @@ class EpisodeEnd:
             'stalled_cameras': json.dumps(list(self.stalled_cameras)), 'void': self.void,
             'sources': json.dumps(dict(self.sources)),
             'decisions': json.dumps(dict(self.decisions)), 'judge': self.judge,
-            'recovered': 'false'}
+            'faults': json.dumps(list(self.faults)), 'recovered': 'false'}
 
 
 class LockedFile:
@@ -111,11 +114,12 @@ class LockedFile:
     A new file under an exclusive lock, written without a buffer of its own.
 
     :param path: must not exist unless ``replace`` is set.
+    :ivar slowest_s: the longest that the disk has taken to write or to sync [s].
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
-        self.path = path
+        self.path, self.slowest_s = path, 0.0
         self._descriptor = os.open(path, flags, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,14 +132,17 @@ class LockedFile:
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``."""
-        left = memoryview(data)
+        left, begin = memoryview(data), time.monotonic()
         while left:
             left = left[os.write(self._descriptor, left):]
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
         return len(data)
 
     def sync(self) -> None:
         """Wait until the content is on the disk."""
+        begin = time.monotonic()
         os.fdatasync(self._descriptor)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
 
     def close(self) -> None:
         """Close and unlock; closing again does nothing."""
@@ -160,13 +167,14 @@ def create_partial(directory: Path, stem: str = 'episode') -> LockedFile:
             number += 1
 
 
-def require_space(directory: Path, reserve_bytes: int) -> None:
-    """Raise OSError where less than that is free in a directory."""
+def require_space(directory: Path, reserve_bytes: int) -> int:
+    """Return how much is free in a directory [bytes]; OSError where it is less than that."""
     stat = os.statvfs(directory)
     free = stat.f_bavail * stat.f_frsize
     if free < reserve_bytes:
         raise OSError(f'{free >> 20} MiB free in {directory}, expected at least the reserve of '
                       f'{reserve_bytes >> 20} MiB; free some space')
+    return free
 
 
 def publish(source: Path, final: Path) -> None:

@@ -7,18 +7,22 @@ A state names its episode; everything else is placed by its stamp. An episode's 
 for a few states after the next one has begun, because its last reward may come after that.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
+import threading
 from typing import Literal
 
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.origin import is_engaged
+from rl_nodes.core.timing import NS
 from rl_nodes.core.types import EpisodeId, Outcome
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
+from rl_nodes.data.mcap_format import MAX_MESSAGE_BYTES
+from rl_nodes.data.schemas import message_schema
 from rl_nodes.data.writer import EpisodeWriter
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 LINGER_STATES = 3   # default of ``linger``
 WAITING = 64        # messages kept whose state has not come yet
 CLOSE_S = 0.5       # a file that is being completed when it is to be discarded is waited for
+SET_BACK_NS = NS    # stamps that go back by more than they can overtake each other
+LATCHED = 100       # most messages of a latched topic that each file begins with
 
 Keep = Literal['all', 'demonstrated', 'successes']
 Mark = Literal['save', 'discard', 'success', 'failure']
@@ -70,6 +76,7 @@ class _Recording:
     score: Score
     policies: dict[str, None] = field(default_factory=dict)
     stalled_cameras: dict[str, None] = field(default_factory=dict)
+    faults: dict[str, None] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     mark: str = ''                  # save or discard, as a person asked
@@ -84,9 +91,13 @@ class EpisodeLog:
     """
     Records episodes, one file each.
 
+    Topics beside those that make transitions may come and go, and their messages are added, by
+    one other thread.
+
     :param directory: where the files go.
     :param contract: of the robot and task.
     :param topics: type name by topic, as in ``{'joint_states': 'sensor_msgs/msg/JointState'}``.
+    :param qos: the profiles offered on topics, as rosbag2 writes them, by topic.
     :param every: record every n-th episode; 0 records none.
     :param seed: of the run, for the files' provenance.
     :param notes: whatever else belongs to every episode.
@@ -105,10 +116,13 @@ class EpisodeLog:
     def __init__(self, directory: Path, contract: Contract, topics: Mapping[str, str], *,
                  every: int, seed: int, notes: Mapping[str, str], discount: float,
                  clock: Callable[[], int], linger: int = LINGER_STATES, keep: Keep = 'all',
-                 most: int = 0) -> None:
+                 most: int = 0, qos: Mapping[str, str] | None = None) -> None:
         self._directory = directory
         self._contract = contract
-        self._topics = topics
+        self._topics = {topic: (name, (qos or {}).get(topic, ''))
+                        for topic, name in topics.items()}
+        self._latched: dict[str, deque[bytes]] = {}
+        self._lock = threading.Lock()  # of which topics there are and which file is open
         self._every = every
         self._seed = seed
         self._notes = notes
@@ -121,6 +135,7 @@ class EpisodeLog:
         self._current: _Recording | None = None
         self._last: _Recording | None = None
         self._states = 0
+        self._begun: deque[str] = deque(maxlen=WAITING)
         self._newest_ns = -1
         self._variations: dict[str, Mapping[str, float]] = {}
         self._waiting: list[tuple[str, int, bytes]] = []
@@ -129,14 +144,28 @@ class EpisodeLog:
         self.files, self.dropped, self.misplaced = 0, 0, 0
         self.error = ''
 
-    def add_state(self, topic: str, stamp_ns: int, episode: str, data: bytes) -> None:
-        """Add a serialized state, which opens a file if its episode is new."""
+    def add_state(self, topic: str, stamp_ns: int, episode: str, data: bytes) -> bool:
+        """
+        Add a serialized state, which opens a file if its episode is new.
+
+        :return: whether the clock was set back; the episode that saw it is void.
+        """
+        back_ns = 0
         if self._current is None or str(self._current.id) != episode:
             begun = EpisodeId.parse(episode)
             if self._current is not None and begun.start_ns < self._current.id.start_ns:
-                self._place(topic, stamp_ns, data)
-                return
+                if episode in self._begun or begun.number <= self._current.id.number:
+                    self._place(topic, stamp_ns, data)
+                    return False
+                back_ns = self._current.id.start_ns - begun.start_ns
+                self._set_back(back_ns)
+                for recording in filter(None, (self._last, self._current)):
+                    self._complete(recording)
+                self._current = self._last = None
             self._begin(begun)
+        elif self._newest_ns - stamp_ns > SET_BACK_NS:
+            back_ns = self._newest_ns - stamp_ns
+            self._set_back(back_ns)
         self._states += 1
         self._newest_ns = max(self._newest_ns, stamp_ns)
         self._place(topic, stamp_ns, data)
@@ -146,6 +175,7 @@ class EpisodeLog:
         if self._last is not None and self._states > self._linger:
             self._complete(self._last)
             self._last = None
+        return back_ns > 0
 
     def add(self, topic: str, stamp_ns: int, data: bytes) -> None:
         """Add a serialized message that belongs to the state with its stamp."""
@@ -157,10 +187,48 @@ class EpisodeLog:
         else:
             self._place(topic, stamp_ns, data)
 
-    def add_now(self, topic: str, data: bytes) -> None:
-        """Add a message that belongs to no state, as a safety state; it goes where we are."""
-        if self._current is not None:
-            self._write(self._current, topic, data)
+    def add_now(self, topic: str, data: bytes, sent_ns: int | None = None) -> None:
+        """
+        Add a message that belongs to no state, as a safety state; it goes where we are.
+
+        :param sent_ns: when it was sent [ns]; None for now.
+        """
+        with self._lock:
+            if topic in self._latched:
+                self._latched[topic].append(data)
+            if self._current is not None:
+                self._write(self._current, topic, data, sent_ns)
+
+    def add_topic(self, topic: str, type_name: str, qos: str, latched: int) -> None:
+        """
+        Announce a further topic, for :meth:`add_now`.
+
+        :param qos: the profiles offered, as rosbag2 writes them.
+        :param latched: how many of its newest messages hold until others come, also in episodes
+            to begin: one for each publisher that latches.
+        :raises RecordingError: the type is not installed, or the topic had another one before.
+        """
+        message_schema(type_name)
+        with self._lock:
+            known = self._topics.get(topic, (type_name, qos))[0]
+            if known != type_name:
+                raise RecordingError(f'{topic} is recorded as {known}, not {type_name}')
+            self._topics[topic] = type_name, qos
+            for recording in (self._current, self._last):
+                if recording is not None and recording.writer is not None:
+                    recording.writer.add_channel(topic, type_name, qos)
+            kept = self._latched.get(topic, ())
+            if latched:
+                self._latched[topic] = deque(kept, maxlen=min(LATCHED, max(latched, len(kept))))
+
+    def qos(self, topic: str) -> str:
+        """Return the profiles offered on a topic, as rosbag2 writes them."""
+        return self._topics[topic][1]
+
+    def end_topic(self, topic: str) -> None:
+        """Let go of a topic of :meth:`add_topic`; nothing more of it will come."""
+        with self._lock:
+            self._latched.pop(topic, None)
 
     def note_reward(self, episode: str, stamp_ns: int, outcome: Outcome) -> None:
         """Take note of what an episode earned and how it ended."""
@@ -219,10 +287,29 @@ class EpisodeLog:
         if len(self._void) > WAITING:
             del self._void[next(iter(self._void))]
 
+    def note_fault(self, why: str, void: bool) -> None:
+        """
+        Take note of what is wrong with the present episode.
+
+        :param void: nothing may be concluded from it, so that it enters no data set.
+        """
+        current = self._current
+        if current is not None:
+            current.faults[why] = None
+            if void:
+                self._void.setdefault(str(current.id), why)
+
     def note_stalled(self, cameras: Iterable[str]) -> None:
         """Take note of cameras whose pictures do not come at present."""
         if self._current is not None:
             self._current.stalled_cameras.update(dict.fromkeys(cameras))
+
+    def disk(self) -> dict[str, float]:
+        """Return how the present file gets to the disk; nothing where there is no such file."""
+        writer = None if self._current is None else self._current.writer
+        return {} if writer is None else {
+            'disk_free_mb': writer.free_bytes >> 20, 'disk_queued': writer.queued,
+            'disk_slowest_ms': round(writer.slowest_s * 1e3, 1)}
 
     def close(self, timeout_s: float) -> None:
         """Complete every file; called once, when nothing more will come."""
@@ -238,12 +325,21 @@ class EpisodeLog:
                            recording.writer.partial)
         self._reap()
 
+    def _set_back(self, by_ns: int) -> None:
+        self._newest_ns = -1
+        self.note_fault(f'the clock was set back by {by_ns / NS:.1f} s', void=True)
+
     def _begin(self, episode: EpisodeId) -> None:
         if self._last is not None:
             self._complete(self._last)
-        self._last, self._states = self._current, 0
-        self._current = _Recording(episode, self._open(episode),
-                                   Score(episode.start_ns, self._discount))
+        with self._lock:
+            self._begun.append(str(episode))
+            self._last, self._states = self._current, 0
+            self._current = _Recording(episode, self._open(episode),
+                                       Score(episode.start_ns, self._discount))
+            for topic, kept in self._latched.items():
+                for data in kept:
+                    self._write(self._current, topic, data)
         self._reap()
 
     def _open(self, episode: EpisodeId) -> EpisodeWriter | None:
@@ -252,8 +348,8 @@ class EpisodeLog:
         try:
             writer = EpisodeWriter(self._directory, EpisodeStart(
                 self._contract, str(episode), self._seed, notes=self._notes))
-            for topic, type_name in self._topics.items():
-                writer.add_channel(topic, type_name)
+            for topic, (type_name, qos) in self._topics.items():
+                writer.add_channel(topic, type_name, qos)
         except RecordingError as error:
             self._report(str(error))
             return None
@@ -271,10 +367,20 @@ class EpisodeLog:
         else:
             self._write(recording, topic, data)
 
-    def _write(self, recording: _Recording, topic: str, data: bytes) -> None:
+    def _write(self, recording: _Recording, topic: str, data: bytes,
+               sent_ns: int | None = None) -> None:
         if recording.writer is not None:
             now_ns = self._clock()
-            recording.writer.write(topic, data, now_ns, now_ns)
+            if not recording.writer.write(topic, data, now_ns, sent_ns or now_ns):
+                self._note_dropped(recording, topic, len(data))
+
+    def _note_dropped(self, recording: _Recording, topic: str, size: int) -> None:
+        why = (f'{topic}: a message of {size} bytes, at most {MAX_MESSAGE_BYTES} are kept'
+               if size > MAX_MESSAGE_BYTES else f'{topic}: messages dropped, the disk fails or is '
+               'too slow')
+        if why not in recording.faults:
+            recording.faults[why] = None
+            _LOG.error('episode %s: %s', recording.id, why)
 
     def _complete(self, recording: _Recording) -> None:
         variation = self._variations.pop(str(recording.id), {})
@@ -301,7 +407,8 @@ class EpisodeLog:
             tuple(recording.policies),
             randomisation=variation,
             stalled_cameras=tuple(recording.stalled_cameras), void=void,
-            sources=recording.sources, decisions=recording.decisions,
+            faults=tuple(recording.faults), sources=recording.sources,
+            decisions=recording.decisions,
             judge='reward' if judged is None else 'operator'))
 
     def _why_not_kept(self, recording: _Recording, success: bool) -> str:

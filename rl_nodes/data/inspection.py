@@ -147,6 +147,7 @@ def _contents(episode: Episode) -> tuple[tuple[str, ...], tuple[str, ...]]:
         notes += _gaps(sorted(set(stamps)), episode.period_ns)
         cameras = json.loads(metadata.get('stalled_cameras', '[]'))
         notes += [f'camera {name} stalled' for name in cameras]
+        notes += json.loads(metadata.get('faults', '[]'))
     except ContractError as error:
         faults.append(str(error))
     except ValueError:

@@ -43,6 +43,14 @@ class MessageSchema:
     text: str
     type_hash: str
 
+    @property
+    def stamped(self) -> bool:
+        """Return whether its messages begin with a header."""
+        own = self.text.partition(_SEPARATOR)[0]
+        fields = (line.partition('#')[0].split() for line in own.splitlines())
+        return next((field[0] for field in fields if field and '=' not in ''.join(field)),
+                    '') == 'std_msgs/Header'
+
 
 def prefixes() -> tuple[Path, ...]:
     """Return where packages are looked up: AMENT_PREFIX_PATH, then the Python environment."""

@@ -82,9 +82,10 @@ class EpisodeWriter:
         self.dropped = 0
         self.error = ''
         self.path: Path | None = None           # of the finished file
+        self.free_bytes = 0                     # of the disk, as of a second ago
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            require_space(self._directory, self._reserve_bytes)
+            self.free_bytes = require_space(self._directory, self._reserve_bytes)
             self._file = create_partial(self._directory)
         except OSError as error:
             raise RecordingError(f'cannot record in {self._directory}: {error}') from error
@@ -95,6 +96,16 @@ class EpisodeWriter:
     def partial(self) -> Path:
         """Return the file's name until it is finished."""
         return self._file.path
+
+    @property
+    def queued(self) -> int:
+        """Return the number of messages that wait for the disk."""
+        return len(self._queue)
+
+    @property
+    def slowest_s(self) -> float:
+        """Return the longest that the disk has taken to write or to sync [s]."""
+        return self._file.slowest_s
 
     @property
     def closed(self) -> bool:
@@ -198,7 +209,7 @@ class EpisodeWriter:
                 return
             if time.monotonic() - synced >= SYNC_PERIOD_S:
                 self._file.sync()
-                require_space(self._directory, self._reserve_bytes)
+                self.free_bytes = require_space(self._directory, self._reserve_bytes)
                 synced = time.monotonic()
 
     def _drain(self, mcap: McapWriter, until: float) -> bool:

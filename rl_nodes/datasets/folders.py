@@ -16,6 +16,7 @@ from rl_nodes.data.inspection import inspect
 from rl_nodes.data.reader import Episode
 from rl_nodes.data.recovery import recover, Recovery, repair
 from rl_nodes.data.rewriting import copy_episode
+from rl_nodes.data.rosbag2 import index_folder
 
 
 class Copied(NamedTuple):
@@ -61,6 +62,8 @@ def repair_all(inputs: Iterable[str | Path]) -> list[Recovery]:
     """
     Close unfinished files and save what damaged ones hold; sound ones are left alone.
 
+    Folders become bags of rosbag2 again, of all files that are complete.
+
     :param inputs: ``.mcap`` files, and folders that hold them.
     :raises RecordingError: a path that does not exist.
     """
@@ -73,6 +76,8 @@ def repair_all(inputs: Iterable[str | Path]) -> list[Recovery]:
         files = sorted(given.glob('*.mcap')) if given.is_dir() else [given]
         found += [repair(finding.path) for finding in (inspect(files) if files else [])
                   if finding.episode is None]
+        if given.is_dir():
+            index_folder(given)
     return found
 
 

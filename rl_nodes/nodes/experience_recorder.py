@@ -7,8 +7,8 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``transition_feed.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images, shadow, sources, operator, keep, most_episodes
-(see below).
+batch_size, discount, seed, cameras, record_images, shadow, sources, operator, keep, most_episodes,
+topics, keep_last_s (see below).
 Subscribes (all STREAM, serialized):
   joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
   teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
@@ -23,13 +23,16 @@ Subscribes (all STREAM, serialized):
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
   camera/<name>/camera_info (sensor_msgs/CameraInfo, PICTURE) where cameras are watched, and the
-  pictures (sensor_msgs/Image, PICTURE) where they are kept.
+  pictures (sensor_msgs/Image, PICTURE) where they are kept;
+  whatever ``topics`` names, as its publishers offer it, in a thread of its own
+  (``topic_listener.py``).
 Publishes:
   experience (std_msgs/Float32MultiArray, BATCH): labelled columns, one row per transition;
   recorder/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Services (std_srvs/Trigger), each about the newest demonstration:
   ~/save_episode: keep it, whatever came of it; ~/discard_episode: do not keep it;
-  ~/mark_success, ~/mark_failure: it was one, whatever the reward says.
+  ~/mark_success, ~/mark_failure: it was one, whatever the reward says;
+and ~/save_event: write the last ``keep_last_s`` seconds to a file, as every stop does.
 """
 
 from dataclasses import asdict
@@ -40,9 +43,13 @@ from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
-from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
+from rl_nodes.core.timing import NS
+from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.recovery import recover
+from rl_nodes.data.rosbag2 import index_folder
+from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.camera_listener import CameraListener
 from rl_nodes.nodes.joint_state import deserialize
@@ -52,6 +59,7 @@ from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.safety_events import DECISION, msg_to_decision
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFeed, WANTED
+from rl_nodes.nodes.wider_recording import EVENTS, own_qos, WiderRecording
 from rl_nodes.safety.sources import Sources
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
@@ -82,6 +90,11 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param keep: which episodes: all; demonstrated, those in which a person or script had control;
         or successes, the successful ones among these
     :param most_episodes: keep no more than this; 0 for all
+    :param topics: further topics to keep with the episodes, beside those that the robot's and the
+        task's YAML list as record_topics: names and regular expressions separated by spaces, or
+        all
+    :param keep_last_s: write the last seconds of everything heard to the folder events at every
+        stop of the safety monitor and when asked to, 0 for never; at most 256 MB
     """
 
     directory: str = ''
@@ -97,6 +110,14 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     operator: str = ''
     keep: Keep = 'all'
     most_episodes: Annotated[int, Meta(ge=0)] = 0
+    topics: str = ''
+    keep_last_s: Annotated[float, Meta(ge=0, le=600)] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.directory and (self.topics or self.keep_last_s):
+            raise ValueError(f'topics = {self.topics!r}, keep_last_s = {self.keep_last_s}: '
+                             'nothing is recorded, as directory is empty')
 
 
 class ExperienceRecorder(TaskNode[RecorderParameters]):
@@ -116,7 +137,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f'directory {directory}: {error}') from None
-            for found in recover(directory):
+            for found in (*recover(directory), *recover(directory / EVENTS)):
                 self.get_logger().warning(f'{found.original.name}: {found.note}')
         self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience,
                                     sources=parameters.sources)
@@ -134,16 +155,10 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             linger += round(PICTURE_S * contract.rate_hz)
             topics |= {topic: kind for camera in cameras
                        for topic, kind in camera.topics().items()}
-        self._log: EpisodeLog | None = EpisodeLog(
-            directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
-            notes={'stepping': parameters.stepping,
-                   'real_time_factor': str(parameters.real_time_factor),
-                   **({'operator': parameters.operator} if parameters.operator else {}),
-                   **({} if self.task.target_return is None else {
-                       'target_return': repr(self.task.target_return)})},
-            discount=parameters.discount, clock=time.time_ns,
-            linger=linger, keep=parameters.keep,
-            most=parameters.most_episodes) if parameters.directory else None
+        self._log: EpisodeLog | None = None
+        self._wider: WiderRecording | None = None
+        if parameters.directory:
+            self._record(directory, topics, linger)
         self._told = (0, 0, 0)
         self._sent, self._refused = 0, 0
         self._unheard = {JOINTS, GOAL, self._feed.wanted[0], EXECUTED, REWARD}
@@ -163,6 +178,38 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self.serve(Trigger, name, partial(self._on_mark, what))
         self.every(SEND_S, self.tick)
 
+    def _record(self, directory: Path, topics: dict[str, str], linger: int) -> None:
+        """Begin to keep episodes, and whatever else is to be kept."""
+        parameters, task = self.parameters, self.task
+        contract = task.contract
+        notes = {'stepping': parameters.stepping,
+                 'real_time_factor': str(parameters.real_time_factor),
+                 **({'operator': parameters.operator} if parameters.operator else {}),
+                 **({} if task.target_return is None else {
+                     'target_return': repr(task.target_return)})}
+        profiles = {GOAL: qos.EPISODE, 'randomisation': qos.EPISODE, EXECUTED: qos.EXECUTED,
+                    'safety/state': qos.LATCHED}
+        self._log = EpisodeLog(
+            directory, contract, topics, every=parameters.record_every, seed=parameters.seed,
+            notes=notes, discount=parameters.discount, clock=time.time_ns, linger=linger,
+            keep=parameters.keep, most=parameters.most_episodes,
+            qos=own_qos(topics, profiles, qos.STREAM))
+        chosen = ' '.join((*task.record_topics, parameters.topics))
+        self._wider = WiderRecording(
+            self, self._log, topics, TopicChoice(chosen), directory,
+            EpisodeStart(contract, 'event', parameters.seed, notes=notes), parameters.keep_last_s,
+            0.0 if self.lockstep else NS / task.period_ns)
+        self._index()
+
+    def _index(self) -> None:
+        """Make bags of the folders with recordings, for ros2 bag."""
+        directory = Path(self.parameters.directory)
+        for folder in (directory, directory / EVENTS):
+            try:
+                index_folder(folder)
+            except RecordingError as error:
+                self.get_logger().error(str(error))
+
     def deactivate(self) -> None:
         """Send what is left."""
         self._assembler.flush()
@@ -170,9 +217,13 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     def release(self) -> None:
         """Complete the files."""
+        wider, self._wider = getattr(self, '_wider', None), None
         log, self._log = getattr(self, '_log', None), None
+        if wider is not None:
+            wider.close()
         if log is not None:
             log.close(timeout_s=2.0)
+            self._index()
 
     def _on_message(self, topic: str, data: bytes) -> None:
         """Keep a message with its episode, and have it joined to transitions."""
@@ -185,7 +236,10 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if topic == JOINTS:
             stalled = self._cameras.state()
             if log is not None:
-                log.add_state(topic, stamp, heard.frame_id, data)
+                self._wider.heard(topic, data)
+                if log.add_state(topic, stamp, heard.frame_id, data):
+                    self.get_logger().error('the clock was set back; this episode is void')
+                    self._assembler.reset()
                 log.note_stalled(stalled)
         else:
             self._keep(topic, stamp, data)
@@ -229,6 +283,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def _on_safety(self, data: bytes) -> None:
         if self._log is not None:
             self._log.add_now('safety/state', data)
+            self._wider.heard('safety/state', data)
+            self._wider.safety(data)
 
     def _on_decision(self, data: bytes) -> None:
         try:
@@ -264,6 +320,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     def _keep(self, topic: str, stamp_ns: int, data: bytes) -> None:
         if self._log is not None:
+            self._wider.heard(topic, data)
             self._log.add(topic, stamp_ns, data)
 
     def _send(self) -> None:
@@ -290,6 +347,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                        'discarded': self._log.discarded,
                        'newest_episode': self._log.newest, 'messages_dropped': self._log.dropped,
                        'messages_misplaced': self._log.misplaced}
+            values |= self._wider.values()
+            complaint = '; '.join(filter(None, (complaint, self._wider.complaint)))
             if self._log.error:
                 complaint = f'recording failed, control goes on: {self._log.error}'
         return (WARN, complaint, values) if complaint else (OK, 'running', values)

@@ -8,7 +8,11 @@ would stall the robot. Freshness is judged by stamps and steady timers in the no
 and lifespans are a second opinion at most.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rl_nodes.data import rosbag2
 
 
 def _profile(depth: int, latched: bool = False, reliable: bool = True) -> QoSProfile:
@@ -36,3 +40,28 @@ NEWEST = _profile(1)
 NEWEST_OFFERED = _profile(1, reliable=False)
 # Subscriptions of who only looks on: nobody waits for it, whatever becomes of it.
 ONLOOKER = _profile(5, reliable=False)
+
+
+def to_hear(offers: Sequence[QoSProfile], depth: int) -> QoSProfile:
+    """
+    Return what a subscription may ask for to hear every one of these publishers.
+
+    :param depth: of its queue.
+    """
+    return _profile(
+        depth,
+        latched=all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers),
+        reliable=all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers))
+
+
+def described(profiles: Sequence[QoSProfile]) -> str:
+    """Return profiles as recordings carry them."""
+    return rosbag2.offered_qos(_described(profile) for profile in profiles)
+
+
+def _described(profile: QoSProfile) -> dict[str, Any]:
+    return rosbag2.qos_profile(
+        profile.history.name.lower(), profile.depth, profile.reliability.name.lower(),
+        profile.durability.name.lower(), profile.liveliness.name.lower(),
+        profile.deadline.nanoseconds, profile.lifespan.nanoseconds,
+        profile.liveliness_lease_duration.nanoseconds)

@@ -93,6 +93,8 @@ class TransitionFeed:
             raise SpecError(
                 f'{topic}: {len(data)} bytes are no {kind.__name__}: {error}') from None
         stamp, frame = conversions.stamp_to_ns(msg.header.stamp), msg.header.frame_id
+        if stamp <= 0:
+            raise SpecError(f'{topic}: a message without a stamp')
         return Heard(stamp, frame, self._pass_on(topic, msg, stamp, frame))
 
     def _pass_on(self, topic: str, msg: Any, stamp: int, frame: str) -> Any:

@@ -62,6 +62,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param objects: what is in the robot's world beside the ground.
     :param randomisation: what varies from episode to episode, see ``tasks/randomisation.py``.
     :param curriculum: ranges that the start is drawn from at difficulty 0, by dotted key.
+    :param record_topics: names and regular expressions of topics that are recorded besides.
     """
 
     type: str
@@ -76,6 +77,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     objects: tuple[ObjectConfig, ...] = ()
     randomisation: Randomisation | None = None
     curriculum: dict[str, Easy] = {}
+    record_topics: tuple[str, ...] = ()
 
 
 class Task(ABC):
@@ -99,6 +101,7 @@ class Task(ABC):
     def __init__(self, name: str, config: TaskConfig, robot: RobotModel) -> None:
         self.name = name
         self.robot = robot
+        self.record_topics = (*robot.config.record_topics, *config.record_topics)
         check_curriculum(config.curriculum, config, self.start_ranges)
         self._full, self._easier = config, (1.0, self)
         self._randomiser = Randomiser(config.randomisation, robot) \

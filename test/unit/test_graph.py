@@ -67,7 +67,8 @@ def test_train_parameters(tmp_path):
         'reward_computer': shared,
         'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
                                 'publish_experience': True, 'cameras': False,
-                                'record_images': False, 'shadow': False},
+                                'record_images': False, 'shadow': False, 'topics': '',
+                                'keep_last_s': 0.0},
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
@@ -128,7 +129,7 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     assert node(graph, 'experience_recorder').parameters == {
         **shared, 'directory': f'{run}/episodes', 'record_every': 1,
         'publish_experience': False, 'cameras': False, 'record_images': False,
-        'shadow': False}
+        'shadow': False, 'topics': '', 'keep_last_s': 0.0}
     assert node(graph, 'evaluator').parameters == {
         **shared, 'episodes': 20, 'report': f'{run}/report.json', 'robots': 1}
     assert node(graph, 'safety_monitor').parameters['event_directory'] == f'{run}/safety_events'
@@ -237,6 +238,8 @@ def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(policy,
      'robot cartpole has no cameras'),
     ('train', {'record_images': 'true'}, 'needs cameras:=true'),
     ('gym', {'record_images': 'true', 'cameras': 'true'}, 'needs record:=true'),
+    ('gym', {'topics': 'tf'}, 'topics:=tf needs record:=true'),
+    ('gym', {'keep_last_s': '30'}, 'keep_last_s:=30.0 needs record:=true'),
     ('gym', {'cameras': 'true', 'backend': 'servo_bus', 'stepping': 'realtime'},
      'have drivers of their own')])
 def test_cameras_that_cannot_be(name, given, message):
