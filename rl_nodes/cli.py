@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import os
 from pathlib import Path
 import sys
-import textwrap
-import typing
 from typing import Any
 
 from rl_nodes import __version__
@@ -25,6 +23,7 @@ from rl_nodes.core.errors import (
     GraphError,
     RlNodesError,
 )
+from rl_nodes.words import coerce, files_and_output, parse_assignments, record_help
 
 _USAGE_ERROR = 2
 # Found before anything has run.
@@ -47,22 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in "rl_nodes launch --help | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-
-
-def parse_assignments(words: Sequence[str]) -> dict[str, str]:
-    """
-    Return ``name:=value`` words as a mapping; the last one of a name wins, as in ROS 2.
-
-    :raises GraphError: a word of another form.
-    """
-    found = {}
-    for word in words:
-        name, assigned, value = word.partition(':=')
-        if not assigned or not name:
-            hint = word.lstrip('-').replace('=', ':=', 1) if '=' in word else 'name:=value'
-            raise GraphError(f'argument {word!r} is not of the form name:=value; write {hint}')
-        found[name] = value
-    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,9 +187,9 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
-        print(_record_help(TrainOptions))
+        print(record_help(TrainOptions))
         print('\nwith algorithm:=bc, of recorded demonstrations:\n')
-        print(_record_help(CloneOptions))
+        print(record_help(CloneOptions))
         return 0
     given = parse_assignments(options.arguments)
     if clones(given.get('algorithm', '')):
@@ -259,7 +242,7 @@ def _solve(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes solve [name:=value ...]\n')
-        print(_record_help(SolveOptions))
+        print(record_help(SolveOptions))
         return 0
     given = parse_assignments(options.arguments)
     print(solve(convert(coerce(given, SolveOptions), SolveOptions, 'rl_nodes solve'))[1])
@@ -272,7 +255,7 @@ def _runs(options: argparse.Namespace) -> int:
 
     if options.show or not options.words:
         print(f'usage: rl_nodes runs <verb> [folder ...] [name:=value ...]\n\n{help_text()}\n\n'
-              f'{_record_help(RunsOptions)}')
+              f'{record_help(RunsOptions)}')
         return 0 if options.show else _USAGE_ERROR
     verb, *folders = [word for word in options.words if ':=' not in word] or ['']
     given = parse_assignments([word for word in options.words if ':=' in word])
@@ -286,7 +269,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from rl_nodes.sweep.command import HELP, sweep, SweepOptions
 
     if options.show:
-        print(f'{HELP}\n\n{_record_help(SweepOptions)}')
+        print(f'{HELP}\n\n{record_help(SweepOptions)}')
         return 0
     given = parse_assignments(options.words)
     own = {name: given.pop(name) for name in field_names(SweepOptions) if name in given}
@@ -301,36 +284,10 @@ def _render(options: argparse.Namespace) -> int:
     from rl_nodes.data.reader import episode_files
     from rl_nodes.nodes.render import render_episodes
 
-    inputs, output = _files_and_output('render', options.words, ('.gif',))
+    inputs, output = files_and_output('render', options.words, ('.gif',))
     episodes = episode_files(inputs)
     print(render_episodes(episodes, output or episodes[0].with_suffix('.gif')))
     return 0
-
-
-def _files_and_output(command: str, words: Sequence[str],
-                      suffixes: tuple[str, ...]) -> tuple[list[str], Path | None]:
-    """
-    Return (recorded episodes or folders of them, what ``output:=`` names) of a command line.
-
-    :param suffixes: that the output may have; the first one is recommended.
-    :raises ConfigError: another argument, another kind of output, or no episode.
-    """
-    from rl_nodes.core.config import suggestion
-
-    files = [word for word in words if ':=' not in word]
-    given = parse_assignments([word for word in words if ':=' in word])
-    output = given.pop('output', None)
-    for name in given:
-        raise ConfigError(f'{command} has no argument {name!r}{suggestion(name, ["output"])}; '
-                          f'it takes recorded episodes and output:=file{suffixes[0]}')
-    for file in files:
-        if file.endswith(suffixes):
-            raise ConfigError(f'{file} is no recorded episode; to write it say output:={file}')
-    if output is not None and not output.endswith(suffixes):
-        raise ConfigError(f'output:={output}: expected the name of a {suffixes[0]} file')
-    if not files:
-        raise ConfigError(f'{command} which episodes? name .mcap files or folders of them')
-    return files, None if output is None else Path(output)
 
 
 def _dataset(options: argparse.Namespace) -> int:
@@ -339,7 +296,7 @@ def _dataset(options: argparse.Namespace) -> int:
 
     if options.show or options.verb is None:
         print(f'usage: rl_nodes dataset <verb> file ... [name:=value ...]\n\n{help_text()}\n\n'
-              f'{_record_help(DatasetOptions)}')
+              f'{record_help(DatasetOptions)}')
         return 0 if options.show else _USAGE_ERROR
     given = parse_assignments([word for word in options.words if ':=' in word])
     text, status = run(
@@ -362,7 +319,7 @@ def _safety(options: argparse.Namespace) -> int:
         print('usage: rl_nodes safety report file ... [output:=picture.png]\n'
               '  of a run, a folder of its safety_events, or files of events or episodes\n\n'
               'usage: rl_nodes safety calibrate file ... [name:=value ...]\n')
-        print(_record_help(CalibrateOptions))
+        print(record_help(CalibrateOptions))
         return 0 if options.show else _USAGE_ERROR
     verbs[options.verb](options.words)
     return 0
@@ -372,7 +329,7 @@ def _safety_report(words: list[str]) -> None:
     from rl_nodes.datasets.interventions import describe, make_report
     from rl_nodes.datasets.interventions_figure import write_figure
 
-    inputs, named = _files_and_output('safety report', words, ('.png',))
+    inputs, named = files_and_output('safety report', words, ('.png',))
     report = make_report(inputs)
     first = Path(inputs[0])
     output = named or (first if first.is_dir() else first.parent) / 'safety_report.png'
@@ -401,7 +358,7 @@ def _latency(options: argparse.Namespace) -> int:
         return _latency_live(words)
     from rl_nodes.data.latency import describe, measure, to_yaml
 
-    inputs, named = _files_and_output(f'latency {what}', words, ('.yaml', '.yml'))
+    inputs, named = files_and_output(f'latency {what}', words, ('.yaml', '.yml'))
     if named is not None and what == 'show':
         raise ConfigError(f'latency show writes nothing; output:={named} belongs to fit')
     output = named or Path('channel.yaml')
@@ -448,7 +405,7 @@ def _import(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes import model.onnx [name:=value ...]\n')
-        print(_record_help(ImportOptions))
+        print(record_help(ImportOptions))
         return 0
     files = [word for word in options.words if ':=' not in word]
     given = parse_assignments([word for word in options.words if ':=' in word])
@@ -515,39 +472,3 @@ def _doctor(options: argparse.Namespace) -> int:
     from rl_nodes.doctor import examine
 
     return examine(options.purpose)
-
-
-def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
-    """
-    Return text values as the types that a record's fields have.
-
-    A text that does not fit its field stays text, so that the record's own check names it.
-    """
-    import msgspec
-
-    hints = typing.get_type_hints(struct, include_extras=True)
-    values: dict[str, Any] = {}
-    for name, text in given.items():
-        try:
-            value = msgspec.convert(text, hints.get(name, str), strict=False)
-            values[name] = msgspec.to_builtins(value)
-        except msgspec.ValidationError:
-            values[name] = text
-    return values
-
-
-def _record_help(struct: type) -> str:
-    """Return the fields of a record with defaults and the words of its ``:param:`` lines."""
-    import msgspec
-
-    texts: dict[str, str] = {}
-    for part in (struct.__doc__ or '').split(':param ')[1:]:
-        name, _, text = part.partition(':')
-        texts[name] = ' '.join(text.split())
-    lines = []
-    for field in msgspec.structs.fields(struct):
-        default = 'required' if field.required else f'default {field.default!r}'
-        lines.append(f'  {field.name}  ({default})')
-        lines += textwrap.wrap(texts.get(field.name, ''), 93, initial_indent='      ',
-                               subsequent_indent='      ')
-    return '\n'.join(lines)

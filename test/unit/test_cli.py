@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import pytest
-from rl_nodes import __version__, cli, doctor
+from rl_nodes import __version__, cli, doctor, words
 from rl_nodes.core.config import convert
 from rl_nodes.core.errors import BackendError, ConfigError, GraphError
 from rl_nodes.graph_arguments import GRAPHS
@@ -123,7 +123,7 @@ def test_ctrl_c_before_the_first_node(monkeypatch):
     ({'limit': '0.5'}, Options(limit=0.5)), ({'limit': 'null'}, Options()),
     ({'kind': 'b'}, Options(kind='b'))])
 def test_texts_become_the_types_of_the_record(given, expected):
-    assert convert(cli.coerce(given, Options), Options, 'test') == expected
+    assert convert(words.coerce(given, Options), Options, 'test') == expected
 
 
 @pytest.mark.parametrize(('given', 'message'), [
@@ -131,11 +131,11 @@ def test_texts_become_the_types_of_the_record(given, expected):
     ({'stpes': '5'}, "did you mean 'steps'"), ({'rate': 'nan'}, 'finite')])
 def test_texts_that_do_not_fit_are_named(given, message):
     with pytest.raises(ConfigError, match=message):
-        convert(cli.coerce(given, Options), Options, 'test')
+        convert(words.coerce(given, Options), Options, 'test')
 
 
 def test_help_of_a_record_shows_its_own_words():
-    text = cli._record_help(Options)
+    text = words.record_help(Options)
     assert "  kind  (default 'a')\n      one of two, said over two lines." in text
     assert '  limit  (default None)' in text
 
