@@ -41,6 +41,7 @@ BELOW = {
     'graph_arguments': ('core', 'backends'),
     'graph': ('graph_arguments', 'tasks', 'inference', 'data'),
     'console': (),
+    'words': ('core',),
     'orphan_guard': (),
     'runner': ('graph', 'console', 'orphan_guard'),
     'launch_description': ('runner',),
@@ -48,7 +49,8 @@ BELOW = {
     'robot_setup': ('backends', 'control'),
     'policies': ('tasks', 'inference'),
     'datasets': ('nodes',),
-    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies', 'runs', 'sweep'),
+    'cli': ('runner', 'nodes', 'datasets', 'doctor', 'robot_setup', 'policies', 'runs', 'sweep',
+            'words'),
     '__main__': ('cli',),
 }
 
