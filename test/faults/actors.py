@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'test'), str(ROOT / 'test' / 'ros')]
 
 from emulators import controller_manager  # noqa: E402
 
-RATE_HZ, WATCHDOG_S, COMMAND_TIMEOUT_S = 100, 0.05, 0.1
+RATE_HZ, WATCHDOG_S, COMMAND_TIMEOUT_S, ESTOP_TIMEOUT_S = 100, 0.05, 0.1, 1.0
 
 
 def robot_file(folder: Path) -> Path:
@@ -31,7 +31,7 @@ def robot_file(folder: Path) -> Path:
             ('rate_hz: 50\n', f'rate_hz: {RATE_HZ}\n'),
             ('watchdog_s: 0.1 ', f'watchdog_s: {WATCHDOG_S} '),
             ('command_timeout_s: 0.15', f'command_timeout_s: {COMMAND_TIMEOUT_S}\n'
-             '  healthy_s: 0.1'),
+             f'  healthy_s: 0.1\n  estop: {{topic: true, timeout_s: {ESTOP_TIMEOUT_S}}}'),
             ('reset: home ', 'reset: none ')):
         if text.count(old) != 1:
             raise RuntimeError(f'{old!r} is not once in arm.yaml')

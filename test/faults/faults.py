@@ -150,8 +150,14 @@ def by_service(stage: Stage) -> None:
     stage.client(Trigger, 'safety_monitor/stop').call_async(Trigger.Request())
 
 
+def by_button(stage: Stage) -> None:
+    """Press an emergency stop."""
+    stage.button.say(True)
+
+
 # Every way in which a person may stop the robot: sends one message and does not wait.
-EMERGENCY_STOPS: dict[str, Callable[[Stage], None]] = {'service stop': by_service}
+BY_HAND: dict[str, tuple[str, Callable[[Stage], None]]] = {
+    'service stop': ('operator', by_service), 'topic estop': ('estop', by_button)}
 
 
 def emergency(press: Callable[[Stage], None]) -> Callable[[Stage], Outcome]:
@@ -163,6 +169,7 @@ def emergency(press: Callable[[Stage], None]) -> Callable[[Stage], Outcome]:
         press(stage)
         reaction = stage.halt_ms(at)
         asks_again(stage, stage.disturb(), ON)
+        stage.button.say(False)
         return Outcome(stage.verdict(at), reaction)
     return inject
 
@@ -408,8 +415,8 @@ FAULTS = (
           at_the_bridge(older(RATE_HZ))),
     Fault('C7', 'permuted past the monitor', 'refused by the bridge, goes on',
           at_the_bridge(permuted)),
-    *(Fault('C9', f'stop by hand: {name}', 'stop: operator', emergency(press), bound=PERSON_STOP)
-      for name, press in EMERGENCY_STOPS.items()),
+    *(Fault('C9', f'stop by hand: {name}', f'stop: {check}', emergency(press), bound=PERSON_STOP)
+      for name, (check, press) in BY_HAND.items()),
     Fault('F1', 'wrong transitions', 'refused, goes on', transitions),
     Fault('F3', 'wrong parameters', 'refused, goes on', parameters),
     Fault('G1', 'policy with a flipped bit', 'refused, goes on', update(damaged)),

@@ -18,10 +18,19 @@ import os
 from pathlib import Path
 import random
 import signal
+import threading
 import time
 from typing import Any, NamedTuple
 
-from actors import Actor, COMMAND_TIMEOUT_S, controller_manager, RATE_HZ, robot_file, WATCHDOG_S
+from actors import (
+    Actor,
+    COMMAND_TIMEOUT_S,
+    controller_manager,
+    ESTOP_TIMEOUT_S,
+    RATE_HZ,
+    robot_file,
+    WATCHDOG_S,
+)
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import make_bundle
 import numpy as np
@@ -37,7 +46,7 @@ from rl_nodes.nodes import conversions, joint_state, qos
 from rl_nodes.runner import node_command, node_environment, prepare
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, UInt8MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from benchmarks._bare_graph import Waiter
@@ -83,6 +92,28 @@ class Shown(NamedTuple):
     at: int
     mode: str
     check: str
+
+
+class Button:
+    """An emergency stop: says some times a second whether it is pressed, in a thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = node.create_publisher(Bool, 'safety_monitor/estop', qos.STREAM)
+        self._pressed, self._ending = False, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def say(self, pressed: bool) -> None:
+        self._pressed = pressed
+        self._publisher.publish(Bool(data=pressed))
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(ESTOP_TIMEOUT_S / 5):
+            self.say(self._pressed)
 
 
 class Stage:
@@ -148,6 +179,7 @@ class Stage:
             topic: self.node.create_publisher(JointState, topic, profile) for topic, profile in (
                 (STATES, qos.STREAM), (WANTED, qos.STREAM), (ALLOWED, qos.STREAM))}
         self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
+        self.button = Button(self._operator)
         for service in ('stop', 'clear_stop'):  # a first request right after discovery is late
             self.client(Trigger, f'safety_monitor/{service}')
         for actor in self.actors.values():
@@ -159,6 +191,7 @@ class Stage:
             actor.end()
         if self._emulator is not None:
             self._emulator.__exit__()
+        self.button.close()
         self._executor.shutdown()
         self._operator.destroy_node()
         self.node.destroy_node()

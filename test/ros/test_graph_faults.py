@@ -194,6 +194,7 @@ def test_a_second_graph_and_a_second_node_are_refused_and_the_first_goes_on(
         until_moving(seen)
 
 
+@pytest.mark.slow
 def test_namespaces_keep_two_graphs_apart(policy_path: Path, tmp_path: Path) -> None:
     with observer() as seen, \
             graph(*deploy(policy_path, tmp_path / 'a', 'namespace:=left')), \

@@ -173,7 +173,8 @@ def pause(seen: Observer, seconds: float) -> None:
 
 
 @pytest.mark.parametrize('backend', [
-    pytest.param('pybullet', marks=pytest.mark.slow), 'servo_bus', 'ros2_control'])
+    pytest.param('pybullet', marks=pytest.mark.slow), 'servo_bus',
+    pytest.param('ros2_control', marks=pytest.mark.slow)])
 def test_the_same_launch_runs_on_every_robot(backend: str, tmp_path: Path) -> None:
     """STOPPED until cleared; moves; stays inside the limits; Ctrl-C: holds, files closed."""
     with observer() as seen, emulated(backend, tmp_path) as robot, \
@@ -276,6 +277,7 @@ def test_a_stop_on_the_way_home_stops_it(tmp_path: Path) -> None:
             until_moved(seen)
 
 
+@pytest.mark.slow
 def test_a_trajectory_controller_with_late_and_lost_states(tmp_path: Path) -> None:
     """The other controller; states 20 ms late and a fifth of them lost are still a robot."""
     with observer() as seen, controller_manager.ControllerManagerProcess(

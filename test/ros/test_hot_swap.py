@@ -24,9 +24,8 @@ def node() -> Iterator[Node]:
         rclpy.shutdown()
 
 
-@pytest.mark.parametrize(('path', 'rate_hz'), [
-    ('cpp', 200), pytest.param('python', 50, marks=pytest.mark.slow),
-    pytest.param('python', 200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(('path', 'rate_hz'), [('cpp', 200), ('python', 50), ('python', 200)])
 def test_the_robot_moves_on(path: str, rate_hz: int, node: Node, tmp_path: Path) -> None:
     """Ten swaps a second: the monitor's watchdog would stop the robot after a pause of 0.1 s."""
     found = deployment(node, path, rate_hz, 2, tmp_path / 'run')

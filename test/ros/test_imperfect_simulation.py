@@ -50,8 +50,9 @@ def rate(seen: Observer) -> float:
     return (last - first) / (ended - begun)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('stepping', 'factor', 'expected'), [
-    ('realtime', '2', 100.0), pytest.param('lockstep', '1.5', 75.0, marks=pytest.mark.slow)])
+    ('realtime', '2', 100.0), ('lockstep', '1.5', 75.0)])
 def test_the_pace_of_a_simulation(policy_path: Path, tmp_path: Path, stepping: str, factor: str,
                                   expected: float) -> None:
     with observer() as seen, graph(*deploy(
@@ -82,6 +83,7 @@ def test_all_commands_lost_the_bridge_holds_and_says_so(policy_path: Path,
         assert seen.last('robot/status').status[0].message == 'holding: no fresh command'
 
 
+@pytest.mark.slow
 def test_latency_is_measured_where_it_was_added(policy_path: Path, tmp_path: Path) -> None:
     slow = channel(tmp_path, '{states: {latency_ms: 10}, commands: {latency_ms: 20}}')
     with graph(*deploy(policy_path, tmp_path, 'episodes:=3', slow,

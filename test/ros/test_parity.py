@@ -67,12 +67,12 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(('robot', 'task_name', 'backend'), [
-    ('arm', 'reach', 'pybullet'), ('arm', 'reach', 'mujoco'),
-    ('quadruped', 'quadruped_walk', 'pybullet'), ('arm', 'push', 'mujoco'),
+    ('arm', 'reach', 'pybullet'), pytest.param('arm', 'reach', 'mujoco', marks=SLOW),
+    pytest.param('quadruped', 'quadruped_walk', 'pybullet', marks=SLOW), ('arm', 'push', 'mujoco'),
     ('rover', 'navigate', 'pybullet'),
     pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
     ('quadruped', 'disturbed', 'mujoco'), ('arm', 'recurrent', 'mujoco'),
-    ('arm', 'sensing', 'mujoco'), ('arm', 'sensing', 'pybullet'),
+    ('arm', 'sensing', 'mujoco'), pytest.param('arm', 'sensing', 'pybullet', marks=SLOW),
     ('arm', 'returning', 'mujoco'), pytest.param('arm', 'returning', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),

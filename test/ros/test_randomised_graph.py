@@ -63,6 +63,7 @@ def test_the_client_sets_the_difficulty_and_is_told_what_was_drawn(tmp_path: Pat
             simulated.close()
 
 
+@pytest.mark.slow
 def test_the_trainer_sets_the_difficulty_and_episodes_keep_it(tmp_path: Path, task: str) -> None:
     settings = tmp_path / 'small.yaml'
     settings.write_text(SETTINGS)

@@ -20,6 +20,7 @@ def test_frozen_for_a_second_at_1_khz_it_loses_nothing() -> None:
     assert (found.sent, found.lost) == (3000, 0)
 
 
+@pytest.mark.slow
 def test_further_topics_are_not_lost_either_while_it_is_frozen() -> None:
     found = load((Stream('further/state', 'state', 1000.0, 3000, ('a', 'b')),), freeze_s=1.0)
     assert (found.sent, found.lost) == (3000, 0)

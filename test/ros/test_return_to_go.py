@@ -27,7 +27,8 @@ from test_imperfect_simulation import patient_arm
 SLOWNESS = 0.1  # of real time: a state waits 100 ms for a reward, on busy machines too
 
 
-@pytest.mark.parametrize(('stepping', 'pace'), [('lockstep', 0.0), ('realtime', 0.5)])
+@pytest.mark.parametrize(('stepping', 'pace'), [
+    ('lockstep', 0.0), pytest.param('realtime', 0.5, marks=pytest.mark.slow)])
 def test_every_action_follows_from_what_was_earned_before(
         tmp_path: Path, stepping: str, pace: float) -> None:
     """In the files of a deployment with another target than the task's, and with a shadow."""

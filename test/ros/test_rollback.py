@@ -143,6 +143,7 @@ def test_a_policy_that_the_monitor_limits_more_is_taken_back(bundle_path: Path) 
         assert 'limited or held 6 of 6 commands' in status['last_rollback']
 
 
+@pytest.mark.slow
 def test_in_a_graph_a_policy_that_pushes_against_the_limits_is_taken_back(tmp_path: Path) -> None:
     gentle = constant(0.0, 1).save(tmp_path / 'policy.onnx')
     with observer() as seen, graph('deploy', f'policy:={gentle}', 'episodes:=0',
@@ -205,6 +206,7 @@ def test_a_shadow_is_heard_and_compared_and_does_nothing(path: str, bundle_path:
     assert 'shadow untrained@10 dropped' in process.output
 
 
+@pytest.mark.slow
 def test_a_shadow_is_recorded_with_the_episodes(bundle_path: Path,  # noqa: F811
                                                 tmp_path: Path) -> None:
     shadow = make_bundle(TASK.contract, seed=2, version=9).save(tmp_path / 'shadow.onnx')
