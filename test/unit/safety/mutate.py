@@ -36,8 +36,12 @@ CORE = HERE.parents[2] / 'rl_nodes' / 'safety'
 CPU_S = 60  # for the tests of one mutant, which may never end
 TESTS = {
     'capsules': ['test_capsules.py', 'test_geometry.py'], 'geometry': ['test_geometry.py'],
+    'sources': ['test_arbiter.py'], 'estop': ['test_estop.py'], 'events': ['test_events.py'],
+    **dict.fromkeys(('budget', 'conformal', 'distribution', 'guard', 'guard_file'), [
+        'test_budget.py', 'test_conformal.py', 'test_guard.py']),
     **dict.fromkeys(('fallback', 'homing', 'supervisor', 'verdict', 'watchdog'), [
-        'test_supervisor.py', 'test_fallback.py', 'test_homing.py']),
+        'test_supervisor.py', 'test_fallback.py', 'test_homing.py', 'test_estop.py',
+        'test_guard.py', 'test_budget.py']),
     **dict.fromkeys(('checks', 'gate', 'limits', 'motion'), [
         'test_checks.py', 'test_motion.py', 'test_supervisor.py', 'test_geometry.py',
         'test_fuzz.py::test_narrowed_limits',
