@@ -168,3 +168,22 @@ def test_the_only_source_is_always_taken():
     found = arbiter('policy')
     assert found.choose(POLICY, offered, 0, False) is offered
     assert not found.held(0)
+
+
+def test_a_hand_over_after_nothing_and_after_a_pause_begins_at_rest():
+    found, far = Fade(ARM), np.full(6, 0.01)
+    shaped = []
+    for step in (1, 40):
+        found.begin()
+        shaped.append(found.shaped(JointCommand(step * PERIOD, 'p@1', far), state(step)).value)
+        found.executed(far, state(step))
+    assert (shaped[0] < far).all()
+    np.testing.assert_array_equal(*shaped)
+
+
+def test_what_is_counted():
+    found = arbiter()
+    found.choose(POLICY, policy(1), 0, False)
+    found.choose(TELEOP, person(2), 0, False)
+    found.choose(POLICY, policy(3), 0, False)
+    assert found.counts() == {'handovers': 1, 'handover_limited': 0, 'policy_overridden': 1}
