@@ -111,6 +111,7 @@ class RolloutSource:
         self._returns = np.zeros(count)
         self._lengths = np.zeros(count, np.int64)
         self._between_episodes = True
+        self._learner.forget(np.ones(count, bool))
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:
         """

@@ -46,7 +46,7 @@ def rollout(learner, number, columns):
     terminated = (rng.random((STEPS, COUNT)) < 0.2)[:, columns]
     return Rollout(observation[:-1], action, reward, terminated, np.zeros_like(terminated),
                    np.ones_like(terminated), observation[-1], np.zeros((0, 3), np.float32),
-                   learner.updates)
+                   learner.updates, learner.remembered(observation.shape[1]))
 
 
 def learn(learner, columns):
