@@ -69,7 +69,7 @@ def assist(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners
     :raises TrainingError: learning diverged.
     """
     never = threading.Event()
-    while not partners.first_says(0):
+    while not partners.first_says(False):
         rollout = source.collect_rollout(never)
         if rollout is not None:
             learner.update(rollout)
