@@ -42,11 +42,11 @@ class Partners:
         distributed.all_gather(found, rows.contiguous())
         return torch.cat(found)
 
-    def first_says(self, number: int) -> int:
-        """Return the number that the first process gave."""
-        told = torch.tensor(number)
+    def first_says(self, yes: bool) -> bool:
+        """Return what the first process gave."""
+        told = torch.tensor(yes)
         distributed.broadcast(told, 0)
-        return int(told)
+        return bool(told)
 
     def close(self) -> None:
         """Leave the others."""

@@ -16,7 +16,7 @@ observation beside what a GRU or an LSTM makes of it and of all before it in the
 """
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from rl_nodes.algorithms.actor_critic import Width
@@ -128,6 +128,11 @@ class RecurrentPpo(Ppo):
         given = self.networks.unroll(self._rows[index], there,
                                      initial.masked_fill(begins[:, None], 0.0))
         return index[there], given
+
+    def roll_back(self, state: dict[str, Any]) -> None:
+        """Take over what the base class does; what is remembered may not be finite: forget it."""
+        super().roll_back(state)
+        self._state = self._state[:0]
 
     def policy_module(self) -> nn.Module:
         """Return a detached copy of the present policy for export."""

@@ -10,14 +10,14 @@ machine, or joins the cluster that ``RAY_ADDRESS`` names.
 
 from collections.abc import Sequence
 import importlib
-from types import ModuleType
 from typing import Any
 
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 import numpy as np
-from rl_nodes.core.errors import ConfigError, TrainingError
+from rl_nodes.cluster import require_ray
+from rl_nodes.core.errors import TrainingError
 
 _TIMEOUT_S = 120.0  # for an actor's answer; the first one includes the start of its process
 
@@ -137,19 +137,3 @@ def joined(infos: Sequence[dict[str, Any]], sizes: Sequence[int]) -> dict[str, A
 def _nothing(like: np.ndarray, size: int) -> np.ndarray:
     shape = (size, *like.shape[1:])
     return np.full(shape, None) if like.dtype == object else np.zeros(shape, like.dtype)
-
-
-def require_ray() -> ModuleType:
-    """
-    Return Ray, started.
-
-    :raises ConfigError: it is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError('Ray is not installed: pip install "rl_nodes[ray]"; without it leave '
-                          'ray_workers and engine:=ray out') from None
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level='ERROR')
-    return ray

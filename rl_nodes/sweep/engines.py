@@ -9,13 +9,14 @@ installed in the same place. ``RAY_ADDRESS`` names the cluster; without it Ray s
 
 import asyncio
 from collections.abc import Sequence
+import contextlib
 import os
 from pathlib import Path
 import signal
 from typing import Any, Protocol
 
 import rl_nodes
-from rl_nodes.core.errors import ConfigError
+from rl_nodes.cluster import require_ray
 from rl_nodes.orphan_guard import die_with_parent
 
 
@@ -66,15 +67,14 @@ class Processes:
     async def interrupt(self) -> None:
         """Send SIGINT to every child."""
         for child in self._children:
-            child.send_signal(signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                child.send_signal(signal.SIGINT)
 
     async def kill(self) -> None:
         """Send SIGKILL to every child and whatever it has started."""
         for child in self._children:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
     @property
     def cores(self) -> int:
@@ -96,15 +96,8 @@ class RayProcesses:
     """
 
     def __init__(self) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError('engine:=ray: Ray is not installed: pip install "rl_nodes[ray]"; '
-                              'engine:=processes needs nothing') from None
-        if not ray.is_initialized():
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level='ERROR')
-        self._ray = ray
-        self._actor = ray.remote(Processes)
+        self._ray = require_ray()
+        self._actor = self._ray.remote(Processes)
         self._actors: set[Any] = set()
 
     async def execute(self, command: Sequence[str], log: Path) -> int:

@@ -6,7 +6,7 @@ Transitions in a file, to learn from beside what is experienced.
 ``<name>.npz`` holds one array per column of a ``TransitionBatch`` and, where it was made by
 ``rl_nodes dataset export``, the contract's fingerprint. A file of other origin needs
 ``observation``, ``action``, ``reward``, ``next_observation`` and ``terminated``; ``truncated`` is
-false if absent.
+false if absent, and without ``episode`` and ``step`` no row follows the one before it.
 """
 
 from dataclasses import fields
@@ -82,7 +82,7 @@ def _batch(path: Path, found: dict[str, np.ndarray], contract: Contract) -> Tran
     count = len(found['reward'])
     action = found['action']
     rest = {'wanted': action, 'policy_version': np.full(count, -1), 'episode': np.zeros(count),
-            'step': np.arange(count), **dict.fromkeys(('truncated', 'success', 'limited'),
+            'step': np.zeros(count), **dict.fromkeys(('truncated', 'success', 'limited'),
                                                       np.zeros(count))}
     types = dict.fromkeys(('terminated', 'truncated', 'success', 'limited'), np.bool_) \
         | dict.fromkeys(('policy_version', 'episode', 'step', 'origin'), np.int64)

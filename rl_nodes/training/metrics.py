@@ -35,9 +35,10 @@ class MetricSink:
         self.path = folder / 'metrics.jsonl'
         rows = [] if resume_step is None else [
             row for row in read_rows(self.path) if row['step'] <= resume_step]
-        self._stream = self.path.open('w', encoding='utf-8')
-        self._stream.writelines(json.dumps(row) + '\n' for row in rows)
-        self._stream.flush()
+        temporary = folder / f'.{self.path.name}.tmp'  # or a kill just now would lose all rows
+        temporary.write_text(''.join(json.dumps(row) + '\n' for row in rows), encoding='utf-8')
+        temporary.replace(self.path)
+        self._stream = self.path.open('a', encoding='utf-8')
         self._writer = SummaryWriter(
             str(folder / 'tensorboard'), purge_step=resume_step, flush_secs=10)
         self._failed = False

@@ -69,7 +69,7 @@ def assist(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners
     :raises TrainingError: learning diverged.
     """
     never = threading.Event()
-    while not partners.first_says(0):
+    while not partners.first_says(False):
         rollout = source.collect_rollout(never)
         if rollout is not None:
             learner.update(rollout)
@@ -111,6 +111,7 @@ class RolloutSource:
         self._returns = np.zeros(count)
         self._lengths = np.zeros(count, np.int64)
         self._between_episodes = True
+        self._learner.forget(np.ones(count, bool))
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:
         """

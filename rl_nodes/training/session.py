@@ -406,16 +406,17 @@ class Session:
         if self.outputs.metrics is None:
             return
         policy = self.learner.policy_module()
-        seen = torch.as_tensor(self.learner.recent_observations(_RECORDED))
-        with torch.no_grad():
-            answer = policy(seen)
-        action = (answer if isinstance(answer, torch.Tensor) else answer[0]).numpy()
-        self.outputs.metrics.write_histograms(self.steps, {
-            'episodes/return': np.array(evaluation.returns),
-            'episodes/length': np.array(evaluation.lengths),
-            **{f'action/{index}': column for index, column in enumerate(action.T)},
-            **{f'policy/{name}': weight.detach().numpy()
-               for name, weight in policy.named_parameters()}})
+        values = {'episodes/return': np.array(evaluation.returns),
+                  'episodes/length': np.array(evaluation.lengths),
+                  **{f'policy/{name}': weight.detach().numpy()
+                     for name, weight in policy.named_parameters()}}
+        if not self.learner.memory:  # such actions hang on more than the observation
+            seen = torch.as_tensor(self.learner.recent_observations(_RECORDED))
+            with torch.no_grad():
+                answer = policy(seen)
+            action = (answer if isinstance(answer, torch.Tensor) else answer[0]).numpy()
+            values |= {f'action/{index}': column for index, column in enumerate(action.T)}
+        self.outputs.metrics.write_histograms(self.steps, values)
 
     def _write(self, kind: str, values: dict[str, float]) -> None:
         if self.outputs.metrics is not None:

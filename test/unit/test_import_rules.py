@@ -7,6 +7,7 @@ The source is parsed, not imported, so the rules hold for code that no test runs
 """
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -29,12 +30,13 @@ BELOW = {
     'control': ('core',),
     'tasks': ('rewards', 'control'),
     'realtime': ('tasks',),
-    'envs': ('backends', 'tasks', 'safety'),
+    'cluster': ('core',),
+    'envs': ('backends', 'tasks', 'safety', 'cluster'),
     'envs.ros_env': ('envs',),
     'teleop': ('tasks', 'safety'),
     'runs': ('core',),
     'training': ('algorithms', 'data', 'envs', 'inference.export', 'runs'),
-    'sweep': ('runs', 'orphan_guard'),
+    'sweep': ('runs', 'orphan_guard', 'cluster'),
     'nodes': ('training', 'inference', 'realtime', 'safety', 'tasks', 'backends', 'data',
               'teleop'),
     # The way in: which nodes run, with which arguments.
@@ -66,7 +68,7 @@ PLACES = {
     'torch': {'networks': False, 'algorithms': False, 'training': False, 'data': False,
               'inference.export': False, 'nodes.trainer': False},
     'onnxruntime': {'inference.runtime': False, 'inference.export': True},
-    'ray': {'envs.ray_env': True, 'sweep.engines': True},
+    'ray': {'cluster': True},
     'optuna': {'sweep.search': True},
     'gymnasium': {'envs': False, 'training': False, 'datasets.minari': False},
     'pybullet': {'backends.pybullet_objects': False, 'backends.pybullet_physics': False,
@@ -193,6 +195,12 @@ def test_libraries_stay_where_they_belong(path):
                  if matches(module, place)]
         assert rules, f'{module} imports {name}; allowed in {", ".join(PLACES[library])}'
         assert inside or not all(rules), f'{module}: {name} only inside of a function'
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Or pytest refuses to collect them together."""
+    names = Counter(path.name for path in ROOT.glob('test/**/test_*.py'))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @every_module

@@ -131,6 +131,15 @@ def test_gradient_agrees_with_autograd_through_whole_sequences(make, live):
                                atol=1e-5, rtol=1e-3)
 
 
+def test_a_memory_that_is_not_finite_is_rolled_back(make, live):
+    learner = make()
+    healthy = learner.state_dict()
+    learner.act(np.full((4, 3), np.nan, np.float32))
+    assert np.isnan(learner.remembered(4)).all()
+    learner.roll_back(healthy)
+    assert np.isfinite(live(learner).memory).all() and np.isfinite(learner.remembered(4)).all()
+
+
 def test_a_step_moves_the_memory(make, live):
     learner = make(epochs=2)
     before = learner.networks.more.clone()

@@ -8,8 +8,9 @@ import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import numpy as np
 import pytest
+from rl_nodes.cluster import require_ray
 from rl_nodes.core.errors import ConfigError, TrainingError
-from rl_nodes.envs.ray_env import joined, RayVectorEnv, require_ray
+from rl_nodes.envs.ray_env import joined, RayVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rl_nodes.core.errors import CheckpointError, ConfigError, ContractError, TrainingError
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.data.n_step import NStepReturns
 from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.data.transition_store import write_store
 from rl_nodes.training import demonstrations
@@ -141,6 +142,14 @@ def test_the_buffer_begins_with_a_data_set(tmp_path, point_env, monkeypatch):
     with pytest.raises(TrainingError, match='nothing to prefill'):
         train(msgspec.structs.replace(options, algorithm='ppo', run_directory=''),
               Progress(stream))
+
+
+def test_rows_of_unknown_order_are_not_put_together(tmp_path, contract):
+    rows = shown().columns()
+    np.savez(tmp_path / 'any.npz', **{name: rows[name] for name in demonstrations.NEEDED})
+    found = NStepReturns(3, 0.9).add(demonstrations.load(tmp_path / 'any.npz', contract))
+    np.testing.assert_array_equal(found.reward, rows['reward'][:len(found)])
+    assert len(found) >= 59 and (found.discount == np.float32(0.9)).all()
 
 
 def test_nothing_fit_to_learn_from_is_an_error(small_sac):

@@ -30,6 +30,14 @@ SETTINGS = {
            'learning_starts: 50}' + LOOP,
     'ppo': 'algorithm: ppo\nlearner: {hidden: [16], rollout_steps: 20, batch_size: 20, '
            'epochs: 3}' + LOOP,
+    'recurrent_ppo': 'algorithm: recurrent_ppo\nlearner: {hidden: [16], memory_size: 8, '
+                     'rollout_steps: 20, batch_size: 20, epochs: 3, '
+                     'state_dependent_noise: 8}' + LOOP,
+    'sac_smooth': 'algorithm: sac\nlearner: {hidden: [16], batch_size: 16, buffer_size: 500, '
+                  'learning_starts: 50, state_dependent_noise: 8}' + LOOP,
+    'rainbow': 'algorithm: dqn\nlearner: {hidden: [16, 16], batch_size: 16, buffer_size: 500, '
+               'learning_starts: 50, double: true, dueling: true, n_step: 3, prioritized: true, '
+               'categorical: true, value_min: 0.0, noisy: factorised}' + LOOP,
 }
 SCRIPT = """
 import sys
@@ -66,11 +74,12 @@ def assert_same(first, second, where=''):
 
 
 @pytest.mark.parametrize('algorithm', [
-    'sac', 'ppo', pytest.param('td3', marks=pytest.mark.slow)])
+    'sac', 'ppo', 'recurrent_ppo', *(pytest.param(name, marks=pytest.mark.slow)
+                                     for name in ('td3', 'sac_smooth', 'rainbow'))])
 def test_the_curve_is_the_same(tmp_path, algorithm):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
-    words = {'env': 'Pendulum-v1', 'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400,
-             'film': False}
+    words = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',
+             'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400, 'film': False}
     whole = train(TrainOptions(**words, run_directory=str(tmp_path / 'whole')),
                   Progress(io.StringIO()))
 

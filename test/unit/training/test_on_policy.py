@@ -125,6 +125,16 @@ def test_episode_that_both_terminates_and_is_cut_has_no_value_to_come(collect):
     assert rollout.cut_observation.shape == (0, 2)
 
 
+def test_a_restart_begins_with_an_empty_memory():
+    envs = gymnasium.vector.SyncVectorEnv(
+        [lambda: Counter(0, 99, 99)], autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+    source, never = RolloutSource(envs, Always(), 0), threading.Event()
+    assert source.collect_rollout(never).memory == 0
+    assert source.collect_rollout(never).memory == 7
+    source.restart(14)
+    assert source.collect_rollout(never).memory == 0
+
+
 def test_stop_leaves_an_unfinished_rollout():
     envs = gymnasium.vector.SyncVectorEnv(
         [lambda: Counter(0, 3, 99)], autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)

@@ -57,8 +57,9 @@ def test_what_takes_one_process_is_refused(tmp_path, monkeypatch, algorithm, cha
 
 
 def test_each_process_has_other_episodes(point_env):
-    starts = [RolloutSource(make_envs(point_env, 2), None, 0, rank=rank)._observation[:, 0]
+    learner = SimpleNamespace(forget=lambda ended: None)
+    starts = [RolloutSource(make_envs(point_env, 2), learner, 0, rank=rank)._observation[:, 0]
               for rank in (0, 1)]
     assert len(np.unique(starts)) == 4
-    four = RolloutSource(make_envs(point_env, 4), None, 0)._observation[:, 0]
+    four = RolloutSource(make_envs(point_env, 4), learner, 0)._observation[:, 0]
     np.testing.assert_array_equal(np.concatenate(starts), four)
