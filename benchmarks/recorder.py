@@ -232,8 +232,9 @@ def main() -> None:
             cameras.processor / decoding.processor, '<= 1',
             f'decoding and encoding again, which lost {decoding.lost}; {machine}'),
         'lost_compressing': Metric(
-            compressing.states_lost, '= 0', f'{mixed[0].count} states; {compressing.pictures_lost} of '
-            f'{compressing.sent - mixed[0].count} pictures dropped; {machine}'),
+            compressing.states_lost, '= 0', f'{mixed[0].count} states; of '
+            f'{compressing.sent - mixed[0].count} pictures {compressing.pictures_lost} were '
+            f'dropped; {machine}'),
         'bytes_compressed': Metric(
             compressing.size / cameras.size, '<= 0.1', 'the file with pictures as they came')})
 
