@@ -12,14 +12,15 @@ from setuptools import Extension, find_packages, setup
 package_name = 'rl_nodes'
 
 # Lower bounds are what the code needs; the tried versions are in constraints.txt.
-core = ['numpy>=1.26', 'PyYAML>=6.0', 'msgspec>=0.18', 'mcap>=1.2', 'zstandard>=0.20']
+core = ['numpy>=1.26', 'PyYAML>=6.0', 'msgspec>=0.18', 'mcap>=1.2', 'zstandard>=0.20',
+        'pillow>=10.2']
 deploy = ['onnxruntime>=1.31', 'onnx>=1.21']
 train = ['torch>=2.10', 'gymnasium>=1.0', 'onnx>=1.21', 'onnxscript>=0.5', 'tensorboard>=2.16',
-         'matplotlib>=3.6', 'pillow>=10.2']
+         'matplotlib>=3.6']
 pybullet = ['pybullet>=3.2.7']
 mujoco = ['mujoco>=3.3,<5']
 # To exchange data sets with other tools.
-datasets = ['pyarrow>=20', 'h5py>=3.11', 'av>=14', 'minari>=0.5.3', 'pillow>=10.2']
+datasets = ['pyarrow>=20', 'h5py>=3.11', 'av>=14', 'minari>=0.5.3']
 # Workers and sweeps on a cluster.
 ray = ['ray>=2.40']
 # To search settings.

@@ -11,6 +11,8 @@ that of a recorder that decodes messages and encodes them again.
     ours_vs_bare, pictures_vs_bare   messages per second, ours / the bare writer's
     lost, lost_frozen                states of 1 kHz that are not in the file
     lost_cameras, cpu_vs_decoding    3 cameras of 640 x 480 at 30 Hz and states at 500 Hz
+    lost_compressing, bytes_compressed   the same with pictures as JPEG on the side: states lost;
+                                         the file against that of pictures as they came
 """
 
 import argparse
@@ -28,6 +30,8 @@ from typing import NamedTuple
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 from rl_nodes.core import ros_environment
+from rl_nodes.core.resources import find_config
+from rl_nodes.data.compression import SUFFIX
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.schemas import message_schema
 from rl_nodes.data.writer import EpisodeWriter
@@ -52,11 +56,18 @@ CAMERAS = tuple(f'camera/{name}/image_raw' for name in ('left', 'right', 'wrist'
 
 
 class Load(NamedTuple):
-    """What became of one load: messages lost, and the share of a processor that it took."""
+    """What became of one load: messages lost, the share of a processor, the file's size [B]."""
 
     sent: int
-    lost: int
+    states_lost: int
+    pictures_lost: int
     processor: float
+    size: int
+
+    @property
+    def lost(self) -> int:
+        """Return the number of messages lost."""
+        return self.states_lost + self.pictures_lost
 
 
 def write_ours(folder: Path, kind: str, messages: Sequence[bytes]) -> float:
@@ -100,11 +111,23 @@ def compare(kind: str, messages: Sequence[bytes], turns: int) -> tuple[float, li
         len(messages) / ours, size / ours, len(messages) / bare, size / bare))]
 
 
-def spawn_recorder(folder: Path, topics: str) -> subprocess.Popen:
+def spawn_recorder(folder: Path, **parameters: str) -> subprocess.Popen:
     """Start the recorder as a process of its own."""
+    given = {'directory': str(folder), **parameters}
     return subprocess.Popen(
-        [sys.executable, '-m', 'rl_nodes.nodes.experience_recorder', '--ros-args', '-p',
-         f'directory:={folder}', '-p', f'topics:="{topics}"'], stderr=subprocess.DEVNULL)
+        [sys.executable, '-m', 'rl_nodes.nodes.experience_recorder', '--ros-args',
+         *(word for name, value in given.items() for word in ('-p', f'{name}:={value}'))],
+        stderr=subprocess.DEVNULL)
+
+
+def robot_with_cameras(folder: Path) -> Path:
+    """Write the arm's YAML file with the cameras of the load."""
+    head, _, rest = find_config('robots', 'arm').read_text().partition('cameras:')
+    lines = [f'  - {{name: {topic.split("/")[1]}, link: tool, rate_hz: 30}}\n'
+             for topic in CAMERAS]
+    path = folder / 'arm.yaml'
+    path.write_text(f'{head}cameras:\n{"".join(lines)}{rest[rest.index("hardware:"):]}')
+    return path
 
 
 def lost(path: Path, streams: Sequence[Stream]) -> int:
@@ -118,7 +141,8 @@ def lost(path: Path, streams: Sequence[Stream]) -> int:
                + sum(count - 1 for count in found[s.topic].values()) for s in streams)
 
 
-def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = False) -> Load:
+def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = False,
+         compressing: bool = False) -> Load:
     """Let processes publish and a recorder record."""
     sent = sum(s.count for s in streams)
     seconds = max(s.count / s.rate_hz for s in streams)
@@ -128,9 +152,12 @@ def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = Fa
         folder = Path(name)
         if decoding:
             child = start(decode_and_record, streams, str(folder / 'decoded.mcap'))
+        elif compressing:
+            child = spawn_recorder(folder, robot=str(robot_with_cameras(folder)), cameras='true',
+                                   record_images='true', jpeg_quality='90')
         else:
-            child = spawn_recorder(folder, ' '.join(s.topic for s in streams
-                                                    if s.topic != 'joint_states'))
+            further = ' '.join(s.topic for s in streams if s.topic != 'joint_states')
+            child = spawn_recorder(folder, topics=f'"{further}"')
             if all(s.topic != 'joint_states' for s in streams):
                 first = start(publish, (opening,), 0.0)
                 first.join()
@@ -155,7 +182,12 @@ def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = Fa
         else:
             child.wait(timeout=20)
         path, = folder.glob('*.mcap')
-        return Load(sent, lost(path, streams), processor)
+        states, pictures = ([s for s in streams if s.kind == kind]
+                            for kind in ('state', 'picture'))
+        if compressing:
+            pictures = [s._replace(topic=s.topic + SUFFIX) for s in pictures]
+        return Load(sent, lost(path, states), lost(path, pictures), processor,
+                    path.stat().st_size)
 
 
 def main() -> None:
@@ -180,11 +212,15 @@ def main() -> None:
     loads = {'1 kHz': load((fast,)),
              '1 kHz, frozen for 1 s': load((fast._replace(count=6000),), freeze_s=1.0),
              '3 cameras, 500 Hz': load(mixed),
-             'the same, decoding': load(mixed, decoding=True)}
-    print(table(['over the middleware', 'sent', 'lost', 'processor'],
-                [[name, str(found.sent), str(found.lost), f'{found.processor:.0%}']
+             'the same, decoding': load(mixed, decoding=True),
+             'the same, compressing': load(
+                 (mixed[0]._replace(topic='joint_states', names=names), *mixed[1:]),
+                 compressing=True)}
+    print(table(['over the middleware', 'sent', 'states lost', 'pictures lost', 'processor', 'MB'],
+                [[name, str(found.sent), str(found.states_lost), str(found.pictures_lost),
+                  f'{found.processor:.0%}', f'{found.size / 1e6:.0f}']
                  for name, found in loads.items()]), '\n')
-    quiet, frozen, cameras, decoding = loads.values()
+    quiet, frozen, cameras, decoding, compressing = loads.values()
     machine = f'{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}'
     report({
         'ours_vs_bare': Metric(states, '>= 0.8', 'mcap.writer.Writer on the same states'),
@@ -194,7 +230,13 @@ def main() -> None:
         'lost_cameras': Metric(cameras.lost, '= 0', f'{cameras.sent} messages; {machine}'),
         'cpu_vs_decoding': Metric(
             cameras.processor / decoding.processor, '<= 1',
-            f'decoding and encoding again, which lost {decoding.lost}; {machine}')})
+            f'decoding and encoding again, which lost {decoding.lost}; {machine}'),
+        'lost_compressing': Metric(
+            compressing.states_lost, '= 0', f'{mixed[0].count} states; of '
+            f'{compressing.sent - mixed[0].count} pictures {compressing.pictures_lost} were '
+            f'dropped; {machine}'),
+        'bytes_compressed': Metric(
+            compressing.size / cameras.size, '<= 0.1', 'the file with pictures as they came')})
 
 
 if __name__ == '__main__':

@@ -401,10 +401,13 @@ def _events(run: Path, namespace: str = '') -> dict[str, Value]:
 
 def _recorder(values: dict[str, Value], run: Path, record_every: int,
               publish_experience: bool, namespace: str = '') -> NodeSpec:
+    pictures = values['record_images']
     return _node(values, 'experience_recorder', {
         'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
         'publish_experience': publish_experience, 'cameras': values['cameras'],
-        'record_images': values['record_images'], 'shadow': bool(values.get('shadow')),
+        'record_images': pictures != 'false',
+        'jpeg_quality': values['jpeg_quality'] if pictures == 'compressed' else 0,
+        'shadow': bool(values.get('shadow')),
         'topics': values['topics'], 'keep_last_s': values['keep_last_s'],
         **_curation(values)},
         'continue', 'continue')

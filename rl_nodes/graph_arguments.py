@@ -83,8 +83,12 @@ _BOTH = {
         'policy that is deployed observes pictures.', 'boolean',
         ('true', 'false')),
     'record_images': Argument(
-        'record_images', 'false', 'keep the pictures with the recorded episodes; needs '
-        'cameras:=true.', 'boolean', ('true', 'false')),
+        'record_images', 'false', 'keep the pictures with the recorded episodes, as they come '
+        'or, those in colour, compressed; needs cameras:=true.',
+        choices=('false', 'true', 'compressed')),
+    'jpeg_quality': Argument(
+        'jpeg_quality', '90', 'of pictures that record_images:=compressed keeps.', 'integer',
+        low=1, high=95),
     'guard': Argument(
         'guard', '', 'stops the robot where what it observes is far from the recorded episodes '
         'that went well: the .json file that rl_nodes safety calibrate makes of these.'),
@@ -123,6 +127,7 @@ _TRAIN = (
              high=2**31 - 1),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['jpeg_quality'],
     _BOTH['topics'],
     _BOTH['keep_last_s'],
     _BOTH['namespace'],
@@ -166,6 +171,7 @@ _DEPLOY = (
     _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['jpeg_quality'],
     _BOTH['topics'],
     _BOTH['keep_last_s'],
     _BOTH['namespace'],
@@ -207,6 +213,7 @@ _RECORD = (
     Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['jpeg_quality'],
     _BOTH['topics'],
     _BOTH['keep_last_s'],
     _BOTH['namespace'],
@@ -242,6 +249,7 @@ _GYM = (
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
     _BOTH['cameras'],
     _BOTH['record_images'],
+    _BOTH['jpeg_quality'],
     _BOTH['topics'],
     _BOTH['keep_last_s'],
     _BOTH['namespace'],
@@ -322,7 +330,7 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
                 f'arm_on_start:=true with backend:={backend}: only a person may allow a physical '
                 'robot to move, by the service safety_monitor/clear_stop')
         values['arm_on_start'] = False
-    if values.get('record_images'):
+    if values.get('record_images', 'false') != 'false':
         _require_pictures(values)
     for key in ('topics', 'keep_last_s'):
         if values.get(key) and not values.get('record', True):
@@ -354,7 +362,8 @@ def _require_pictures(values: Mapping[str, Value]) -> None:
     for name, without in (('cameras', 'there is no picture to keep'),
                           ('record', 'no episode is recorded')):
         if not values.get(name, True):
-            raise GraphError(f'record_images:=true needs {name}:=true; without it {without}')
+            raise GraphError(f'record_images:={values["record_images"]} needs {name}:=true; '
+                             f'without it {without}')
 
 
 def text(value: Value) -> str:

@@ -19,13 +19,31 @@ class RawPicture(NamedTuple):
     A ``sensor_msgs/Image`` as it lies in its bytes.
 
     :param stamp_ns: of its header [ns].
+    :param frame_id: of its header.
     :param encoding: rgb8, bgr8 or mono8.
     :param pixels: shape (H, W, C), uint8, read-only, in the order of the encoding.
     """
 
     stamp_ns: int
+    frame_id: str
     encoding: str
     pixels: np.ndarray
+
+
+class CompressedPicture(NamedTuple):
+    """
+    A ``sensor_msgs/CompressedImage``.
+
+    :param stamp_ns: of its header [ns].
+    :param frame_id: of its header.
+    :param format: as in ``rgb8; jpeg compressed bgr8``.
+    :param data: a JPEG or PNG file.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    format: str
+    data: bytes
 
 
 def header_stamp_ns(data: bytes) -> int:
@@ -49,7 +67,7 @@ def read_picture(data: bytes) -> RawPicture:
     order = '<' if len(data) > 1 and data[1] & 1 else '>'
     try:
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, _ENCAPSULATION)
-        _, at = _text(data, _HEAD_BYTES, order)
+        frame_id, at = _text(data, _HEAD_BYTES, order)
         at = _aligned(at)
         height, width = struct.unpack_from(f'{order}II', data, at)
         encoding, at = _text(data, at + 8, order)
@@ -67,8 +85,40 @@ def read_picture(data: bytes) -> RawPicture:
         raise SpecError(f'a picture of {width} x {height} pixels, {encoding}, in rows of {step} '
                         f'bytes, {size} in all, of which {max(0, len(data) - begin)} came')
     rows = np.frombuffer(data, np.uint8, size, begin).reshape(height, step)
-    return RawPicture(seconds * NS + nanoseconds, encoding,
+    return RawPicture(seconds * NS + nanoseconds, frame_id, encoding,
                       rows[:, :row].reshape(height, width, channels))
+
+
+def read_compressed(data: bytes) -> CompressedPicture:
+    """
+    Return what is in a serialized ``sensor_msgs/CompressedImage``.
+
+    :raises SpecError: no such message, or cut short.
+    """
+    order = '<' if len(data) > 1 and data[1] & 1 else '>'
+    try:
+        seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, _ENCAPSULATION)
+        frame_id, at = _text(data, _HEAD_BYTES, order)
+        coding, at = _text(data, _aligned(at), order)
+        at = _aligned(at)
+        size, = struct.unpack_from(f'{order}I', data, at)
+        if size > len(data) - at - 4:
+            raise struct.error(f'{size} bytes at {at}')
+    except (struct.error, UnicodeDecodeError) as error:
+        raise SpecError(f'{len(data)} bytes are no sensor_msgs/CompressedImage: '
+                        f'{error}') from None
+    return CompressedPicture(seconds * NS + nanoseconds, frame_id, coding,
+                             data[at + 4:at + 4 + size])
+
+
+def write_compressed(picture: CompressedPicture) -> bytes:
+    """Return a serialized ``sensor_msgs/CompressedImage``."""
+    message = bytearray(b'\0\1\0\0')  # little endian
+    message += struct.pack('<iI', *divmod(picture.stamp_ns, NS))
+    for text in (picture.frame_id.encode(), picture.format.encode()):
+        message += struct.pack('<I', len(text) + 1) + text + b'\0'
+        message += bytes(-len(message) % 4)
+    return bytes(message + struct.pack('<I', len(picture.data)) + picture.data)
 
 
 def _text(data: bytes, at: int, order: str) -> tuple[str, int]:

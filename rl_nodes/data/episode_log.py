@@ -304,6 +304,12 @@ class EpisodeLog:
         if self._current is not None:
             self._current.stalled_cameras.update(dict.fromkeys(cameras))
 
+    def wants(self, stamp_ns: int) -> bool:
+        """Return whether a message is worth adding: its episode is recorded, or not known."""
+        recording = self._at(stamp_ns)
+        return (stamp_ns > self._newest_ns or recording is None
+                or recording.writer is not None)
+
     def disk(self) -> dict[str, float]:
         """Return how the present file gets to the disk; nothing where there is no such file."""
         writer = None if self._current is None else self._current.writer

@@ -7,8 +7,8 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``transition_feed.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images, shadow, sources, operator, keep, most_episodes,
-topics, keep_last_s (see below).
+batch_size, discount, seed, cameras, record_images, jpeg_quality, shadow, sources, operator, keep,
+most_episodes, topics, keep_last_s (see below).
 Subscribes (all STREAM, serialized):
   joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
   teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
@@ -23,7 +23,8 @@ Subscribes (all STREAM, serialized):
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
   camera/<name>/camera_info (sensor_msgs/CameraInfo, PICTURE) where cameras are watched, and the
-  pictures (sensor_msgs/Image, PICTURE) where they are kept;
+  pictures (sensor_msgs/Image, PICTURE) where they are kept, as they came or, those in colour, as
+  JPEG that a thread of its own makes of them (``data/compression.py``);
   whatever ``topics`` names, as its publishers offer it, in a thread of its own
   (``topic_listener.py``).
 Publishes:
@@ -45,6 +46,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
 from rl_nodes.core.timing import NS
+from rl_nodes.data.compression import PictureCompressor, SUFFIX, TYPE
 from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.recovery import recover
@@ -66,6 +68,8 @@ from std_msgs.msg import Float32MultiArray
 from std_srvs.srv import Trigger
 
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
+ENCODE_S = 0.3  # and compressed so much later
+CLOSE_S = 1.0  # what is being compressed at the end is waited for so long
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 SAFETY_STATE = 'diagnostic_msgs/msg/DiagnosticArray'
@@ -84,6 +88,7 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param seed: of the run, kept with each episode
     :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
     :param record_images: keep the pictures of these cameras with the episodes
+    :param jpeg_quality: keep those in colour as JPEG of this quality; 0 for as they came
     :param shadow: keep what a policy in the shadow would do with the episodes
     :param sources: whose wishes are heard: policy, teleop or policy+teleop
     :param operator: who demonstrates, kept with each episode
@@ -105,6 +110,7 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     seed: int = 0
     cameras: bool = False
     record_images: bool = False
+    jpeg_quality: Annotated[int, Meta(ge=0, le=95)] = 0
     shadow: bool = False
     sources: Sources = 'policy'
     operator: str = ''
@@ -151,10 +157,20 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self.subscribe(JointState, SHADOW, self._on_shadow, qos.STREAM, raw=True)
         cameras = self.task.robot.config.cameras if parameters.cameras else ()
         linger = LINGER_STATES
+        self._compressor: PictureCompressor | None = None
         if parameters.record_images:
             linger += round(PICTURE_S * contract.rate_hz)
-            topics |= {topic: kind for camera in cameras
-                       for topic, kind in camera.topics().items()}
+            pictures = {topic: kind for camera in cameras
+                        for topic, kind in camera.topics().items()}
+            if parameters.jpeg_quality:
+                self._compressor = PictureCompressor(
+                    (f'camera/{camera.name}/image_raw' for camera in cameras),
+                    parameters.jpeg_quality)
+                linger += round(ENCODE_S * contract.rate_hz)
+                for topic in self._compressor.topics:
+                    del pictures[topic]
+                    pictures[topic + SUFFIX] = TYPE
+            topics |= pictures
         self._log: EpisodeLog | None = None
         self._wider: WiderRecording | None = None
         if parameters.directory:
@@ -170,7 +186,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self.subscribe(JointState, DECISION, self._on_decision, qos.STREAM, raw=True)
         self._cameras = CameraListener(self, cameras,
-                                       self._keep if parameters.record_images else None)
+                                       self._keep_picture if parameters.record_images else None)
         marks: tuple[tuple[str, Mark], ...] = (
             ('save_episode', 'save'), ('discard_episode', 'discard'),
             ('mark_success', 'success'), ('mark_failure', 'failure'))
@@ -196,7 +212,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             qos=own_qos(topics, profiles, qos.STREAM))
         chosen = ' '.join((*task.record_topics, parameters.topics))
         self._wider = WiderRecording(
-            self, self._log, topics, TopicChoice(chosen), directory,
+            self, self._log, topics,
+            self._compressor.topics if self._compressor is not None else (),
+            TopicChoice(chosen), directory,
             EpisodeStart(contract, 'event', parameters.seed, notes=notes), parameters.keep_last_s,
             0.0 if self.lockstep else NS / task.period_ns)
         self._index()
@@ -217,6 +235,10 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     def release(self) -> None:
         """Complete the files."""
+        compressor, self._compressor = getattr(self, '_compressor', None), None
+        if compressor is not None:
+            compressor.close(CLOSE_S)
+            self._keep_compressed(compressor)
         wider, self._wider = getattr(self, '_wider', None), None
         log, self._log = getattr(self, '_log', None), None
         if wider is not None:
@@ -234,6 +256,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             return
         log, stamp = self._log, heard.stamp_ns
         if topic == JOINTS:
+            if self._compressor is not None:
+                self._keep_compressed(self._compressor)
             stalled = self._cameras.state()
             if log is not None:
                 self._wider.heard(topic, data)
@@ -323,6 +347,18 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             self._wider.heard(topic, data)
             self._log.add(topic, stamp_ns, data)
 
+    def _keep_picture(self, topic: str, stamp_ns: int, data: bytes) -> None:
+        log, compressor = self._log, self._compressor
+        if compressor is None or topic not in compressor.topics:
+            self._keep(topic, stamp_ns, data)
+        elif log is not None and (self.parameters.keep_last_s or log.wants(stamp_ns)) \
+                and not compressor.put(topic, stamp_ns, data):
+            log.note_fault(f'{topic}: pictures dropped, compression is too slow', void=False)
+
+    def _keep_compressed(self, compressor: PictureCompressor) -> None:
+        for picture in compressor.take():
+            self._keep(*picture)
+
     def _send(self) -> None:
         """Publish the finished transitions; without a trainer they are counted and let go."""
         if not self._assembler.ready:
@@ -341,6 +377,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         values = {'transitions': self._sent, 'refused': self._refused,
                   'hears_all': not self._unheard,
                   **asdict(self._assembler.counters)}
+        if self._compressor is not None:
+            values |= self._compressor.values()
         complaint = self._cameras.complaint
         if self._log is not None:
             values |= {'files': self._log.files, 'kept': self._log.kept,

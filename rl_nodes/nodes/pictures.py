@@ -8,9 +8,9 @@ import re
 import sys
 
 import numpy as np
-from rclpy.serialization import deserialize_message
 from rl_nodes.core.cameras import CameraSensorConfig
-from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.errors import RecordingError, SpecError
+from rl_nodes.data.compression import read_any_picture, SUFFIX
 from rl_nodes.data.reader import Episode
 from rl_nodes.nodes import conversions
 from sensor_msgs.msg import CameraInfo, Image
@@ -47,23 +47,21 @@ def recorded_pictures(episode: Episode) -> dict[str, Iterator[tuple[int, np.ndar
     """
     Return (stamp [ns], picture (H, W, 3), uint8) of each colour camera in order, by its name.
 
-    :raises RecordingError: while going through them, where one is no ``rgb8`` picture.
+    Of a camera whose pictures were kept as they came and compressed, it is the former.
+
+    :raises RecordingError: while going through them, where one cannot be understood.
     """
-    names = {topic: match[1] for topic in episode.topics
-             if (match := re.fullmatch('camera/([^/]+)/image_raw', topic))}
+    names = {topic: match[1] for topic in sorted(episode.topics, reverse=True)
+             if (match := re.fullmatch(f'camera/([^/]+)/image_raw({SUFFIX})?', topic))}
     return {name: _pictures(episode, topic) for topic, name in names.items()}
 
 
 def _pictures(episode: Episode, topic: str) -> Iterator[tuple[int, np.ndarray]]:
     for message in episode.messages((topic,)):
-        msg = deserialize_message(message.data, Image)
-        pixels = np.frombuffer(msg.data, np.uint8)
-        if msg.encoding != 'rgb8' or msg.step != 3 * msg.width \
-                or pixels.size != msg.step * msg.height:
-            raise RecordingError(f'{episode.path}: a picture on {topic} is {msg.encoding}, '
-                                 f'{msg.width} x {msg.height}, {pixels.size} bytes; expected rgb8')
-        yield (conversions.stamp_to_ns(msg.header.stamp),
-               pixels.reshape(msg.height, msg.width, 3))
+        try:
+            yield read_any_picture(message.data, message.type_name)
+        except SpecError as error:
+            raise RecordingError(f'{episode.path}: {topic}: {error}') from None
 
 
 def _head(msg: Image | CameraInfo, camera: CameraSensorConfig, stamp_ns: int) -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recorder keeps beside transitions: further topics, and the last seconds of all."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 import time
 from typing import Any
@@ -37,7 +37,8 @@ class WiderRecording:
 
     :param node: that records, from its configuration to its cleanup.
     :param log: of the episodes.
-    :param topics: type name by topic of what the node itself hears.
+    :param topics: type name by topic of what the node itself records.
+    :param heard: topics that it hears and records as something else.
     :param choice: which further topics.
     :param directory: of the episodes.
     :param start: provenance of files of events.
@@ -46,9 +47,9 @@ class WiderRecording:
     """
 
     def __init__(self, node: ManagedNode, log: EpisodeLog, topics: Mapping[str, str],
-                 choice: TopicChoice, directory: Path, start: EpisodeStart, keep_last_s: float,
-                 rate_hz: float) -> None:
-        self._node, self._log, self._own = node, log, tuple(topics)
+                 heard: Collection[str], choice: TopicChoice, directory: Path,
+                 start: EpisodeStart, keep_last_s: float, rate_hz: float) -> None:
+        self._node, self._log, self._own = node, log, (*topics, *heard)
         self._told: set[str] = set()
         self._mode = STOPPED        # a monitor starts so
         self._states = TopicWatch(rate_hz)
@@ -57,7 +58,8 @@ class WiderRecording:
             for topic, type_name in topics.items():
                 self._ring.add_topic(topic, type_name, log.qos(topic))
             node.serve(Trigger, 'save_event', lambda _request: self._save('asked for'))
-        self._listener = TopicListener(node, choice, {*topics, DERIVED}, self) if choice else None
+        self._listener = (
+            TopicListener(node, choice, {*self._own, DERIVED}, self) if choice else None)
         node.every(CROWD_PERIOD_S, self._count_publishers)
 
     # --- what the node itself hears -------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from rl_nodes.tasks import load_task
 
 from benchmarks._traffic import Stream
-from benchmarks.recorder import load
+from benchmarks.recorder import CAMERAS, load
 
 
 def states(count: int) -> Stream:
@@ -24,6 +24,14 @@ def test_frozen_for_a_second_at_1_khz_it_loses_nothing() -> None:
 def test_further_topics_are_not_lost_either_while_it_is_frozen() -> None:
     found = load((Stream('further/state', 'state', 1000.0, 3000, ('a', 'b')),), freeze_s=1.0)
     assert (found.sent, found.lost) == (3000, 0)
+
+
+@pytest.mark.slow
+def test_while_pictures_are_compressed_no_state_is_lost() -> None:
+    found = load((states(3000), *(Stream(topic, 'picture', 30.0, 90) for topic in CAMERAS)),
+                 compressing=True)
+    assert found.states_lost == 0
+    assert found.pictures_lost < 3 * 90
 
 
 @pytest.mark.soak

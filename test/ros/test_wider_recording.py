@@ -5,6 +5,7 @@
 from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
+import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,15 +22,17 @@ from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.types import RobotState
+from rl_nodes.data import compression
 from rl_nodes.data.inspection import open_episodes
 from rl_nodes.data.reader import Episode, read_episode
 from rl_nodes.data.rosbag2 import INDEX_NAME
 from rl_nodes.nodes import conversions, qos, topic_listener
 from rl_nodes.nodes.experience_recorder import ExperienceRecorder
 from rl_nodes.nodes.lifecycle import SUCCESS
+from rl_nodes.nodes.pictures import picture_to_msg, recorded_pictures
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
-from sensor_msgs.msg import Image, Imu, JointState
+from sensor_msgs.msg import CompressedImage, Image, Imu, JointState
 from std_msgs.msg import Header, String
 import yaml
 
@@ -301,3 +304,56 @@ def test_a_stop_writes_the_last_seconds_and_disturbs_nothing(make: Callable[...,
     assert len(list(events[0].messages(('imu',)))) == 200
     assert {'joint_states', 'safety/state', 'imu'} <= set(events[0].topics)
     assert (rig.folder / 'events' / INDEX_NAME).exists()
+
+
+def test_pictures_are_compressed_on_the_side(make: Callable[..., Rig],
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, known = threading.Event(), compression.compress
+    go_on.set()
+    monkeypatch.setattr(compression, 'compress',
+                        lambda data, quality: known(data, quality) if go_on.wait(20) else b'')
+    rig = make(topics='all', cameras=True, record_images=True, jpeg_quality=80)
+    wrist = next(c for c in rig.task.robot.config.cameras if c.name == 'wrist')
+    topic = f'camera/{wrist.name}/image_raw'
+    colour = rig.heard(rig.publisher(Image, topic, qos.PICTURE))
+    depth = rig.heard(rig.publisher(Image, f'camera/{wrist.name}/depth/image_raw', qos.PICTURE))
+    rows = np.linspace(0, 255, wrist.height).astype(np.uint8)
+    shown = np.repeat(rows, wrist.width * 3).reshape(wrist.height, wrist.width, 3)
+    rig.begin(1)
+    counted = rig.recorder._compressor.values
+    stamps = []
+    for k in range(3):
+        stamps.append(rig.stamp_ns)
+        rig.state()
+        depth.publish(picture_to_msg(wrist, stamps[-1], np.ones(shown.shape[:2], np.float32)))
+        colour.publish(picture_to_msg(wrist, stamps[-1], shown))
+        rig.until(lambda k=k: counted()[f'{topic}/encoded'] == k + 1, 'a compressed picture')
+    go_on.clear()  # compression is stuck, states are recorded
+    for k in range(compression.MOST_WAITING + 2):
+        colour.publish(picture_to_msg(wrist, stamps[-1], shown))
+        rig.until(lambda k=k: counted()[f'{topic}/dropped']
+                  + rig.recorder._compressor._queued[topic] == k + 1, 'a picture more')
+    before = rig.recorder._log._states
+    for _ in range(5):
+        rig.state()
+    rig.until(lambda: rig.recorder._log._states == before + 5, 'states')
+    assert rig.values()[f'{topic}/dropped'] == 2
+    go_on.set()
+    episode, = rig.episodes()
+    assert topic not in episode.topics, 'not a second time, by topics:=all'
+    kept = [*episode.messages((f'{topic}/compressed',))]
+    assert len(kept) == 3 + compression.MOST_WAITING
+    assert kept[0].type_name == 'sensor_msgs/msg/CompressedImage'
+    assert 'uint8[] data' in episode.definitions[f'{topic}/compressed'][0].text
+    msg = deserialize_message(kept[0].data, CompressedImage)
+    assert (msg.header.frame_id, msg.format) == (
+        wrist.optical_frame, 'rgb8; jpeg compressed bgr8')
+    assert len(msg.data) < shown.nbytes / 10
+    found = [*recorded_pictures(episode)['wrist']]
+    assert [stamp for stamp, _ in found[:3]] == stamps
+    assert all(abs(pixels.astype(int) - shown).max() < 12 for _, pixels in found)
+    distances, *_ = episode.messages((f'camera/{wrist.name}/depth/image_raw',))
+    assert deserialize_message(distances.data, Image).encoding == '32FC1', 'as they came'
+    assert json.loads(episode.metadata['faults']) == [
+        f'{topic}: pictures dropped, compression is too slow']
+    assert episode.metadata['dropped'] == '0'

@@ -67,8 +67,8 @@ def test_train_parameters(tmp_path):
         'reward_computer': shared,
         'experience_recorder': {**shared, 'directory': f'{run}/episodes', 'record_every': 20,
                                 'publish_experience': True, 'cameras': False,
-                                'record_images': False, 'shadow': False, 'topics': '',
-                                'keep_last_s': 0.0},
+                                'record_images': False, 'jpeg_quality': 0, 'shadow': False,
+                                'topics': '', 'keep_last_s': 0.0},
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
         'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
@@ -129,7 +129,7 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     assert node(graph, 'experience_recorder').parameters == {
         **shared, 'directory': f'{run}/episodes', 'record_every': 1,
         'publish_experience': False, 'cameras': False, 'record_images': False,
-        'shadow': False, 'topics': '', 'keep_last_s': 0.0}
+        'jpeg_quality': 0, 'shadow': False, 'topics': '', 'keep_last_s': 0.0}
     assert node(graph, 'evaluator').parameters == {
         **shared, 'episodes': 20, 'report': f'{run}/report.json', 'robots': 1}
     assert node(graph, 'safety_monitor').parameters['event_directory'] == f'{run}/safety_events'
@@ -223,20 +223,26 @@ def test_a_policy_that_sees_switches_the_cameras_on(policy, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(('name', 'given'), [
     ('train', {}), ('deploy', {'policy': 'run/policy.onnx'}), ('gym', {'record': 'true'})])
-def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(policy, name, given):
+@pytest.mark.parametrize(('images', 'quality'), [('true', 0), ('compressed', 90)])
+def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(
+        policy, name, given, images, quality):
     without = build(name, given, {}, NOW)
     assert 'camera' not in [spec.name for spec in without.nodes]
-    graph = build(name, given | {'cameras': 'true', 'record_images': 'true'}, {}, NOW)
+    graph = build(name, given | {'cameras': 'true', 'record_images': images}, {}, NOW)
     assert len(graph.nodes) == len(without.nodes) + 1
     assert not judge(node(graph, 'camera'), -9).shutdown
     recorder = node(graph, 'experience_recorder').parameters
     assert (recorder['cameras'], recorder['record_images']) == (True, True)
+    assert recorder['jpeg_quality'] == quality
 
 
 @pytest.mark.parametrize(('name', 'given', 'message'), [
     ('train', {'cameras': 'true', 'robot': 'cartpole', 'task': 'cartpole_balance'},
      'robot cartpole has no cameras'),
     ('train', {'record_images': 'true'}, 'needs cameras:=true'),
+    ('train', {'record_images': 'compressed'}, 'compressed needs cameras:=true'),
+    ('train', {'record_images': 'jpeg'}, 'allowed: false, true, compressed'),
+    ('train', {'jpeg_quality': '96'}, 'from 1 to 95'),
     ('gym', {'record_images': 'true', 'cameras': 'true'}, 'needs record:=true'),
     ('gym', {'topics': 'tf'}, 'topics:=tf needs record:=true'),
     ('gym', {'keep_last_s': '30'}, 'keep_last_s:=30.0 needs record:=true'),

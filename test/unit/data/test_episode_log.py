@@ -58,6 +58,16 @@ def test_early_goals_and_late_rewards_find_their_file(tmp_path: Path) -> None:
     assert log.files == 2
 
 
+def test_what_is_worth_adding(tmp_path: Path) -> None:
+    log = make(tmp_path, every=2)
+    assert log.wants(10), 'nothing is known yet'
+    feed(log, '1@10', [10, 20])
+    assert log.wants(20)
+    feed(log, '2@30', [30])
+    assert log.wants(20) and not log.wants(30) and log.wants(40)
+    log.close(5.0)
+
+
 def test_metadata_says_how_it_ended_and_what_it_earned(tmp_path: Path) -> None:
     log = make(tmp_path)
     feed(log, '1@10', [10])

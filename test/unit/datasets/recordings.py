@@ -8,6 +8,7 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from rl_nodes.core.origin import PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, RobotState
+from rl_nodes.data.compression import compress, SUFFIX, TYPE
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.pictures import picture_to_msg
@@ -16,7 +17,7 @@ from rl_nodes.nodes.transition_feed import INTENDED, TELEOP, TransitionFeed, WAN
 START_NS = 1_700_000_000_000_000_000
 
 
-def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None):
+def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None, quality=0):
     """Return (topic, stamp [ns], bytes) of one episode; ``who`` commands by turns."""
     rng = np.random.default_rng(seed)
     model, period = task.robot, task.period_ns
@@ -37,8 +38,10 @@ def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None):
         messages.append(('reward', stamp, conversions.outcome_to_msg(stamp, episode, outcome)))
         if camera is not None and step % 3 == 0:
             picture = np.full((camera.height, camera.width, 3), 20 * step, np.uint8)
-            messages.append((f'camera/{camera.name}/image_raw', stamp, serialize_message(
-                picture_to_msg(camera, stamp, picture))))
+            topic, data = f'camera/{camera.name}/image_raw', serialize_message(
+                picture_to_msg(camera, stamp, picture))
+            messages.append((topic + SUFFIX, stamp, compress(data, quality)) if quality
+                            else (topic, stamp, data))
         if step == steps:
             break
         command = task.command(state, rng.uniform(-1, 1, len(names)).astype(np.float32))
@@ -70,6 +73,8 @@ def record(folder, task, episodes=3, stepping='lockstep', factor=0.0, camera=Non
     """Write episodes; return their files."""
     feed, ticks = TransitionFeed(task), itertools.count(START_NS)
     topics = feed.type_names() | (camera.topics() if camera else {})
+    if camera and options.get('quality'):
+        topics |= {f'camera/{camera.name}/image_raw{SUFFIX}': TYPE}
     log = EpisodeLog(folder, task.contract, topics, every=1, seed=7,
                      notes={'stepping': stepping, 'real_time_factor': str(factor)},
                      discount=0.99, clock=lambda: next(ticks))

@@ -20,6 +20,7 @@ from rl_nodes.data.recorded import SOURCES
 from rl_nodes.data.rewriting import rewrite
 from rl_nodes.data.transition_store import TransitionStore
 from rl_nodes.datasets.formats import find_format
+from rl_nodes.nodes.pictures import recorded_pictures
 from rl_nodes.nodes.recorded_transitions import read_recorded
 
 CAMERA = CameraSensorConfig(name='wrist', link='tool', width=32, height=24)
@@ -170,6 +171,18 @@ def test_foreign_minari_data_are_taken_as_far_as_they_go(tmp_path, capsys):
     assert main(['dataset', 'import', bad, 'format:=minari', f'output:={tmp_path / "u"}']) == 1
     assert 'finite' in capsys.readouterr().err
     assert main(['dataset', 'import', str(tmp_path), 'format:=minari', 'output:=x']) == 1
+
+
+def test_pictures_are_the_same_however_they_were_kept(tmp_path, task):
+    found = []
+    for quality in (0, 95):
+        path = tmp_path / str(quality)
+        record(path, task, episodes=1, camera=CAMERA, quality=quality)
+        found.append([*recorded_pictures(read_episode(next(path.glob('*.mcap'))))['wrist']])
+    assert len(found[0]) == 5
+    for (stamp, raw), (same, compressed) in zip(*found, strict=True):
+        assert stamp == same
+        np.testing.assert_allclose(compressed.astype(int), raw, atol=2)
 
 
 @pytest.fixture
