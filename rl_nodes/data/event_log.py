@@ -134,6 +134,8 @@ class EventLog:
             else:
                 self._file.add(item)
         else:
+            if self._file is not None:  # its end did not fit into the queue
+                self._file.close()
             self._file = _EventFile(self._directory, self._start, self._schemas, self._wall_ns)
             for seen in item:
                 self._file.add(seen)
