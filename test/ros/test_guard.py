@@ -2,17 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guard in the real graph: silent where all is as it was, an alarm at a robot that is not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
 
-from harness import graph, make_spending_bundle, observer, returning
+from harness import graph, make_spending_bundle, observer, override, returning
 import numpy as np
 import pytest
-import rclpy
-from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.origin import Origin
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import JointCommand, Outcome, RobotState, TransitionBatch
@@ -107,17 +103,6 @@ def test_the_robot_that_was_recorded_raises_none(policy_path: Path, tmp_path: Pa
 
 
 # --- The node alone ---------------------------------------------------------------------------
-
-@pytest.fixture
-def ros() -> Iterator[None]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    yield
-    rclpy.try_shutdown()
-
-
-def override(**values: object) -> list[Parameter]:
-    return [Parameter(name, value=value) for name, value in values.items()]
-
 
 @pytest.mark.parametrize('kind', ['distribution', 'risk'])
 def test_a_guard_that_sees_nothing_holds_and_what_is_odd_stops(
