@@ -134,6 +134,8 @@ class EventLog:
             else:
                 self._file.add(item)
         else:
+            if self._file is not None:  # its end did not fit into the queue
+                self._file.close()
             self._file = _EventFile(self._directory, self._start, self._schemas, self._wall_ns)
             for seen in item:
                 self._file.add(seen)
@@ -187,7 +189,8 @@ class _EventFile:
     def complete(self, counts: Mapping[str, int]) -> None:
         """Write the rest and give the file its name."""
         self._mcap.add_metadata(METADATA, {
-            **self._start.metadata(), 'reason': 'incident', 'messages': str(self._messages),
+            **self._start.metadata(), 'reason': 'void', 'void': 'event: interventions',
+            'messages': str(self._messages),
             'interventions': json.dumps(dict(counts), sort_keys=True), 'recovered': 'false'})
         self._mcap.finish()
         self._file.sync()

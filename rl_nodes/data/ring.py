@@ -11,6 +11,7 @@ from rl_nodes.core.timing import NS
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.writer import EpisodeWriter
 
+EVENTS_FOLDER = 'events'    # below the recorder's
 MOST_BYTES = 256 << 20
 OVERHEAD_BYTES = 200     # of what is kept beside the bytes of a message
 RESERVE_BYTES = 256 << 20   # of the disk, for episodes, which matter more

@@ -12,6 +12,7 @@ from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.timing import NS
 from rl_nodes.data.event_log import EVENTS
 from rl_nodes.data.reader import Episode, PARTIAL_SUFFIX, read_episode
+from rl_nodes.data.ring import EVENTS_FOLDER
 from rl_nodes.nodes.recorded_interventions import BRIEF_S, Intervention, MonitorFiles
 from rl_nodes.safety.verdict import Level
 
@@ -145,7 +146,8 @@ def _files(inputs: Iterable[str | Path]) -> tuple[list[Path], list[str]]:
             found.append(given)
             continue
         folder = given / FOLDER if (given / FOLDER).is_dir() else given
-        files = sorted(folder.rglob('*.mcap'))
+        files = [path for path in sorted(folder.rglob('*.mcap'))  # no copies of what is in others
+                 if path.parent == folder or path.parent.name != EVENTS_FOLDER]
         unfinished = sorted(folder.rglob(f'*.mcap{PARTIAL_SUFFIX}'))
         if not files:
             more = f', but {len(unfinished)} unfinished ones; "rl_nodes dataset repair ' \

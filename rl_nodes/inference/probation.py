@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # Checks of the safety monitor that say nothing about the policy.
-BLAMELESS = frozenset({'operator', 'state_silence', 'state', 'inactive', 'fault', 'boot'})
+BLAMELESS = frozenset({'operator', 'estop', 'state_silence', 'state', 'inactive', 'fault', 'boot'})
 _SAMPLES = 20  # tallies kept of as many commands as a probation has
 
 

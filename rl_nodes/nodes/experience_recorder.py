@@ -50,6 +50,7 @@ from rl_nodes.data.compression import PictureCompressor, SUFFIX, TYPE
 from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.recovery import recover
+from rl_nodes.data.ring import EVENTS_FOLDER
 from rl_nodes.data.rosbag2 import index_folder
 from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.nodes import conversions, qos
@@ -61,7 +62,7 @@ from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.safety_events import DECISION, msg_to_decision
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFeed, WANTED
-from rl_nodes.nodes.wider_recording import EVENTS, own_qos, WiderRecording
+from rl_nodes.nodes.wider_recording import own_qos, WiderRecording
 from rl_nodes.safety.sources import Sources
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
@@ -143,7 +144,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f'directory {directory}: {error}') from None
-            for found in (*recover(directory), *recover(directory / EVENTS)):
+            for found in (*recover(directory), *recover(directory / EVENTS_FOLDER)):
                 self.get_logger().warning(f'{found.original.name}: {found.note}')
         self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience,
                                     sources=parameters.sources)
@@ -222,7 +223,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def _index(self) -> None:
         """Make bags of the folders with recordings, for ros2 bag."""
         directory = Path(self.parameters.directory)
-        for folder in (directory, directory / EVENTS):
+        for folder in (directory, directory / EVENTS_FOLDER):
             try:
                 index_folder(folder)
             except RecordingError as error:

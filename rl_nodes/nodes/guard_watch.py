@@ -58,12 +58,14 @@ class GuardWatch:
         self._goals, self._reader = GoalBook(), StateReader(node.task)
         self._observer = node.task.observer()
         self._complete: RobotState | None = None
-        self._waiting: RobotState | None = None  # its goal has not come yet
+        self._waiting: RobotState | None = None  # its goal or a reward has not come yet
         self._dropped = 0
         node.subscribe(PoseStamped, 'goal', self._on_goal, qos.EPISODE)
         for topic, kind in self._reader.topics.items():
             if topic != JOINTS:
                 node.subscribe(kind, topic, partial(self._on_part, topic), qos.SENSOR)
+        if self._observer.needs_rewards:
+            node.subscribe(JointState, 'reward', self._on_reward, qos.STREAM)
 
     def close(self) -> None:
         """Let go of the risk network's thread."""
@@ -93,6 +95,18 @@ class GuardWatch:
         except SpecError as error:
             self._drop(error)
             return
+        self._look_again()
+
+    def _on_reward(self, msg: JointState) -> None:
+        try:
+            stamp, episode, outcome = conversions.msg_to_outcome(msg)
+        except SpecError as error:
+            self._drop(error)
+            return
+        self._observer.rewarded(stamp, episode, outcome.total)
+        self._look_again()
+
+    def _look_again(self) -> None:
         if self._waiting is not None:
             self._see(self._waiting)
 
@@ -106,10 +120,10 @@ class GuardWatch:
             self._see(state)
 
     def _see(self, state: RobotState) -> None:
-        """Observe a complete state once its goal is there."""
-        goal = self._goals.of(state)
-        self._waiting = state if goal is None else None
-        if goal is None:
+        """Observe a complete state once its goal is there, and what was earned before it."""
+        goal, self._waiting = self._goals.of(state), None
+        if goal is None or self._observer.awaits(state):
+            self._waiting = state
             return
         try:
             observation = self._observer.observe(state, goal)

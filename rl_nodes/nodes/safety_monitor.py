@@ -16,7 +16,8 @@ Subscribes:
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
   person want, each where it is among the sources; one acts at a time, see safety/sources.py;
   goal (geometry_msgs/PoseStamped, EPISODE), odom, objects, scan, imu and wrench where there are
-  such, with a guard only, which observes what a policy does, see guard_watch.py.
+  such, reward (sensor_msgs/JointState, STREAM) where it is observed: with a guard only, which
+  observes what a policy does, see guard_watch.py.
 Publishes:
   joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
   safety/decision (sensor_msgs/JointState, STREAM): every decision but PASS, with what was asked

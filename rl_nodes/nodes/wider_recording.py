@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile
 from rl_nodes.core.timing import steady_ns
 from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog
-from rl_nodes.data.ring import EventRing
+from rl_nodes.data.ring import EventRing, EVENTS_FOLDER
 from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.data.topic_watch import TopicWatch
 from rl_nodes.nodes import conversions, qos
@@ -20,11 +20,9 @@ from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import ManagedNode
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.topic_listener import TopicListener
+from rl_nodes.safety.supervisor import LIFECYCLE, Mode
 from std_srvs.srv import Trigger
 
-EVENTS = 'events'           # folder below the recorder's
-STOPPED = 'STOPPED'
-ORDERLY = ('boot', 'inactive')  # stops that tell of no fault: the start and the end
 DERIVED = 'experience'      # can be had again from what is recorded
 CLOSE_S = 1.0
 LOW_MB = 1024               # of free disk; recording ends below 64
@@ -51,9 +49,10 @@ class WiderRecording:
                  start: EpisodeStart, keep_last_s: float, rate_hz: float) -> None:
         self._node, self._log, self._own = node, log, (*topics, *heard)
         self._told: set[str] = set()
-        self._mode = STOPPED        # a monitor starts so
+        self._mode = Mode.STOPPED.value     # a monitor starts so
         self._states = TopicWatch(rate_hz)
-        self._ring = EventRing(directory / EVENTS, start, keep_last_s) if keep_last_s else None
+        self._ring = EventRing(directory / EVENTS_FOLDER, start,
+                               keep_last_s) if keep_last_s else None
         if self._ring is not None:
             for topic, type_name in topics.items():
                 self._ring.add_topic(topic, type_name, log.qos(topic))
@@ -78,7 +77,7 @@ class WiderRecording:
             return
         values = conversions.status_values(deserialize(data, DiagnosticArray))
         before, self._mode = self._mode, values.get('mode', self._mode)
-        if self._mode == STOPPED != before and values.get('check') not in ORDERLY:
+        if self._mode == Mode.STOPPED.value != before and values.get('check') not in LIFECYCLE:
             self._save(f'stop by {values.get("check", "the safety monitor")}: '
                        f'{values.get("reason", "")}')
 

@@ -9,6 +9,7 @@ Detection, 2005, section 5.1.9) are computed in plain floats, which at this size
 arrays and gives the same bits on every machine.
 """
 
+from functools import lru_cache
 import math
 from typing import NamedTuple
 import xml.etree.ElementTree as ElementTree
@@ -92,6 +93,7 @@ def around(points: np.ndarray) -> Capsule:
         math.dist(capsule.start, capsule.end) + 4 / 3 * capsule.radius))
 
 
+@lru_cache(maxsize=4)  # limits are narrowed while a robot moves
 def of_links(urdf: Urdf) -> dict[str, list[Capsule]]:
     """
     Return what covers the collision geometry of each link, in the link's frame.

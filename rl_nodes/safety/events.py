@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rl_nodes.core.timing import NS
+from rl_nodes.safety.supervisor import LIFECYCLE
 from rl_nodes.safety.verdict import Level
 
 BEFORE_S = AFTER_S = 2.0
@@ -23,7 +24,7 @@ MOST_SEEN = 20_000      # messages that are remembered: ten topics at 1 kHz
 MOST_BYTES = 1 << 16    # of one of them; nothing that robots say of their joints is longer
 MOST_INCIDENTS = 100    # by level; what comes after them is counted only
 # What does not intervene: refusals of a robot that is stopped, its fallback, the node's own life.
-ASIDE = frozenset({'latched', 'fallback', 'boot', 'inactive'})
+ASIDE = LIFECYCLE | {'latched', 'fallback'}
 
 
 # A message: its topic, when it came or went on the steady clock [ns], its bytes.

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.timing import NS
-from rl_nodes.core.types import JointCommand, RobotState
+from rl_nodes.core.types import EpisodeId, JointCommand, RobotState
 from rl_nodes.safety.budget import budgets_of
 from rl_nodes.safety.estop import EmergencyStop
 from rl_nodes.safety.fallback import Controllers, Ladder
@@ -28,8 +28,9 @@ from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
 
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
-STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state',
-                   'distribution'})
+STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state'})
+# No fallback begins where what is observed is odd, either; one under way is odd by its nature.
+NO_FALLBACK = STAND | {'distribution'}
 # Stops that come with the monitor's own beginning and end, when nothing has failed.
 LIFECYCLE = frozenset({'boot', 'inactive'})
 # Checks that a fallback need not pass: it may take over in full motion, and after chatter.
@@ -73,7 +74,8 @@ class Supervisor:
     :param timeouts: time-outs come from it or, in lockstep, from the caller.
     :param controllers: that its ``safety.fallback`` names.
     :param estop: what may not be pressed; None where there is no such thing.
-    :param guards: asked after the checks on values, before the budgets of its ``safety.costs``.
+    :param guards: asked within episodes, after the checks on values and before the budgets of its
+        ``safety.costs``.
     :ivar mode: what is shown; STOPPED at the start.
     :ivar check: name of the check behind the mode, empty while OK.
     :ivar reason: one sentence behind the mode.
@@ -139,8 +141,10 @@ class Supervisor:
             self._healthy_since = None
             return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
         judged = self._gate.judge(command.value, state)
-        for guard in self._guards:
-            judged = tightened(judged, guard, command.value, state, self.mode != Mode.STOPPED)
+        if not EpisodeId.parse(state.episode).intermission:  # then the bridge only looks for life
+            for guard in self._guards:
+                judged = tightened(judged, guard, command.value, state,
+                                   self.mode != Mode.STOPPED)
         level, check, reason, allowed = judged
         self._unhealthy = reason if level == Level.STOP else ''
         if level == Level.STOP:  # a poisoned command is no sign of life
@@ -295,7 +299,7 @@ class Supervisor:
         """Return (what the robot gets in place of a command, shape (A,) or None; who made it)."""
         if level < Level.HOLD or level == Level.HOLD and steady_ns is None:
             return None, ''
-        if level == Level.HOLD or steady_ns is None or check in STAND or self._state is None:
+        if level == Level.HOLD or steady_ns is None or check in NO_FALLBACK or self._state is None:
             self._gate.trace.halted()
             return self.hold_command(), HOLD
         last = self._gate.trace.last

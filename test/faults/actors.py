@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 
-from rl_nodes.core.resources import find_config
 from rl_nodes.orphan_guard import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'test'), str(ROOT / 'test' / 'ros')]
 
 from emulators import controller_manager  # noqa: E402
+from harness import arm_file  # noqa: E402
 
 RATE_HZ, WATCHDOG_S, COMMAND_TIMEOUT_S, ESTOP_TIMEOUT_S = 100, 0.05, 0.1, 1.0
 
@@ -26,18 +26,14 @@ def robot_file(folder: Path) -> Path:
     A stop may be cleared after 0.1 s instead of a second, so that many trials fit; the physical
     arm begins where it stands.
     """
-    text = find_config('robots', 'arm').read_text(encoding='utf-8')
-    for old, new in (
-            ('rate_hz: 50\n', f'rate_hz: {RATE_HZ}\n'),
-            ('watchdog_s: 0.1 ', f'watchdog_s: {WATCHDOG_S} '),
-            ('command_timeout_s: 0.15', f'command_timeout_s: {COMMAND_TIMEOUT_S}\n'
-             f'  healthy_s: 0.1\n  estop: {{topic: true, timeout_s: {ESTOP_TIMEOUT_S}}}'),
-            ('reset: home ', 'reset: none ')):
-        if text.count(old) != 1:
-            raise RuntimeError(f'{old!r} is not once in arm.yaml')
-        text = text.replace(old, new)
-    path = folder / 'arm.yaml'
-    path.write_text(text + controller_manager.SECTION, encoding='utf-8')
+    path = arm_file(
+        folder, ('rate_hz: 50\n', f'rate_hz: {RATE_HZ}\n'),
+        ('watchdog_s: 0.1 ', f'watchdog_s: {WATCHDOG_S} '),
+        ('command_timeout_s: 0.15', f'command_timeout_s: {COMMAND_TIMEOUT_S}\n  healthy_s: 0.1\n'
+         f'  estop: {{topic: true, timeout_s: {ESTOP_TIMEOUT_S}}}'),
+        ('reset: home ', 'reset: none '))
+    with path.open('a', encoding='utf-8') as file:
+        file.write(controller_manager.SECTION)
     return path
 
 

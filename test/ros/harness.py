@@ -15,6 +15,7 @@ from typing import Any
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.resources import find_config, find_urdf
@@ -117,6 +118,23 @@ def sensing(folder: Path) -> tuple[str, str]:
         'goal_offset]', 'goal_offset, imu_angular_velocity, imu_linear_acceleration, '
         'wrench_force, wrench_torque]'))
     return str(folder / 'sensing_arm.yaml'), str(folder / 'reach_sensing.yaml')
+
+
+def arm_file(folder: Path, *changes: tuple[str, str]) -> Path:
+    """Return the file of the shipped arm with text that is in it once replaced."""
+    text = find_config('robots', 'arm').read_text(encoding='utf-8')
+    for old, new in changes:
+        if text.count(old) != 1:
+            raise ValueError(f'{old!r} is not once in arm.yaml')
+        text = text.replace(old, new)
+    path = folder / 'arm.yaml'
+    path.write_text(text, encoding='utf-8')
+    return path
+
+
+def override(**values: object) -> list[Parameter]:
+    """Return parameters of a node in this process."""
+    return [Parameter(name, value=value) for name, value in values.items()]
 
 
 def returning(folder: Path, task: str = 'reach', target: float = 20.0) -> str:

@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 
-from harness import graph, observer
+from harness import arm_file, graph, observer
 from mcap.reader import make_reader
 from rl_nodes.cli import main
-from rl_nodes.core.resources import find_config
 from test_graph_faults import clear, deploy, until_mode, until_moving, watch
 
 TIMEOUT_S = 0.3
@@ -57,15 +56,10 @@ def say(process: subprocess.Popen, what: str) -> float:
 
 def robot_file(folder: Path) -> str:
     """Return the arm with an e-stop, and patient otherwise: processes start in this test."""
-    text = find_config('robots', 'arm').read_text()
-    for old, new in (
-            ('safety:\n', f'safety:\n  estop: {{topic: true, timeout_s: {TIMEOUT_S}}}\n'),
-            ('watchdog_s: 0.1 ', 'watchdog_s: 2.0 '),
-            ('command_timeout_s: 0.15\n', 'command_timeout_s: 2.0\n')):
-        assert old in text
-        text = text.replace(old, new)
-    (folder / 'arm.yaml').write_text(text)
-    return str(folder / 'arm.yaml')
+    return str(arm_file(
+        folder, ('safety:\n', f'safety:\n  estop: {{topic: true, timeout_s: {TIMEOUT_S}}}\n'),
+        ('watchdog_s: 0.1 ', 'watchdog_s: 2.0 '),
+        ('command_timeout_s: 0.15\n', 'command_timeout_s: 2.0\n')))
 
 
 def test_a_button_stops_the_robot_and_so_does_its_silence(policy_path: Path, tmp_path: Path,

@@ -2,20 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guard in the real graph: silent where all is as it was, an alarm at a robot that is not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
 
-from harness import graph, observer
+from harness import graph, make_spending_bundle, observer, override, returning
 import numpy as np
 import pytest
-import rclpy
-from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.origin import Origin
 from rl_nodes.core.resources import find_config
-from rl_nodes.core.types import JointCommand, TransitionBatch
+from rl_nodes.core.types import JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
@@ -108,17 +104,6 @@ def test_the_robot_that_was_recorded_raises_none(policy_path: Path, tmp_path: Pa
 
 # --- The node alone ---------------------------------------------------------------------------
 
-@pytest.fixture
-def ros() -> Iterator[None]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    yield
-    rclpy.try_shutdown()
-
-
-def override(**values: object) -> list[Parameter]:
-    return [Parameter(name, value=value) for name, value in values.items()]
-
-
 @pytest.mark.parametrize('kind', ['distribution', 'risk'])
 def test_a_guard_that_sees_nothing_holds_and_what_is_odd_stops(
         ros: None, policy_path: Path, guards: dict[str, Path], kind: str,
@@ -157,6 +142,42 @@ def test_a_guard_that_sees_nothing_holds_and_what_is_odd_stops(
     assert 'the cause persists' in node._supervisor.clear(env._state.stamp_ns)
     env.close()
     node.trigger_deactivate()
+    assert node.trigger_cleanup() == SUCCESS
+    node.destroy_node()
+
+
+def test_a_state_is_observed_once_what_was_earned_before_it_is_known(ros: None,
+                                                                     tmp_path: Path) -> None:
+    name = returning(tmp_path)
+    env = SimEnv('arm', name)
+    policy = PolicyRuntime(make_spending_bundle(env.contract))
+    path, _ = calibrate(CalibrateOptions(output=str(tmp_path / 'guard.json'), false_alarms=0.25),
+                        [simulated(number, env, policy, False) for number in range(8)],
+                        env.contract, [])
+    node = SafetyMonitor('monitor', parameter_overrides=override(
+        stepping='lockstep', task=name, guard=str(path)))
+    assert node.trigger_configure() == SUCCESS, node.refusal
+    watch, observation = node._watch, env.reset(seed=0)[0]
+    watch._on_goal(conversions.goal_to_msg(env._goal, 'base_link'))
+
+    def measure() -> RobotState:
+        watch.joints(joint_state.decode(conversions.state_to_msg(
+            env._state, node._model.joint_names)))
+        return env._state
+
+    state, earned = measure(), 0.0
+    for _ in range(3):
+        before, reward = state, earned
+        np.testing.assert_array_equal(node._supervisor._guards[0]._eye.of(state), observation)
+        observation, earned, *_ = env.step(policy.act(observation))
+        state = measure()
+        assert watch._complete is not None and watch._complete.stamp_ns == before.stamp_ns
+        watch._on_reward(joint_state.decode(conversions.outcome_to_msg(
+            before.stamp_ns, before.episode, Outcome(reward, {}, False, False, False))))
+        assert watch._complete.stamp_ns == state.stamp_ns, 'its reward was on its way'
+    assert watch.details()['guard_score'] > 0.0
+    assert watch.details()['guard_dropped'] == 0
+    env.close()
     assert node.trigger_cleanup() == SUCCESS
     node.destroy_node()
 

@@ -24,8 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from emulators import controller_manager
 from emulators.servo_bus import ServoBus
-from harness import graph, make_bundle, Observer, observer
-from rl_nodes.core.resources import share_directory
+from harness import arm_file, graph, make_bundle, Observer, observer
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import EpisodeId
 from rl_nodes.nodes import qos
@@ -40,20 +39,15 @@ ELBOW = 2     # its motor reads 1024 at zero, the others 2048
 
 def robot_file(folder: Path, controller: str = 'forward_command_controller') -> Path:
     """Return the shipped arm with the emulators' port and joint names, slower and faster home."""
-    text = (share_directory() / 'config' / 'robots' / 'arm.yaml').read_text(encoding='utf-8')
-    for old, new in (
-            ('rate_hz: 50', f'rate_hz: {RATE_HZ}'), ('watchdog_s: 0.1 ', 'watchdog_s: 0.3 '),
-            ('command_timeout_s: 0.15', 'command_timeout_s: 0.35'),
-            ('home_speed: 0.5', 'home_speed: 1.0\n  reconnect_period_s: 0.5'),
-            ('/dev/rl_nodes_arm', str(folder / 'port')),
-            ('protocol: feetech', 'protocol: feetech\n  scan_timeout_s: 0.1\n'
-             '  read_timeout_s: 0.015'),
-            ('controller: forward_command_controller', f'controller: {controller}')):
-        assert old in text, old
-        text = text.replace(old, new)
-    path = folder / 'arm.yaml'
-    path.write_text(text + controller_manager.SECTION + '  state_timeout_s: 0.3\n',
-                    encoding='utf-8')
+    path = arm_file(
+        folder, ('rate_hz: 50', f'rate_hz: {RATE_HZ}'), ('watchdog_s: 0.1 ', 'watchdog_s: 0.3 '),
+        ('command_timeout_s: 0.15', 'command_timeout_s: 0.35'),
+        ('home_speed: 0.5', 'home_speed: 1.0\n  reconnect_period_s: 0.5'),
+        ('/dev/rl_nodes_arm', str(folder / 'port')),
+        ('protocol: feetech', 'protocol: feetech\n  scan_timeout_s: 0.1\n  read_timeout_s: 0.015'),
+        ('controller: forward_command_controller', f'controller: {controller}'))
+    with path.open('a', encoding='utf-8') as file:
+        file.write(controller_manager.SECTION + '  state_timeout_s: 0.3\n')
     return path
 
 

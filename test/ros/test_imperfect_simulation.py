@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, Observer, observer
+from harness import arm_file, graph, Observer, observer
 import pytest
 from rl_nodes.core.channel import ChannelSettings, load_channel
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.core.resources import find_config
 from rl_nodes.core.timing import NS
 from rl_nodes.data.latency import measure
 from rl_nodes.nodes import conversions, qos
@@ -29,10 +28,8 @@ def deploy(policy: Path, folder: Path, *more: str) -> tuple[str, ...]:
 
 def patient_arm(folder: Path) -> str:
     """Return the arm with time-outs that a busy test machine does not trip."""
-    path = folder / 'arm.yaml'
-    path.write_text(find_config('robots', 'arm').read_text().replace(
-        'watchdog_s: 0.1 ', 'watchdog_s: 2.0 ').replace('timeout_s: 0.15', 'timeout_s: 2.0'))
-    assert '2.0' in path.read_text()
+    path = arm_file(folder, ('watchdog_s: 0.1 ', 'watchdog_s: 2.0 '),
+                    ('timeout_s: 0.15', 'timeout_s: 2.0'))
     return f'robot:={path}'
 
 

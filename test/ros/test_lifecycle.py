@@ -7,15 +7,13 @@ Upstream rclpy (ros2/rclpy#1209) lets a wrong transition, a callback's None and 
 the node; a rename of its private methods would disarm the guard, and these tests would fail.
 """
 
-from collections.abc import Iterator
 import random
 
+from harness import override
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 import rclpy
-from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.nodes import robot_bridge, safety_monitor
 from rl_nodes.nodes.lifecycle import ERROR, FAILURE, ManagedNode, SUCCESS
@@ -24,16 +22,7 @@ from rl_nodes.nodes.spin import NodeSpinner
 
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 
-
-@pytest.fixture(autouse=True)
-def ros() -> Iterator[None]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    yield
-    rclpy.try_shutdown()
-
-
-def override(**values: object) -> list[Parameter]:
-    return [Parameter(name, value=value) for name, value in values.items()]
+pytestmark = pytest.mark.usefixtures('ros')
 
 
 class Moody(ManagedNode[NodeParameters]):

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording gives, byte by byte, the transitions that the recorder sent while it was made."""
 
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 import random
@@ -11,9 +10,7 @@ import sys
 from harness import returning
 import numpy as np
 import pytest
-import rclpy
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data import experience
 from rl_nodes.data.reader import read_episode
@@ -26,11 +23,7 @@ from rl_nodes.tasks import load_task
 sys.path.insert(0, str(Path(__file__).parents[1] / 'unit' / 'datasets'))
 
 
-@pytest.fixture(autouse=True)
-def ros() -> Iterator[None]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    yield
-    rclpy.try_shutdown()
+pytestmark = pytest.mark.usefixtures('ros')
 
 
 @pytest.mark.parametrize(('mixed', 'target'), [(False, ''), (True, ''), (True, '7.5')])

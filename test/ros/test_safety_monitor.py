@@ -3,21 +3,16 @@
 """The safety monitor's node: limits narrowed by parameters, what a stopped robot gets."""
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 import json
 from pathlib import Path
 import time
 from types import SimpleNamespace
 
-from harness import graph, observer
+from harness import arm_file, graph, observer, override
 import numpy as np
 import pytest
-import rclpy
-from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rl_nodes.cli import main
-from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import conversions, joint_state, safety_monitor
@@ -33,30 +28,9 @@ NAMES = ('speed_scale', 'extra_margin', 'extra_clearance_m')
 PERIOD_NS = 20_000_000
 
 
-@pytest.fixture
-def ros() -> Iterator[None]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    yield
-    rclpy.try_shutdown()
-
-
-def override(**values: object) -> list[Parameter]:
-    return [Parameter(name, value=value) for name, value in values.items()]
-
-
-def robot_file(folder: Path, *changes: tuple[str, str]) -> str:
-    """Return the path of a copy of arm.yaml with text replaced."""
-    text = find_config('robots', 'arm').read_text()
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    (folder / 'arm.yaml').write_text(text)
-    return str(folder / 'arm.yaml')
-
-
 def retreating(folder: Path) -> str:
-    return robot_file(folder, ('safety:\n', 'safety:\n  fallback: [retreat]\n  retreat: '
-                               '{pose: [1.0, -0.3, 1.5, 0.4, 0.0, 0.0], speed: 0.5}\n'))
+    return str(arm_file(folder, ('safety:\n', 'safety:\n  fallback: [retreat]\n  retreat: '
+                               '{pose: [1.0, -0.3, 1.5, 0.4, 0.0, 0.0], speed: 0.5}\n')))
 
 
 class Sink:
@@ -240,9 +214,9 @@ class Bench:
 def test_a_button_behind_a_file_stops_the_robot(ros: None, tmp_path: Path) -> None:
     value = tmp_path / 'value'
     value.write_text('1')
-    bench = Bench(arm_on_start=True, robot=robot_file(tmp_path, (
+    bench = Bench(arm_on_start=True, robot=str(arm_file(tmp_path, (
         'safety:\n', 'safety:\n  estop: {timeout_s: 30.0, line: '
-        f'{{path: {value}, released: "1", rate_hz: 500}}}}\n')))
+        f'{{path: {value}, released: "1", rate_hz: 500}}}}\n'))))
 
     def until(estop: str) -> None:
         deadline = time.monotonic() + 10
@@ -268,8 +242,8 @@ def test_a_button_behind_a_file_stops_the_robot(ros: None, tmp_path: Path) -> No
 
 
 def test_a_press_before_the_start_keeps_a_launch_from_arming(ros: None, tmp_path: Path) -> None:
-    bench = Bench(arm_on_start=True, robot=robot_file(tmp_path, (
-        'safety:\n', 'safety:\n  estop: {topic: true, timeout_s: 30.0}\n')))
+    bench = Bench(arm_on_start=True, robot=str(arm_file(tmp_path, (
+        'safety:\n', 'safety:\n  estop: {topic: true, timeout_s: 30.0}\n'))))
     bench.live()
     assert bench.shown()[0] == 'STOPPED'
     bench.node._on_estop(Bool(data=True))
@@ -281,7 +255,7 @@ def test_a_press_before_the_start_keeps_a_launch_from_arming(ros: None, tmp_path
 
 
 def test_a_stop_may_need_a_held_deadman_to_be_cleared(ros: None, tmp_path: Path) -> None:
-    path = robot_file(tmp_path, ('safety:\n', 'safety:\n  clear_needs_deadman: true\n'))
+    path = str(arm_file(tmp_path, ('safety:\n', 'safety:\n  clear_needs_deadman: true\n')))
     for parameters in ({'sources': 'policy'}, {'sources': 'teleop', 'arm_on_start': True}):
         node = SafetyMonitor('monitor', parameter_overrides=override(robot=path, **parameters))
         assert node.trigger_configure() == FAILURE

@@ -10,6 +10,7 @@ What is heard is only noted here; what follows from it is decided by ``safety/es
 from collections import deque
 from collections.abc import Callable
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -67,6 +68,8 @@ class Line:
             for _ in range(MOST_READS):
                 said = os.read(self._descriptor, MOST_BYTES)
                 if not said:
+                    if self._hung_up():
+                        raise OSError(errno.EIO, 'it has been unplugged')
                     break
                 self._rest += said
         *lines, self._rest = self._rest.split(b'\n')
@@ -75,6 +78,11 @@ class Line:
             return True
         heard = [line.strip() for line in lines if line.strip()]
         return any(line != self._released for line in heard) if heard else None
+
+    def _hung_up(self) -> bool:
+        """Return whether a device has ended for good; whoever writes into a pipe may come back."""
+        return stat.S_ISCHR(os.fstat(self._descriptor).st_mode) and not os.isatty(
+            self._descriptor)
 
 
 class Reading(NamedTuple):

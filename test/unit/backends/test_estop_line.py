@@ -59,6 +59,22 @@ def test_a_stream_speaks_in_whole_lines(tmp_path: Path, kind: str) -> None:
         os.close(writer)
 
 
+def test_a_terminal_that_was_unplugged_is_pressed_and_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / 'button'
+    line = Line(str(path), 'ok')
+    for _ in range(2):
+        writer, slave = os.openpty()
+        path.unlink(missing_ok=True)
+        path.symlink_to(os.ttyname(slave))
+        assert line.read() is None
+        os.write(writer, b'ok\n')
+        assert line.read() is False
+        os.close(slave)
+        os.close(writer)
+        with pytest.raises(OSError, match='unplugged'):
+            line.read()
+
+
 def until(found: list[Reading], line: EstopLine, wanted: bool, woken: threading.Event) -> Reading:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

@@ -12,9 +12,11 @@ import time
 
 from mcap.reader import make_reader
 import pytest
+from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.timing import steady_ns
 from rl_nodes.data import event_log
 from rl_nodes.data.event_log import EventLog
+from rl_nodes.data.inspection import open_episodes
 from rl_nodes.data.reader import read_episode
 from rl_nodes.data.recovery import recover
 from test_writer_reader import JOINT_STATE, make_contract, serialized
@@ -56,6 +58,8 @@ def test_a_stock_reader_finds_what_was_seen(tmp_path: Path) -> None:
     metadata = read_episode(tmp_path / 'event_000000.mcap').metadata
     assert (metadata['episode'], metadata['messages']) == (event_log.EVENTS, '170')
     assert json.loads(metadata['interventions']) == {'stop/estop': 1, 'left_out': 0}
+    with pytest.raises(RecordingError, match='void'):
+        open_episodes([tmp_path])
 
 
 def test_a_disk_that_refuses_is_told_and_tried_again(tmp_path: Path) -> None:

@@ -134,6 +134,13 @@ def test_what_lies_in_two_files_counts_once(tmp_path: Path) -> None:
         ('estop', 1), ('position', 110), ('estop', 1)]
 
 
+def test_what_the_recorder_kept_besides_counts_only_where_it_is_named(tmp_path: Path) -> None:
+    for folder in (tmp_path / 'episodes', tmp_path / 'episodes' / 'events'):
+        Story(folder).run(1).decide(Level.STOP, 'estop', 'pressed').run(1).end()
+    assert make_report([tmp_path]).files == make_report([tmp_path / 'episodes']).files == 1
+    assert make_report([tmp_path / 'episodes' / 'events']).files == 1
+
+
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match='A safety monitor writes one where it intervenes'):
         make_report([tmp_path])

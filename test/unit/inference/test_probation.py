@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from rl_nodes.inference.probation import BLAMELESS, Probation, Tally
+from rl_nodes.safety.supervisor import LIFECYCLE, STAND
 
 STATES, MARGIN = 100, 0.2
 
@@ -39,6 +40,7 @@ def test_a_tally_blames_the_policy_for_its_own_faults_only() -> None:
     assert Tally.of(report, 3) == Tally(100, 7, 1, 3)
     assert Tally.of({}, 0) == Tally()
     assert all(Tally.of({f'stop/{check}': 1}, 0) == Tally() for check in BLAMELESS)
+    assert BLAMELESS == STAND | LIFECYCLE
 
 
 @pytest.mark.parametrize(('limited', 'stays'), [(0, True), (20, True), (30, False), (100, False)])

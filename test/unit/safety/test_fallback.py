@@ -8,7 +8,7 @@ from rl_nodes.control.controllers import make_controller
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.safety.fallback import Ladder
-from rl_nodes.safety.limits import Narrowing
+from rl_nodes.safety.limits import Finding, Narrowing
 from rl_nodes.safety.supervisor import Mode, Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level
 
@@ -20,9 +20,10 @@ BRAKES = {'joints': {'acceleration': 10.0}}
 class Bench:
     """A supervisor around a robot that does what it is told, one period after the other."""
 
-    def __init__(self, robot, controllers=None) -> None:
+    def __init__(self, robot, controllers=None, guards=()) -> None:
         self.robot = robot
-        self.supervisor = Supervisor(robot, Timeouts(0.1, 0.2, 0.02, 0.0), controllers or {})
+        self.supervisor = Supervisor(robot, Timeouts(0.1, 0.2, 0.02, 0.0), controllers or {},
+                                     guards=guards)
         self.position, self.velocity = robot.home.copy(), np.zeros(len(robot.home))
         self.now, self.sent = 5_000 * MS, []
         self.supervisor.observe(self.state(), self.now)
@@ -227,6 +228,28 @@ def test_who_says_stop_wants_the_robot_to_stand(robot_with, check) -> None:
     np.testing.assert_array_equal(verdict.instead, bench.supervisor.state.position)
     assert bench.supervisor.check == 'finite', 'the first reason stays'
     assert bench.period() is None
+
+
+def test_where_the_state_is_odd_none_begins_and_one_under_way_goes_on(robot_with) -> None:
+    class Odd:
+        name, alarm = 'distribution', False
+
+        def check(self, judged, command, state, moving):
+            return Finding(Level.STOP, 'odd', None) if self.alarm else None
+    odd = Odd()
+    bench = Bench(robot_with('arm', fallback=['retreat'], retreat={'pose': [1.0] * 6}),
+                  guards=(odd,))
+    odd.alarm = True
+    verdict = bench.command(bench.position)
+    assert (verdict.check, verdict.by) == ('distribution', 'hold')
+    assert bench.period() is None
+    odd.alarm = False
+    bench.command(bench.position)
+    assert bench.supervisor.clear(bench.now) == ''
+    assert bench.command(np.full(6, np.nan)).by == 'retreat'
+    odd.alarm = True
+    assert bench.command(bench.position).instead is None
+    assert bench.period().by == 'retreat'
 
 
 def test_silence_of_commands_falls_back_that_of_states_does_not(robot_with) -> None:

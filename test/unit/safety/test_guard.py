@@ -167,6 +167,21 @@ def test_a_supervisor_latches_what_a_guard_says_and_clears_it_once_it_has_gone()
     assert supervisor.counts['stop/says'] == 1
 
 
+def test_between_episodes_guards_are_not_asked() -> None:
+    """A physical robot goes home then, which no recorded episode has."""
+    said = Says(Level.STOP)
+    supervisor = Supervisor(ARM, Timeouts(0.1, 0.1, 0.02, 0.0), guards=(said,))
+    for episode, level in (('0@0', Level.PASS), ('1@0', Level.STOP)):
+        supervisor.observe(replace(STATE, episode=episode), 0)
+        supervisor.judge(ARM.command_names, JointCommand(STATE.stamp_ns, 'p@1', ARM.home),
+                         STATE.stamp_ns, 0)
+        supervisor.clear(0)
+        verdict = supervisor.judge(ARM.command_names, JointCommand(
+            STATE.stamp_ns, 'p@1', ARM.home), STATE.stamp_ns, 0)
+        assert verdict.level == level
+        assert (said.seen is None) == (episode == '0@0')
+
+
 # --- Distribution -----------------------------------------------------------------------------
 
 def distances(distribution: Distribution, rows: np.ndarray) -> np.ndarray:
