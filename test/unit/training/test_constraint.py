@@ -173,7 +173,8 @@ def test_without_a_need_for_it_the_multiplier_stays_zero(tmp_path, algorithm, ro
     assert not history[:, 1].any()
 
 
-@pytest.mark.parametrize(('algorithm', 'steps'), [('ppo', 2048), ('sac', 480)])
+@pytest.mark.parametrize(('algorithm', 'steps'), [
+    ('sac', 480), pytest.param('ppo', 1024, marks=pytest.mark.slow)])
 def test_a_resumed_run_goes_on_bit_by_bit(tmp_path, algorithm, steps):
     keep = f'checkpoint_every_steps: {steps // 4}, '
     states = []
