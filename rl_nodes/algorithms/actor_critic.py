@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.constraint import Constraint, ConstraintConfig
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
@@ -56,6 +57,7 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         say of actions that nobody has tried (Ball et al. 2023, section 4.2).
     :param demonstration_share: part of every batch that is drawn from the demonstrations, where
         there are some.
+    :param constraint: on what episodes cost; see ``constraint.py``.
     :param initialisation: of the weights, ``orthogonal`` or ``default`` (torch's own).
     :param reduced_precision: multiply hidden layers in bfloat16 (sums in float32) while training
         where the processor has instructions for it; the exported policy is always float32.
@@ -73,6 +75,7 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     critic_observation: Literal['observation', 'privileged'] = 'observation'
     critic_layer_norm: bool = False
     demonstration_share: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.5
+    constraint: ConstraintConfig = ConstraintConfig()
     initialisation: Initialisation = 'default'
     reduced_precision: bool = True
 
@@ -118,6 +121,8 @@ class ActorCritic(OffPolicyLearner):
         self._observation_size, self._action_size = observation_size, len(low)
         self._privileged_size = privileged_size
         self._generator = torch.Generator().manual_seed(seed)
+        if config.constraint.active:
+            self.constraint = Constraint(config.constraint)
         self.buffer = self._new_buffer(config.buffer_size)
         self.demonstrations: ReplayBuffer | None = None
         self.normalizer = ObservationNormalizer(observation_size)
@@ -142,7 +147,7 @@ class ActorCritic(OffPolicyLearner):
 
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         return ReplayBuffer(capacity, self._observation_size, self._action_size,
-                            self._privileged_size)
+                            self._privileged_size, costs=self.constraint is not None)
 
     def _new_actor(self) -> StackedMlp:
         config = self._settings
@@ -178,6 +183,7 @@ class ActorCritic(OffPolicyLearner):
         :param batch: actions in the contract's units; those outside the bounds count as at them.
         :return: rows stored; rows with a non-finite value are counted in the buffer and dropped.
         :raises SpecError: the batch has other widths than this learner.
+        :raises TrainingError: costs are limited, and it has none.
         """
         return self._store(self.buffer, batch)
 
@@ -201,6 +207,10 @@ class ActorCritic(OffPolicyLearner):
         if batch.action.shape != (len(batch), self._action_size):
             raise SpecError(f'{self.name}: actions have shape {list(batch.action.shape)}, expected'
                             f' {[len(batch), self._action_size]}; the data is from another robot')
+        if self.constraint is not None and batch.cost is None:
+            raise TrainingError(f'{self.name}: constraint.cost = '
+                                f'{self.constraint.config.cost!r}, but these transitions do not '
+                                'say what they cost; give some with a column cost, or none')
         scaled = (batch.action - self._middle.numpy()) / self._half_range.numpy()
         stored = buffer.add(replace(batch, action=np.clip(scaled, -1.0, 1.0)))
         if self._settings.normalize_observation and stored:
@@ -221,7 +231,11 @@ class ActorCritic(OffPolicyLearner):
     # Learning --------------------------------------------------------------------------------
 
     def _draw(self) -> ReplaySample:
-        """Draw a batch; what the networks are to see of it is then in ``_both`` and so on."""
+        """
+        Draw a batch; what the networks are to see of it is then in ``_both`` and so on.
+
+        Rewards are less what the steps cost at the present multiplier, however old they are.
+        """
         rows = self._settings.batch_size
         if self.demonstrations is None:
             sample = self.buffer.sample(rows, self._generator)
@@ -230,6 +244,8 @@ class ActorCritic(OffPolicyLearner):
             sample = ReplaySample.concatenate(
                 self.buffer.sample(rows - shown, self._generator),
                 self.demonstrations.sample(shown, self._generator))
+        if self.constraint is not None and sample.cost is not None:
+            sample.reward.sub_(sample.cost, alpha=self.constraint.multiplier)
         self._prepare(self.normalizer, sample.observation, self._both[:rows])
         self._prepare(self.normalizer, sample.next_observation, self._both[rows:])
         if self.privileged_normalizer is not None:
@@ -303,6 +319,8 @@ class ActorCritic(OffPolicyLearner):
                 'normalizer': self.normalizer.state_dict(),
                 **({} if self.privileged_normalizer is None else {
                     'privileged_normalizer': self.privileged_normalizer.state_dict()}),
+                **({} if self.constraint is None else {
+                    'constraint': self.constraint.state_dict()}),
                 'updates': self.updates,
                 'generator': self._generator.get_state()}
 
@@ -310,6 +328,8 @@ class ActorCritic(OffPolicyLearner):
         """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
         self.roll_back(state)
         self.updates = int(state['updates'])
+        if self.constraint is not None:
+            self.constraint.load_state_dict(state['constraint'])
         self._generator.set_state(state['generator'])
 
     def roll_back(self, state: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+from rl_nodes.algorithms.constraint import Constraint
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
@@ -28,6 +29,8 @@ class Learner(ABC):
     :ivar sampling: how an action is drawn for exploration, as the policy's manifest says it.
     :ivar noise_correlation: of the exploration noise from one step to the next, 0 where white.
     :ivar memory: shape of each of the policy's state tensors by name; none without a memory.
+    :ivar constraint: on what episodes cost; None for none. Its multiplier is the training loop's
+        to move, and does not go back where weights are rolled back.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
     """
 
@@ -35,6 +38,7 @@ class Learner(ABC):
     sampling: Literal['deterministic', 'squashed_gaussian', 'gaussian']
     noise_correlation: float = 0.0
     memory: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    constraint: Constraint | None = None
     updates: int
 
     def __init__(self) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from rl_nodes.algorithms.actor_critic import Width
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import BoundedPolicyModule, DiscretePolicyModule, Learner
+from rl_nodes.algorithms.constraint import Constraint, ConstraintConfig
 from rl_nodes.algorithms.estimators import advantages, explained_variance
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.algorithms.scaling import RewardScaler
@@ -60,6 +61,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         line over control steps.
     :param normalize_observation: normalise by running mean and standard deviation.
     :param normalize_reward: divide rewards by the spread of discounted returns while learning.
+    :param constraint: on what episodes cost; see ``constraint.py``.
     :param normalize_advantage: give the advantages of each gradient step mean 0 and spread 1.
     """
 
@@ -72,6 +74,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: Scheduled = 3e-4
     normalize_observation: bool = True
     normalize_reward: bool = False
+    constraint: ConstraintConfig = ConstraintConfig()
     normalize_advantage: bool = True
 
 
@@ -124,6 +127,8 @@ class OnPolicyLearner(Learner):
         super().__init__()
         self.shared = config
         self.partners: Partners | None = None
+        if config.constraint.active:
+            self.constraint = Constraint(config.constraint)
         low, high = (bound.astype(np.float64) for bound in contract.action.bounds())
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
             raise TrainingError(
@@ -167,9 +172,9 @@ class OnPolicyLearner(Learner):
         :param seed: of the run; each process explores in its own way.
         :raises TrainingError: this method, or one of its settings, cannot.
         """
-        if not self.has_partners or self.reward_scaler is not None:
+        if not self.has_partners or self.reward_scaler is not None or self.constraint is not None:
             raise TrainingError(f'{self.name}: several processes can learn together with a2c and '
-                                'ppo, without normalize_reward')
+                                'ppo, without normalize_reward and without a constraint')
         self.partners = partners
         if partners.rank:
             state = np.random.SeedSequence([seed, self.steps, partners.rank]).generate_state(2)
@@ -227,8 +232,9 @@ class OnPolicyLearner(Learner):
         seen = rollout.observation.reshape(-1, rollout.observation.shape[-1])
         self._recent = seen[-RECENT:].copy()
         ready = self.normalizer.count > 0 or not self.shared.normalize_observation
-        reward = rollout.reward if self.reward_scaler is None else self.reward_scaler.scale(
-            rollout.reward, rollout.ended)
+        reward = self._penalised(rollout)
+        if self.reward_scaler is not None:
+            reward = self.reward_scaler.scale(reward, rollout.ended)
         if ready:
             self.learn(self.prepare(rollout, reward))
             self._check_finite()
@@ -236,6 +242,15 @@ class OnPolicyLearner(Learner):
             self.normalizer.update(self._everybodys(torch.from_numpy(seen)))
         if isinstance(self.head, StateDependentHead):
             self.head.renew()
+
+    def _penalised(self, rollout: Rollout) -> np.ndarray:
+        """Return the rewards less what the steps cost, shape (T, N), where that is limited."""
+        if self.constraint is None:
+            return rollout.reward
+        if rollout.cost is None:
+            raise TrainingError(f'{self.name}: constraint.cost = {self.constraint.config.cost!r}, '
+                                'but a rollout came that does not say what its steps cost')
+        return rollout.reward - np.float32(self.constraint.multiplier) * rollout.cost
 
     @abstractmethod
     def learn(self, batch: Batch) -> None:
@@ -358,6 +373,8 @@ class OnPolicyLearner(Learner):
                 'normalizer': self.normalizer.state_dict(),
                 **({} if self.reward_scaler is None else {
                     'reward_scaler': self.reward_scaler.state_dict()}),
+                **({} if self.constraint is None else {
+                    'constraint': self.constraint.state_dict()}),
                 'updates': self.updates, 'steps': self.steps,
                 'recent': self._recent.copy(), 'generator': self._generator.get_state()}
 
@@ -365,6 +382,8 @@ class OnPolicyLearner(Learner):
         """Take over what :meth:`state_dict` returned."""
         self.roll_back(state)
         self.updates, self.steps = int(state['updates']), int(state['steps'])
+        if self.constraint is not None:
+            self.constraint.load_state_dict(state['constraint'])
         self._recent = torch.as_tensor(state['recent']).numpy().copy()
         self._generator.set_state(state['generator'])
 

@@ -16,7 +16,7 @@ from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.n_step import NStepBatch
 import torch
 
-_SCALARS = ('reward', 'terminated', 'truncated', 'discount')
+_SCALARS = ('reward', 'terminated', 'truncated', 'discount', 'cost')
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class ReplaySample:
     privileged: torch.Tensor | None = None       # (B, P) float32; None where it is not stored
     next_privileged: torch.Tensor | None = None  # (B, P) float32
     discount: torch.Tensor | None = None         # (B,) float32, of what follows
+    cost: torch.Tensor | None = None             # (B,) float32, what a constraint limits
 
     @classmethod
     def concatenate(cls, first: 'ReplaySample', second: 'ReplaySample') -> 'ReplaySample':
@@ -44,7 +45,8 @@ class ReplayBuffer:
     """Preallocated ring of the newest C transitions; refuses what would poison learning."""
 
     def __init__(self, capacity: int, observation_size: int, action_size: int,
-                 privileged_size: int = 0, discounted: bool = False) -> None:
+                 privileged_size: int = 0, discounted: bool = False,
+                 costs: bool = False) -> None:
         """
         Allocate the ring (memory is touched only as it fills).
 
@@ -53,6 +55,7 @@ class ReplayBuffer:
         :param action_size: A.
         :param privileged_size: P; 0 stores none.
         :param discounted: store how much of what follows a row counts, see ``n_step.py``.
+        :param costs: store what each step has cost.
         :raises TrainingError: the capacity is not positive or does not fit into memory.
         """
         if capacity < 1:
@@ -64,6 +67,8 @@ class ReplayBuffer:
             self._sizes |= {'privileged': privileged_size, 'next_privileged': privileged_size}
         if discounted:
             self._sizes['discount'] = 1
+        if costs:
+            self._sizes['cost'] = 1
         try:
             self._columns = {name: np.zeros((capacity, size), np.float32)
                              for name, size in self._sizes.items()}

@@ -17,6 +17,8 @@ class Rollout:
     truncated without being terminated: the real last observation, whose value still counts.
 
     :param episodes: (undiscounted return, length, success) of the episodes that have ended.
+    :param cost: of each step, shape (T, N), float32; None without a constraint.
+    :param episode_costs: what each of ``episodes`` has cost; empty without a constraint.
     """
 
     observation: np.ndarray       # (T, N, O) float32
@@ -30,6 +32,8 @@ class Rollout:
     policy_version: int           # gradient steps behind the policy that acted
     memory: np.ndarray            # (N, S) float32, what it remembered before the first step
     episodes: tuple[tuple[float, int, bool], ...] = ()
+    cost: np.ndarray | None = None
+    episode_costs: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return self.reward.size
@@ -46,7 +50,8 @@ class Rollout:
 
     def require_finite(self) -> None:
         """Refuse values that nothing can be learned from; TrainingError names them."""
-        for name in ('observation', 'reward', 'last_observation', 'cut_observation'):
-            if not np.isfinite(getattr(self, name)).all():
+        for name in ('observation', 'reward', 'last_observation', 'cut_observation', 'cost'):
+            values = getattr(self, name)
+            if values is not None and not np.isfinite(values).all():
                 raise TrainingError(f'the environments gave a {name} that is not finite; look at '
                                     'their state and reward')

@@ -30,6 +30,7 @@ import traceback
 from typing import Annotated, Any
 
 from msgspec import Meta
+import numpy as np
 from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.types import TransitionBatch
@@ -161,6 +162,12 @@ class Trainer(TaskNode[TrainerParameters]):
         if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
                               f'task {self.task.name}'):
             raise ConfigError(why)
+        self._costs = settings.constraint.active
+        if self._costs and settings.constraint.cost != 'limited':
+            raise ConfigError(
+                f'learner.constraint.cost = {settings.constraint.cost!r}; the graph sends '
+                "'limited' (the safety monitor changed the command) and no other cost with "
+                'experience. Train in one process: rl_nodes train env:=...')
         self._experiment = Experiment(
             name=f'{self.task.name}_{self.task.robot.name}',
             folder=Path(parameters.run_directory), contract=self.task.contract,
@@ -220,7 +227,8 @@ class Trainer(TaskNode[TrainerParameters]):
         self._received += len(batch)
         # Every robot counts its own episodes; here each number must stand for one of them.
         episode = batch.episode * self.parameters.robots + robot
-        self._source.add(replace(batch, episode=episode))
+        cost = batch.limited.astype(np.float32) if self._costs else None
+        self._source.add(replace(batch, episode=episode, cost=cost))
 
     def _learn(self) -> None:
         """Conduct the experiment; its end is the node's end."""
@@ -248,7 +256,8 @@ class Trainer(TaskNode[TrainerParameters]):
 
     def _evaluator(self, env: SimEnv) -> Callable[[PolicyBundle, Sequence[int]], Evaluation]:
         discount = self._experiment.settings.learner.discount
-        return lambda bundle, seeds: evaluate(env, PolicyRuntime(bundle), seeds, discount)
+        cost = self._experiment.settings.constraint.cost
+        return lambda bundle, seeds: evaluate(env, PolicyRuntime(bundle), seeds, discount, cost)
 
     def _tell(self, result: TrainResult) -> None:
         judged = result.evaluation.text() if result.evaluation else 'not judged'

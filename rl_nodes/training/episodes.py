@@ -17,29 +17,47 @@ class EpisodeStatistics:
 
     def __init__(self) -> None:
         self.finished, self.succeeded = 0, 0
-        self._open: dict[int, tuple[float, int]] = {}
+        self.steps, self.cost = 0, 0.0  # of all finished episodes
+        self._open: dict[int, tuple[float, int, float]] = {}
         self._returns: deque[float] = deque(maxlen=WINDOW)
         self._lengths: deque[int] = deque(maxlen=WINDOW)
         self._successes: deque[bool] = deque(maxlen=WINDOW)
+        self._costs: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, batch: TransitionBatch) -> None:
-        """Count the transitions of a batch; rows with a non-finite reward count as zero reward."""
+        """Count the transitions of a batch; a reward or cost that is not finite counts as zero."""
         ended = batch.terminated | batch.truncated
         rewards = np.nan_to_num(batch.reward, nan=0.0, posinf=0.0, neginf=0.0)
+        costs = None if batch.cost is None else np.nan_to_num(
+            batch.cost, nan=0.0, posinf=0.0, neginf=0.0)
         for row, episode in enumerate(batch.episode.tolist()):
-            total, length = self._open.pop(episode, (0.0, 0))
+            total, length, cost = self._open.pop(episode, (0.0, 0, 0.0))
             total, length = total + float(rewards[row]), length + 1
+            if costs is not None:
+                cost += float(costs[row])
             if ended[row]:
-                self.add_finished(total, length, bool(batch.success[row]))
+                self.add_finished(total, length, bool(batch.success[row]),
+                                  None if costs is None else cost)
             else:
-                self._open[episode] = (total, length)
+                self._open[episode] = (total, length, cost)
         while len(self._open) > MAX_OPEN:
             self._open.pop(next(iter(self._open)))
 
-    def add_finished(self, total: float, length: int, success: bool) -> None:
-        """Count one episode by its undiscounted return and its length in control steps."""
+    def add_finished(self, total: float, length: int, success: bool,
+                     cost: float | None = None) -> None:
+        """
+        Count one episode.
+
+        :param total: its undiscounted return.
+        :param length: in control steps.
+        :param cost: of all its steps; None without a constraint.
+        """
         self.finished += 1
         self.succeeded += success
+        self.steps += length
+        if cost is not None:
+            self.cost += cost
+            self._costs.append(cost)
         self._returns.append(total)
         self._lengths.append(length)
         self._successes.append(success)
@@ -64,17 +82,21 @@ class EpisodeStatistics:
             return {'episodes': 0.0}
         return {'episodes': float(self.finished), 'return': float(np.mean(self._returns)),
                 'length': float(np.mean(self._lengths)),
-                'success_rate': float(np.mean(self._successes))}
+                'success_rate': float(np.mean(self._successes)),
+                **({'cost': float(np.mean(self._costs))} if self._costs else {})}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the finished episodes' figures; unfinished ones do not survive a restart."""
         return {'finished': self.finished, 'succeeded': self.succeeded,
+                'steps': self.steps, 'cost': self.cost,
                 'returns': list(self._returns), 'lengths': list(self._lengths),
-                'successes': list(self._successes)}
+                'successes': list(self._successes), 'costs': list(self._costs)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
         self.finished, self.succeeded = int(state['finished']), int(state['succeeded'])
+        self.steps, self.cost = int(state['steps']), float(state['cost'])
         self._returns.extend(float(value) for value in state['returns'])
         self._lengths.extend(int(value) for value in state['lengths'])
         self._successes.extend(bool(value) for value in state['successes'])
+        self._costs.extend(float(value) for value in state['costs'])

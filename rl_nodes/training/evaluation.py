@@ -36,6 +36,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param lengths: control steps.
     :param successes: the environment's ``success`` at the last step; empty where it has none.
     :param final_info: name -> last value, for every number in the environment's info.
+    :param costs: sums of what a constraint limits; empty without one.
     """
 
     seeds: tuple[int, ...]
@@ -44,6 +45,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lengths: tuple[int, ...]
     successes: tuple[bool, ...]
     final_info: dict[str, tuple[float, ...]]
+    costs: tuple[float, ...] = ()
 
     @property
     def mean_return(self) -> float:
@@ -74,33 +76,37 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                   'length': float(np.mean(self.lengths))}
         if self.success_rate is not None:
             values['success_rate'] = self.success_rate
+        if self.costs:
+            values['cost'] = float(np.mean(self.costs))
         return values | {f'final_{name}': float(np.mean(column))
                          for name, column in self.final_info.items()}
 
     def text(self) -> str:
         """Return one line for people."""
         rate = '' if self.success_rate is None else f'success {self.success_rate:.0%}, '
-        return (f'{rate}return {self.mean_return:.2f} ± {self.std_return:.2f} '
+        cost = f', cost {np.mean(self.costs):.2f}' if self.costs else ''
+        return (f'{rate}return {self.mean_return:.2f} ± {self.std_return:.2f}{cost} '
                 f'over {len(self.returns)} episodes')
 
 
 def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
-             discount: float = 0.99) -> Evaluation:
+             discount: float = 0.99, cost: str = '') -> Evaluation:
     """
     Run one episode per seed with the deterministic policy.
 
     :param env: has a time limit; its action space is the policy's. Where that is ``Discrete``, the
         policy's one number is the action.
     :param seeds: at least one.
-    :raises TrainingError: no seeds, or an episode that does not end.
+    :param cost: number in the environment's info whose sums are told, too; empty for none.
+    :raises TrainingError: no seeds, an episode that does not end, or a step without its cost.
     """
     if not seeds:
         raise TrainingError('evaluation: no seeds given, expected at least one')
-    returns, discounted, lengths = [], [], []
+    returns, discounted, lengths, costs = [], [], [], []
     finals: list[dict[str, Any]] = []
     discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     for seed in seeds:
-        total, weighted, weight, length, done = 0.0, 0.0, 1.0, 0, False
+        total, weighted, weight, length, spent, done = 0.0, 0.0, 1.0, 0, 0.0, False
         observation, info = env.reset(seed=int(seed))
         policy.reset()
         while not done:
@@ -108,6 +114,11 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
             observation, reward, terminated, truncated, info = env.step(
                 action[0] if discrete else action)
             total += float(reward)
+            if cost:
+                if cost not in info:
+                    raise TrainingError(f'evaluation: step {length + 1} does not tell its {cost!r}'
+                                        f', which is limited; its info has {", ".join(info)}')
+                spent += float(info[cost])
             weighted += weight * float(reward)
             weight *= discount
             length += 1
@@ -118,6 +129,7 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
         returns.append(total)
         discounted.append(weighted)
         lengths.append(length)
+        costs.append(spent)
         finals.append(info)
     names = [name for name in finals[0] if name != 'success' and all(
         isinstance(final.get(name), (int, float, np.number)) for final in finals)]
@@ -126,4 +138,5 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
         discounted_returns=tuple(discounted), lengths=tuple(lengths),
         successes=tuple(bool(final['success']) for final in finals)
         if all('success' in final for final in finals) else (),
-        final_info={name: tuple(float(final[name]) for final in finals) for name in names})
+        final_info={name: tuple(float(final[name]) for final in finals) for name in names},
+        costs=tuple(costs) if cost else ())

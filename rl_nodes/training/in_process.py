@@ -103,7 +103,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     """
     torch.set_num_threads(options.threads)
     settings = load_settings(options.algorithm, options.changes)
-    n_envs = options.n_envs or settings.loop.n_envs
+    n_envs, cost = options.n_envs or settings.loop.n_envs, settings.constraint.cost
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
@@ -119,14 +119,15 @@ def train(options: TrainOptions, progress: Progress | None = None,
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         if not isinstance(learner, OnPolicyLearner):
-            return EnvSource(envs, learner, options.seed, steps_before)
+            return EnvSource(envs, learner, options.seed, steps_before, cost=cost)
         if partners is not None:
             learner.join(partners, options.seed)
         return RolloutSource(envs, learner, options.seed, steps_before,
-                             0 if partners is None else partners.rank)
+                             0 if partners is None else partners.rank, cost)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
-        return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount)
+        return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount,
+                        cost)
 
     def film(policy: PolicyBundle, path: Path) -> None:
         if 'rgb_array' not in evaluation_env.metadata.get('render_modes', ()):

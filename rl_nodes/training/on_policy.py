@@ -14,7 +14,7 @@ from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.off_policy import reason_to_stop, RunResult
 from rl_nodes.training.session import Session
-from rl_nodes.training.sources import episode_seeds, successes
+from rl_nodes.training.sources import costs, episode_seeds, successes
 
 MAX_ROLLOUT_STEPS = 100_000  # of each environment
 
@@ -88,7 +88,7 @@ class RolloutSource:
     wants_policies = False
 
     def __init__(self, envs: VectorEnv, learner: OnPolicyLearner, seed: int,
-                 steps_before: int = 0, rank: int = 0) -> None:
+                 steps_before: int = 0, rank: int = 0, cost: str = '') -> None:
         """
         Reset the environments.
 
@@ -97,8 +97,10 @@ class RolloutSource:
         :param seed: of the run.
         :param steps_before: control steps of the run that were made already.
         :param rank: of this process among those that learn together: each has other episodes.
+        :param cost: name of what a constraint limits; empty without one.
         """
         self._envs, self._learner, self._seed, self._rank = envs, learner, seed, rank
+        self._cost = cost
         self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
         self.restart(steps_before)
 
@@ -108,7 +110,7 @@ class RolloutSource:
         seeds = episode_seeds(self._seed, steps, count * (self._rank + 1))[-count:]
         observation, _ = self._envs.reset(seed=seeds)
         self._observation = np.asarray(observation, np.float32)
-        self._returns = np.zeros(count)
+        self._returns, self._costs = np.zeros(count), np.zeros(count)
         self._lengths = np.zeros(count, np.int64)
         self._between_episodes = True
         self._learner.forget(np.ones(count, bool))
@@ -125,14 +127,16 @@ class RolloutSource:
         whole, length = learner.whole_episodes, learner.rollout_length
         if whole and not self._between_episodes:
             self._observation = np.asarray(self._envs.reset()[0], np.float32)
-            self._returns[:], self._lengths[:] = 0.0, 0
+            self._returns[:], self._costs[:], self._lengths[:] = 0.0, 0.0, 0
             learner.forget(np.ones(count, bool))
         memory = learner.remembered(count)
         left = np.full(count, length)  # steps, or episodes
         rows: dict[str, list[np.ndarray]] = {name: [] for name in (
-            'observation', 'action', 'reward', 'terminated', 'truncated', 'counted')}
+            'observation', 'action', 'reward', 'terminated', 'truncated', 'counted',
+            *(('cost',) if self._cost else ()))}
         cut: list[np.ndarray] = []
         episodes: list[tuple[float, int, bool]] = []
+        episode_costs: list[float] = []
         while left.any():
             if stop.is_set():
                 return None
@@ -144,10 +148,16 @@ class RolloutSource:
             self._observation = np.asarray(following, np.float32)
             self._returns += reward
             self._lengths += 1
+            if self._cost:
+                rows['cost'].append(costs(info, self._cost, count))
+                self._costs += rows['cost'][-1]
             ended = terminated | truncated
             if ended.any():
                 for i in np.flatnonzero(ended & truncated & ~terminated):
                     cut.append(np.asarray(info['final_obs'][i], np.float32))
+                if self._cost:
+                    episode_costs += self._costs[ended & counted].tolist()
+                    self._costs[ended] = 0.0
                 episodes += self._finished(ended & counted, ended, info)
                 learner.forget(ended)
             left -= (ended & counted) if whole else 1
@@ -164,7 +174,7 @@ class RolloutSource:
         return Rollout(**arrays, last_observation=self._observation,
                        cut_observation=np.array(cut, np.float32).reshape(-1, width),
                        policy_version=learner.updates, memory=memory,
-                       episodes=tuple(episodes))
+                       episodes=tuple(episodes), episode_costs=tuple(episode_costs))
 
     def _finished(self, counted: np.ndarray, ended: np.ndarray,
                   info: dict) -> list[tuple[float, int, bool]]:

@@ -9,6 +9,7 @@ done. Only what concerns stored experience asks for an off-policy learner.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 import logging
 from pathlib import Path
 import time
@@ -144,8 +145,8 @@ class Session:
     def take_rollout(self, rollout: Rollout) -> None:
         """Count what an on-policy learner is about to learn from."""
         self._heard = time.monotonic()
-        for episode in rollout.episodes:
-            self.episodes.add_finished(*episode)
+        for episode, cost in zip_longest(rollout.episodes, rollout.episode_costs):
+            self.episodes.add_finished(*episode, cost)
         partners = self.learner.partners
         self._count(len(rollout) * (1 if partners is None else partners.count))
 
@@ -153,6 +154,9 @@ class Session:
         self.steps += steps
         if self.curriculum.update(self.steps, self.episodes.finished, self.episodes.succeeded):
             self.source.set_difficulty(self.curriculum.difficulty)
+        if self.learner.constraint is not None:
+            self.learner.constraint.update(self.episodes.cost, self.episodes.finished,
+                                           self.episodes.steps)
 
     def silence_s(self, now: float) -> float:
         """Return how long nothing has come, once that is longer than it may be [s]; else 0."""
@@ -246,16 +250,29 @@ class Session:
         self.say(f'step {self.steps:,}: {evaluation.text()}')
         self._write('evaluation', evaluation.summary())
         self._write_histograms(evaluation)
-        if self.best is None or evaluation.rank >= self.best[0].rank:
+        if self.best is None or self._rank(evaluation) >= self._rank(self.best[0]):
             self._keep_best(evaluation, bundle)
         target = self.limits.target
-        if target is not None and target.reached(evaluation):
+        if target is not None and self._reached(target, evaluation):
             fresh = self._evaluate_fresh(bundle)
             self.say(f'fresh episodes for the target {target}: {fresh.text()}')
-            self.target_reached = target.reached(fresh)
+            self.target_reached = self._reached(target, fresh)
             if self.target_reached:
                 self._keep_best(fresh, bundle)
         self._evaluated = self._heard = time.monotonic()  # nobody listened meanwhile
+
+    def _excess(self, evaluation: Evaluation) -> float:
+        """Return by how much the limit on costs was broken; 0 where kept, or where is none."""
+        constraint = self.learner.constraint
+        return 0.0 if constraint is None else max(0.0, constraint.config.excess(
+            sum(evaluation.costs), len(evaluation.costs), sum(evaluation.lengths)))
+
+    def _rank(self, evaluation: Evaluation) -> tuple[float, ...]:
+        """Return what orders policies: the limit on costs, then success, then return."""
+        return (-self._excess(evaluation), *evaluation.rank)
+
+    def _reached(self, target: Target, evaluation: Evaluation) -> bool:
+        return target.reached(evaluation) and not self._excess(evaluation)
 
     def _evaluate_fresh(self, bundle: PolicyBundle) -> Evaluation:
         seeds = range(self._fresh_seed, self._fresh_seed + self.config.confirmation_episodes)
@@ -293,7 +310,7 @@ class Session:
                 bundle.save(self.policy_path)
             return None
         if self.best is not None and (at_once or self.target_reached):
-            return self.best[0]
+            return self._told(self.best[0])
         if self.steps != self._evaluated_steps and self.learner.updates:
             self.evaluate()
         if self.best is None:
@@ -301,7 +318,14 @@ class Session:
         fresh = self._evaluate_fresh(self.best[1])
         self._keep_best(fresh, self.best[1])
         self.say(f'best policy on fresh episodes: {fresh.text()}')
-        return fresh
+        return self._told(fresh)
+
+    def _told(self, evaluation: Evaluation) -> Evaluation:
+        """Return the evaluation of the policy that is left; say so where it breaks the limit."""
+        if excess := self._excess(evaluation):
+            self.outputs.alarm(f'the policy that is left costs {excess:.3g} more than the limit; '
+                               'none that was evaluated costs less')
+        return evaluation
 
     # Keeping ---------------------------------------------------------------------------------
 
@@ -377,7 +401,9 @@ class Session:
                 'updates': float(self.learner.updates), 'staleness': float(self.staleness())
             } | self.learner.experience_metrics() | (
                     {'difficulty': self.curriculum.difficulty}
-                    if self.config.curriculum.active else {}))
+                    if self.config.curriculum.active else {}) | (
+                    {} if self.learner.constraint is None else
+                    {'multiplier': self.learner.constraint.multiplier}))
 
     def progress_state(self) -> ProgressState:
         """Return what the live line shows."""

@@ -9,6 +9,7 @@ import msgspec
 from rl_nodes.algorithms.a2c import A2c, A2cConfig
 from rl_nodes.algorithms.actor_critic import ActorCriticConfig
 from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.constraint import ConstraintConfig
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.on_policy import OnPolicyConfig
@@ -129,6 +130,12 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return whether the method learns only from what its newest policy has just done."""
         return isinstance(self.learner, OnPolicyConfig)
 
+    @property
+    def constraint(self) -> ConstraintConfig:
+        """Return the limit on what episodes cost; of a method that takes none, an idle one."""
+        return ConstraintConfig() if isinstance(self.learner, DqnConfig) \
+            else self.learner.constraint
+
 
 def load_settings(name: str, changes: Mapping[str, str] | None = None) -> TrainSettings:
     """
@@ -188,6 +195,9 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Lear
     :param seed: of every random draw of the learner.
     :raises TrainingError: what is observed or the action space does not fit the algorithm.
     """
+    if not settings.constraint.active and settings.constraint != ConstraintConfig():
+        raise TrainingError('learner.constraint limits nothing without a cost; name one of the '
+                            "environment's info with learner.constraint.cost")
     require_flat(contract)
     method, given = METHODS[settings.algorithm], contract.action_choices
     if given not in method.actions:

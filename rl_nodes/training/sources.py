@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import numpy as np
 from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.specs import ArraySpec
@@ -55,7 +56,7 @@ class EnvSource:
     wants_policies = False
 
     def __init__(self, envs: VectorEnv, learner: OffPolicyLearner, seed: int,
-                 steps_before: int = 0, steps_per_collect: int = 1) -> None:
+                 steps_before: int = 0, steps_per_collect: int = 1, cost: str = '') -> None:
         """
         Reset the environments.
 
@@ -64,11 +65,13 @@ class EnvSource:
         :param seed: of the run.
         :param steps_before: control steps of the run that were made already.
         :param steps_per_collect: steps of every environment per :meth:`collect`.
+        :param cost: name of what a constraint limits; empty without one.
         """
         self._envs = envs
         self._learner = learner
         self._seed = seed
         self._steps_per_collect = steps_per_collect
+        self._cost = cost
         self._discrete = isinstance(envs.single_action_space, spaces.Discrete)
         self.restart(steps_before)
 
@@ -111,6 +114,8 @@ class EnvSource:
             'limited': np.zeros(count, bool),
             'policy_version': np.full(count, self._learner.updates, np.int64),
             'episode': self._episode.copy(), 'step': self._step.copy()}
+        if self._cost:
+            batch['cost'] = costs(info, self._cost, count)
         if self._privileged is not None:
             batch['privileged'] = self._privileged
             batch['next_privileged'] = self._privileged = info['privileged']
@@ -161,6 +166,34 @@ def _float32(array: np.ndarray) -> np.ndarray:
 def successes(info: dict[str, Any], count: int) -> np.ndarray:
     """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
     return np.asarray(info.get('success', np.zeros(count)), bool)
+
+
+def costs(info: dict[str, Any], name: str, count: int) -> np.ndarray:
+    """
+    Return what a step has cost, also where it has ended an episode, shape (N,), float32.
+
+    :param info: of a vector environment that resets within the step.
+    :raises TrainingError: an environment has not said; what is not said may not count as free.
+    """
+    last = info.get('final_info', {})
+    told, cost = np.zeros(count, bool), np.zeros(count, np.float32)
+    for part in (info, last):  # what ended an episode overrides what began the next
+        if _is_number(part.get(name)):
+            rows = np.asarray(part.get(f'_{name}', np.ones(count)), bool)
+            told |= rows
+            cost[rows] = np.asarray(part[name])[rows]
+    if not told.all():
+        known = sorted({key for part in (info, last) for key, values in part.items()
+                        if key[:1] != '_' and _is_number(values)})
+        raise TrainingError(f'learner.constraint.cost = {name!r}{suggestion(name, known)}: the '
+                            'environment does not tell that number at every step; its info has '
+                            f'{", ".join(known) or "no number"}')
+    return cost
+
+
+def _is_number(values: Any) -> bool:
+    """Return whether each environment has said one number."""
+    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in 'fiub'
 
 
 def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None
