@@ -35,6 +35,7 @@ from rl_nodes.runs.statistics import interquartile_mean
 from rl_nodes.tasks import load_task
 from rl_nodes.training.evaluation import evaluate
 from rl_nodes.training.in_process import train, TrainOptions
+from rl_nodes.training.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'results.md'
@@ -119,11 +120,23 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def configuration_of(run: Run) -> str:
-    """Return a digest of a run's contract, task and learner as they are now."""
+    """
+    Return a digest of a run's contract, task and learner as they are now.
+
+    Settings that hold their default are left out, so that a new one that is off changes nothing.
+    """
+    settings = load_settings(run.algorithm)
     parts = [load_task(run.robot, run.task).contract.fingerprint(),
-             read_yaml(find_config('tasks', run.task)),
-             read_yaml(find_config('train', run.algorithm))]
+             read_yaml(find_config('tasks', run.task)), settings.algorithm,
+             *(changed(section) for section in (settings.learner, settings.loop))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def changed(section: msgspec.Struct) -> dict[str, object]:
+    """Return the fields of a record that do not hold their default."""
+    default = type(section)()
+    return {name: msgspec.to_builtins(getattr(section, name)) for name in section.__struct_fields__
+            if getattr(section, name) != getattr(default, name)}
 
 
 def perform(run: Run, seed: int, folder: Path) -> Record:
