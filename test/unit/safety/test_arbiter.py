@@ -187,3 +187,11 @@ def test_what_is_counted():
     found.choose(TELEOP, person(2), 0, False)
     found.choose(POLICY, policy(3), 0, False)
     assert found.counts() == {'handovers': 1, 'handover_limited': 0, 'policy_overridden': 1}
+
+
+def test_a_command_with_one_value_that_is_not_finite_is_left_to_the_supervisor():
+    found, value = Fade(ARM), np.full(6, 1.0)
+    value[2] = np.nan
+    found.begin()
+    command = JointCommand(PERIOD, 'p@1', value)
+    assert found.shaped(command, state(1)) is command

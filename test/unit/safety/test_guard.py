@@ -217,6 +217,8 @@ def test_few_rows_are_shrunk_and_elements_that_depend_on_others_are_no_trouble()
     assert distances(found, rows[:1] + [0, 0, 0, 0, 0, 0.1])[0] > 50.0, 'it never varied'
     assert distances(found, rows[:1] + [0, 0, 0, 0, 1.0, 0])[0] > 10.0, 'no longer the sum'
     few = fit(rng.normal(size=(8, 30)))
+    whitening = np.array(few.whitening)  # shrinking leaves correlations, whose diagonal is 1
+    np.testing.assert_allclose(np.diag(np.linalg.inv(whitening.T @ whitening)), 1.0)
     assert np.isfinite(distances(few, rng.normal(size=(50, 30)))).all()
     np.testing.assert_allclose(np.diag(fit(np.zeros((2, 4))).whitening), 1.0)
 
