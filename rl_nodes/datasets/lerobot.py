@@ -134,14 +134,14 @@ def read(path: Path) -> Source:
             raise RecordingError(f'{file} is larger than {MAX_INFO_BYTES} bytes')
         info = json.loads(file.read_text(encoding='utf-8'))
         version, fps = info['codebase_version'], float(info['fps'])
+        if version != VERSION:
+            raise RecordingError(f'{path} is a LeRobotDataset {version}, expected {VERSION}; '
+                                 'convert it with lerobot first')
         text = info.get(CONTRACT_KEY, '')
         if _NAMES['reward'] not in info['features']:
             _LOG.warning('%s has no %s: all rewards are zero', path, _NAMES['reward'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordingError(f'{path} is no LeRobotDataset: {file.name}: {error!r}') from None
-    if version != VERSION:
-        raise RecordingError(f'{path} is a LeRobotDataset {version}, expected {VERSION}; convert '
-                             'it with lerobot first')
     return Source(Contract.from_json(text) if text else None, _episodes(path, fps))
 
 
