@@ -108,6 +108,7 @@ def process(*words: str, **environment: str) -> Iterator[None]:
         running.wait()
 
 
+@pytest.mark.slow
 def test_a_slow_model_misses_no_period_and_one_that_never_ends_is_silence(tmp_path: Path) -> None:
     """60 ms of inference at 50 Hz; the safety monitor looks on."""
     never, policy = tmp_path / 'never', chunk_bundle().save(tmp_path / 'policy.onnx')

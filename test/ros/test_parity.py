@@ -71,7 +71,7 @@ SLOW = pytest.mark.slow
     pytest.param('quadruped', 'quadruped_walk', 'pybullet', marks=SLOW), ('arm', 'push', 'mujoco'),
     ('rover', 'navigate', 'pybullet'),
     pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
-    ('quadruped', 'disturbed', 'mujoco'), ('arm', 'recurrent', 'mujoco'),
+    pytest.param('quadruped', 'disturbed', 'mujoco', marks=SLOW), ('arm', 'recurrent', 'mujoco'),
     ('arm', 'sensing', 'mujoco'), pytest.param('arm', 'sensing', 'pybullet', marks=SLOW),
     ('arm', 'returning', 'mujoco'), pytest.param('arm', 'returning', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),

@@ -58,6 +58,7 @@ def silent(seen: Observer, word: str) -> bool:
         and word in message.status[0].message
 
 
+@pytest.mark.slow
 def test_a_camera_that_stalls_silences_the_policy_until_it_is_back(
         names: tuple[str, str], policy: Path, tmp_path: Path) -> None:
     with observer() as seen, graph(

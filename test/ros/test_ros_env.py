@@ -217,6 +217,7 @@ def test_without_a_graph_and_with_another_one(tmp_path: Path, policy_path: Path)
             RosEnv('arm', 'reach', **wrong)
 
 
+@pytest.mark.slow
 def test_nodes_that_fall_silent_are_named_and_a_restarted_graph_is_used(tmp_path: Path) -> None:
     zero = np.zeros(6, np.float32)
     with environment(step_timeout_s=1.0) as env:

@@ -65,8 +65,8 @@ def until_moving(seen: Observer, namespace: str) -> None:
     seen.until(moves, 'motion')
 
 
-@pytest.mark.parametrize('path', [
-    'cpp', pytest.param('python', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('path', ['cpp', 'python'])
 def test_a_frozen_robot_delays_no_other(path: str, tmp_path: Path) -> None:
     with observer() as seen, graph(
             'deploy', f'policy:={policy(tmp_path)}', f'run_dir:={tmp_path / "run"}', 'robots:=2',

@@ -172,6 +172,7 @@ def replay(path: Path, folder: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, process.stdout
 
 
+@pytest.mark.slow
 def test_a_recorded_episode_is_repeated_on_the_robot(tmp_path: Path, watch: Observer) -> None:
     episodes = record(tmp_path / 'run', 'episodes:=1', 'noise:=0', 'seed:=9')
     path = episode_files([episodes])[0]

@@ -159,7 +159,8 @@ def learn(algorithm, limit, rounds, tmp_path):
     return np.array(history)
 
 
-@pytest.mark.parametrize(('algorithm', 'rounds'), [('ppo', 200), ('sac', 1000)])
+@pytest.mark.parametrize(('algorithm', 'rounds'), [
+    ('ppo', 200), pytest.param('sac', 1000, marks=pytest.mark.slow)])
 def test_the_cost_goes_to_the_limit_and_the_multiplier_to_its_known_value(
         tmp_path, algorithm, rounds):
     cost, multiplier = learn(algorithm, LIMIT, rounds, tmp_path)[rounds * 2 // 3:].mean(0)
@@ -167,7 +168,8 @@ def test_the_cost_goes_to_the_limit_and_the_multiplier_to_its_known_value(
     assert multiplier == pytest.approx(MULTIPLIER, abs=0.2)
 
 
-@pytest.mark.parametrize(('algorithm', 'rounds'), [('ppo', 60), ('sac', 300)])
+@pytest.mark.parametrize(('algorithm', 'rounds'), [
+    ('ppo', 60), pytest.param('sac', 300, marks=pytest.mark.slow)])
 def test_without_a_need_for_it_the_multiplier_stays_zero(tmp_path, algorithm, rounds):
     history = learn(algorithm, 2.5, rounds, tmp_path)
     assert not history[:, 1].any()

@@ -74,8 +74,8 @@ def assert_same(first, second, where=''):
 
 
 @pytest.mark.parametrize('algorithm', [
-    'sac', 'ppo', 'recurrent_ppo', *(pytest.param(name, marks=pytest.mark.slow)
-                                     for name in ('td3', 'sac_smooth', 'rainbow'))])
+    'sac', 'ppo', *(pytest.param(name, marks=pytest.mark.slow)
+                    for name in ('recurrent_ppo', 'td3', 'sac_smooth', 'rainbow'))])
 def test_the_curve_is_the_same(tmp_path, algorithm):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
     words = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',
