@@ -104,7 +104,7 @@ def test_pictures_and_a_camera_that_stalls(policy_path: Path, tmp_path: Path,
                 for path in sorted((tmp_path / 'run' / 'episodes').glob('*.mcap'))]
     marked = {episode.metadata['episode']: json.loads(episode.metadata['stalled_cameras'])
               for episode in episodes}
-    assert marked[frozen_in] == ['front', 'wrist']
+    assert sorted(marked[frozen_in]) == ['front', 'wrist']  # whichever was found first
     assert [] in marked.values()
     whole = next(episode for episode in episodes
                  if marked[episode.metadata['episode']] == [] and episode.metadata['reason']
