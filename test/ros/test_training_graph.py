@@ -88,6 +88,7 @@ def test_trainer_killed_control_goes_on_with_the_last_policy(settings: Path,
         assert 'trainer DIED (killed by SIGKILL): CONTROL GOES ON' in run.output
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_learning_then_resume(settings: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / 'run'
     with observer() as seen, graph(*train(settings, run_dir)) as run:
