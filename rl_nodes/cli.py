@@ -54,58 +54,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'rl_nodes {__version__}')
     commands = parser.add_subparsers(metavar='command', required=True)
 
-    launch = commands.add_parser(
-        'launch', add_help=False, help='run a graph of nodes, as ros2 launch does')
-    launch.add_argument('graph', nargs='?', help='train, deploy, gym, record or replay')
-    launch.add_argument('arguments', nargs='*', metavar='name:=value')
-    launch.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                        help='show the documented arguments')
-    launch.set_defaults(run=_launch)
-
-    train = commands.add_parser(
-        'train', add_help=False, help='train on a Gymnasium environment in this process')
-    train.add_argument('arguments', nargs='*', metavar='name:=value')
-    train.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                       help='show the documented arguments')
-    train.set_defaults(run=_train)
-
-    solve = commands.add_parser(
-        'solve', add_help=False, help='solve a small environment by a table of values')
-    solve.add_argument('arguments', nargs='*', metavar='name:=value')
-    solve.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                       help='show the documented arguments')
-    solve.set_defaults(run=_solve)
-
-    for name, run, words, text in (
-            ('runs', _runs, 'verb folder name:=value', 'list, compare and draw training runs'),
-            ('sweep', _sweep, 'name:=value,value', 'train with many settings, several at a time')):
-        many = commands.add_parser(name, add_help=False, help=text)
-        many.add_argument('words', nargs='*', metavar=words)
-        many.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show')
-        many.set_defaults(run=run)
+    for name, run, words, text in (  # those that show their arguments themselves
+            ('launch', _launch, ('graph', 'arguments'),
+             'run a graph of nodes, as ros2 launch does'),
+            ('train', _train, ('arguments',), 'train on a Gymnasium environment in this process'),
+            ('solve', _solve, ('arguments',), 'solve a small environment by a table of values'),
+            ('runs', _runs, ('words',), 'list, compare and draw training runs'),
+            ('sweep', _sweep, ('words',), 'train with many settings, several at a time'),
+            ('dataset', _dataset, ('verb', 'words'),
+             'look after recorded episodes, make data sets of them'),
+            ('safety', _safety, ('verb', 'words'),
+             'report what the safety monitor did; make guards for it of recorded episodes'),
+            ('import', _import, ('words',), "make a policy of another trainer's ONNX file")):
+        command = commands.add_parser(name, add_help=False, help=text)
+        for word in words[:-1]:
+            command.add_argument(word, nargs='?')
+        command.add_argument(words[-1], nargs='*', metavar='name:=value')
+        command.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show')
+        command.set_defaults(run=run)
 
     render = commands.add_parser('render', help='make a moving picture of recorded episodes')
     render.add_argument('words', nargs='+', metavar='file',
                         help='recorded episodes (.mcap) or folders of them; output:=file.gif '
                              'names the picture, which is beside the first where left out')
     render.set_defaults(run=_render)
-
-    dataset = commands.add_parser(
-        'dataset', add_help=False, help='look after recorded episodes, make data sets of them')
-    dataset.add_argument('verb', nargs='?', help='check, repair, info, merge, ...')
-    dataset.add_argument('words', nargs='*', metavar='file name:=value')
-    dataset.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                         help='show the verbs and their arguments')
-    dataset.set_defaults(run=_dataset)
-
-    safety = commands.add_parser(
-        'safety', add_help=False, help='report what the safety monitor did; make guards for it of '
-                                       'recorded episodes')
-    safety.add_argument('verb', nargs='?', help='report or calibrate')
-    safety.add_argument('words', nargs='*', metavar='file name:=value')
-    safety.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                        help='show the verbs and their arguments')
-    safety.set_defaults(run=_safety)
 
     latency = commands.add_parser(
         'latency', help='measure the way from a state to its command, recorded or live')
@@ -121,13 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument('words', nargs='+', metavar='episode.mcap name:=value',
                         help='a recorded episode, and arguments of "rl_nodes launch replay"')
     replay.set_defaults(run=_replay)
-
-    bring = commands.add_parser(
-        'import', add_help=False, help="make a policy of another trainer's ONNX file")
-    bring.add_argument('words', nargs='*', metavar='model.onnx name:=value')
-    bring.add_argument('-h', '--help', '-s', '--show-args', action='store_true', dest='show',
-                       help='show the documented arguments')
-    bring.set_defaults(run=_import)
 
     inspect = commands.add_parser('inspect', help='show what a policy is, and run it')
     inspect.add_argument('policy', help='a .onnx file with its manifest beside it')
