@@ -382,16 +382,11 @@ def _policy_for(contract: Contract, key: str, given: str) -> str:
 
 
 def _watched_robot(values: dict[str, Value], recorded: bool) -> list[NodeSpec]:
-    return [
-        _node(values, 'robot_bridge', {'backend': values['backend'], 'seed': values['seed'],
-                                       'channel': values['channel'], 'recorded': recorded},
-              'fail', 'shutdown'),
-        _node(values, 'safety_monitor', {
-            'arm_on_start': values['arm_on_start'], 'backend': values['backend'],
-            **{key: values[key] for key in ('sources', 'event_directory', 'guard')
-               if values.get(key)}},
-            'fail', 'shutdown'),
-    ]
+    bridge = {key: values[key] for key in ('backend', 'seed', 'channel')}
+    monitor = {key: values[key] for key in ('arm_on_start', 'backend')} | {
+        key: values[key] for key in ('sources', 'event_directory', 'guard') if values.get(key)}
+    return [_node(values, 'robot_bridge', {**bridge, 'recorded': recorded}, 'fail', 'shutdown'),
+            _node(values, 'safety_monitor', monitor, 'fail', 'shutdown')]
 
 
 def _events(run: Path, namespace: str = '') -> dict[str, Value]:
