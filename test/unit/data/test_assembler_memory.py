@@ -34,7 +34,7 @@ def to_go(task, seen):
     """Return the newest return to go in an observation, in units of reward; or skip the test."""
     names = task.contract.observation.elements
     if 'return_to_go/total@t' not in names:
-        pytest.skip('about rewards')
+        pytest.skip('this variant of the task does not observe its return to go')
     return 3.0 * seen[..., names.index('return_to_go/total@t')]
 
 
