@@ -34,6 +34,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from rl_nodes.backends import BACKENDS, HARDWARE
@@ -59,6 +60,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 TICK_S = 0.005
+DELIVERY_S = 0.1  # a last stop may take to be acknowledged; what its publisher leaves may be lost
 # In lockstep the robot waits, so a late command is no fault; the check on values is the same.
 LOCKSTEP = Timeouts(watchdog_s=30.0, command_s=0.0, skew_s=0.0, healthy_s=0.0)
 LOCKSTEP_TICK_S = 0.1
@@ -161,7 +163,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def deactivate(self) -> None:
         """A monitor that does not look must not have allowed motion."""
-        self._carry_out(self._supervisor.stop('inactive', 'the safety monitor was deactivated'))
+        self._last_stop('inactive', 'the safety monitor was deactivated')
 
     def release(self) -> None:
         """Complete the files, let go of the button and of what the guards compute with."""
@@ -172,8 +174,13 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def fault(self, text: str) -> None:
         """Stop the robot before the process ends."""
-        self._carry_out(self._supervisor.stop('fault', 'exception in the safety monitor'))
+        self._last_stop('fault', 'exception in the safety monitor')
         super().fault(text)
+
+    def _last_stop(self, check: str, reason: str) -> None:
+        """Stop the robot and see the command arrive, as nothing may come after it."""
+        self._carry_out(self._supervisor.stop(check, reason))
+        self._commands.wait_for_all_acked(Duration(seconds=DELIVERY_S))
 
     def _on_state(self, msg: JointState) -> None:
         try:
