@@ -111,6 +111,18 @@ def read_compressed(data: bytes) -> CompressedPicture:
                              data[at + 4:at + 4 + size])
 
 
+def read_text(data: bytes) -> str:
+    """
+    Return the text in a serialized ``std_msgs/String``.
+
+    :raises SpecError: no such message, or cut short.
+    """
+    try:
+        return _text(data, _ENCAPSULATION, '<' if len(data) > 1 and data[1] & 1 else '>')[0]
+    except (struct.error, UnicodeDecodeError) as error:
+        raise SpecError(f'{len(data)} bytes are no std_msgs/String: {error}') from None
+
+
 def write_compressed(picture: CompressedPicture) -> bytes:
     """Return a serialized ``sensor_msgs/CompressedImage``."""
     message = bytearray(b'\0\1\0\0')  # little endian

@@ -187,17 +187,20 @@ class EpisodeLog:
         else:
             self._place(topic, stamp_ns, data)
 
-    def add_now(self, topic: str, data: bytes, sent_ns: int | None = None) -> None:
+    def add_now(self, topic: str, data: bytes, sent_ns: int | None = None) -> str:
         """
         Add a message that belongs to no state, as a safety state; it goes where we are.
 
         :param sent_ns: when it was sent [ns]; None for now.
+        :return: the episode that has it; empty where none is recorded.
         """
         with self._lock:
             if topic in self._latched:
                 self._latched[topic].append(data)
-            if self._current is not None:
-                self._write(self._current, topic, data, sent_ns)
+            if self._current is None or self._current.writer is None:
+                return ''
+            self._write(self._current, topic, data, sent_ns)
+            return str(self._current.id)
 
     def add_topic(self, topic: str, type_name: str, qos: str, latched: int) -> None:
         """

@@ -14,12 +14,14 @@ import json
 from pathlib import Path
 
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import ContractError, RecordingError
-from rl_nodes.data.cdr import header_stamp_ns
+from rl_nodes.core.errors import ContractError, RecordingError, SpecError
+from rl_nodes.core.timing import NS
+from rl_nodes.data.cdr import header_stamp_ns, read_text
 from rl_nodes.data.reader import Episode, episode_files, PARTIAL_SUFFIX, read_episode
 from rl_nodes.data.recovery import COPY_SUFFIX, DAMAGED_SUFFIX, UNREADABLE_SUFFIX
 
 STATES = 'joint_states'
+ANNOTATION, ANNOTATION_TYPE = 'recorder/annotation', 'std_msgs/msg/String'
 _LEFT_BEHIND = (PARTIAL_SUFFIX, COPY_SUFFIX, DAMAGED_SUFFIX, UNREADABLE_SUFFIX)
 
 
@@ -127,6 +129,8 @@ def _contents(episode: Episode) -> tuple[tuple[str, ...], tuple[str, ...]]:
             stamps.append(header_stamp_ns(message.data))
         elif message.topic == 'reward':
             rewarded.add(header_stamp_ns(message.data))
+        elif message.topic == ANNOTATION and stamps:
+            notes.append(_annotation(message.data, (stamps[-1] - stamps[0]) / NS))
     said = metadata.get('messages', '')
     if said != str(episode.message_count):
         faults.append(f'holds {episode.message_count} messages, its metadata say {said!r}')
@@ -153,6 +157,13 @@ def _contents(episode: Episode) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except ValueError:
         faults.append('its metadata are not the JSON that they should be')
     return tuple(faults), tuple(notes)
+
+
+def _annotation(data: bytes, at_s: float) -> str:
+    try:
+        return f'at {at_s:.1f} s: {read_text(data)}'
+    except SpecError as error:
+        return f'at {at_s:.1f} s: {error}'
 
 
 def _gaps(stamps: list[int], period: int) -> list[str]:

@@ -10,6 +10,7 @@ then read chunk by chunk, in the order in which they were recorded.
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 import hashlib
 import json
 from pathlib import Path
@@ -108,6 +109,12 @@ class Episode:
         factor = float(notes.get('real_time_factor') or 0) or 1.0
         return round(period_ns(self.contract.rate_hz)
                      / (1.0 if notes.get('stepping') == 'lockstep' else factor))
+
+    @cached_property
+    def unstamped(self) -> frozenset[str]:
+        """Return the topics whose messages have no header; these belong where they lie."""
+        return frozenset(topic for topic, (schema, _) in self.definitions.items()
+                         if not schema.stamped)
 
     @property
     def target_return(self) -> float | None:

@@ -86,10 +86,16 @@ def trim(episode: Episode, final: Path, start_ns: int, end_ns: int) -> Path:
     begun = _id(episode).start_ns
     low, high = begun + start_ns, begun + end_ns
 
+    latched = {*LATCHED, *(topic for topic in episode.unstamped
+                           if 'transient_local' in episode.definitions[topic][1])}
+
     def inside() -> Iterator[RecordedMessage]:
+        here = begun
         for message in episode.messages():
-            stamp = header_stamp_ns(message.data)
-            if stamp <= high and (stamp >= low or message.topic in LATCHED):
+            stamp = here if message.topic in episode.unstamped else header_stamp_ns(message.data)
+            if message.topic == JOINTS:
+                here = stamp
+            if stamp <= high and (stamp >= low or message.topic in latched):
                 yield message
 
     states, outcomes = set(), dict[int, Outcome]()
@@ -165,15 +171,15 @@ def _rewarded(episode: Episode, rewards: dict[int, bytes],
         header_stamp_ns(message.data) for message in episode.messages((REWARD,))}
     sequence = 0
     for message in episode.messages():
-        stamp = header_stamp_ns(message.data)
         new = None
         if message.topic == REWARD:
-            new = rewards.get(stamp)  # that of no state is dropped
+            # That of no state is dropped.
+            new = rewards.get(header_stamp_ns(message.data))
             counts['changed'] += new != message.data
         else:
             yield message
-            if message.topic == JOINTS and stamp in missing:  # nobody rewarded it
-                missing.remove(stamp)
+            if message.topic == JOINTS and (stamp := header_stamp_ns(message.data)) in missing:
+                missing.remove(stamp)  # nobody rewarded it
                 new = rewards[stamp]
                 counts['changed'] += 1
         if new is not None:

@@ -22,7 +22,7 @@ from rl_nodes.tasks.base import Task
 BINS = 20
 OUTLIER_SIGMAS = 8.0
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
-_NO_HEADER = ('safety/state', 'robot/status')  # not stamped with a state
+_NO_STATE = ('safety/state', 'robot/status')  # not stamped with a state
 
 
 @dataclass
@@ -184,7 +184,8 @@ def _timing(episode: Episode, topics: dict[str, TopicTiming]) -> np.ndarray:
     """Note when the messages of an episode came; return the stamps of its states [ns]."""
     stamps: dict[str, list[tuple[int, int]]] = {}
     for message in episode.messages():
-        stamp = 0 if message.topic in _NO_HEADER else header_stamp_ns(message.data)
+        stamp = (0 if message.topic in _NO_STATE or message.topic in episode.unstamped
+                 else header_stamp_ns(message.data))
         stamps.setdefault(message.topic, []).append((stamp, message.log_time_ns))
     states = np.array([stamp for stamp, _ in stamps.get('joint_states', [])], np.int64)
     span = (states.max() - states.min()) / NS if len(states) > 1 else 0.0

@@ -19,6 +19,7 @@ Subscribes (all STREAM, serialized):
   imu (sensor_msgs/Imu), wrench (geometry_msgs/WrenchStamped), where robot and task have them;
   policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
   safety/decision (sensor_msgs/JointState), which is counted by check, too;
+  recorder/annotation (std_msgs/String): what a person remarks, kept with the present episode;
   privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
@@ -46,9 +47,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
 from rl_nodes.core.timing import NS
+from rl_nodes.data.cdr import read_text
 from rl_nodes.data.compression import PictureCompressor, SUFFIX, TYPE
 from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
+from rl_nodes.data.inspection import ANNOTATION, ANNOTATION_TYPE
 from rl_nodes.data.recovery import recover
 from rl_nodes.data.ring import EVENTS_FOLDER
 from rl_nodes.data.rosbag2 import index_folder
@@ -65,7 +68,7 @@ from rl_nodes.nodes.transition_feed import EXECUTED, GOAL, REWARD, TransitionFee
 from rl_nodes.nodes.wider_recording import own_qos, WiderRecording
 from rl_nodes.safety.sources import Sources
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32MultiArray
+from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import Trigger
 
 PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
@@ -149,7 +152,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._feed = TransitionFeed(self.task, privileged=parameters.publish_experience,
                                     sources=parameters.sources)
         self._assembler = self._feed.assembler
-        topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE, DECISION: JOINT_STATE}
+        topics = {**self._feed.type_names(), 'safety/state': SAFETY_STATE, DECISION: JOINT_STATE,
+                  ANNOTATION: ANNOTATION_TYPE}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE
             self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
@@ -186,6 +190,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
         self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
         self.subscribe(JointState, DECISION, self._on_decision, qos.STREAM, raw=True)
+        self.subscribe(String, ANNOTATION, self._on_annotation, qos.STREAM, raw=True)
         self._cameras = CameraListener(self, cameras,
                                        self._keep_picture if parameters.record_images else None)
         marks: tuple[tuple[str, Mark], ...] = (
@@ -320,6 +325,21 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._keep(DECISION, decision.stamp_ns, data)
         if self._log is not None:
             self._log.note_decision(decision.stamp_ns, decision.name)
+
+    def _on_annotation(self, data: bytes) -> None:
+        try:
+            text = read_text(data)
+        except SpecError as error:
+            self._refuse(error)
+            return
+        episode = ''
+        if self._log is not None and text:
+            self._wider.heard(ANNOTATION, data)
+            episode = self._log.add_now(ANNOTATION, data)
+        if episode:
+            self.get_logger().info(f'episode {episode}: {text}')
+        else:
+            self.get_logger().warning(f'{text!r} is lost: no episode is being recorded')
 
     def _on_mark(self, what: Mark, _request: Trigger.Request) -> tuple[bool, str]:
         if self._log is None:

@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.core.types import RobotState
 from rl_nodes.data import compression
-from rl_nodes.data.inspection import open_episodes
+from rl_nodes.data.inspection import inspect, open_episodes
 from rl_nodes.data.reader import Episode, read_episode
 from rl_nodes.data.rosbag2 import INDEX_NAME
 from rl_nodes.nodes import conversions, qos, topic_listener
@@ -169,6 +169,20 @@ def test_any_topics_are_recorded_as_they_came(make: Callable[..., Rig]) -> None:
     assert index['message_count'] == first.message_count + second.message_count
     assert index['relative_file_paths'] == [first.path.name, second.path.name]
     assert json.loads(first.metadata['faults']) == []
+
+
+def test_remarks_are_kept_with_the_episode(make: Callable[..., Rig]) -> None:
+    rig = make()
+    remark = rig.heard(rig.publisher(String, 'recorder/annotation', qos.STREAM))
+    rig.begin(1)
+    remark.publish(String(data='the cube slipped'))
+    rig.until(lambda: rig.recorder._log._current.writer.queued == 0 and any(
+        True for path in rig.folder.iterdir() if b'slipped' in path.read_bytes()), 'the remark')
+    episode, = rig.episodes()
+    told, = episode.messages(('recorder/annotation',))
+    assert deserialize_message(told.data, String).data == 'the cube slipped'
+    finding, = inspect([episode.path])
+    assert 'at 0.0 s: the cube slipped' in finding.notes
 
 
 def test_the_folder_is_a_bag_to_a_reader_of_others(make: Callable[..., Rig]) -> None:

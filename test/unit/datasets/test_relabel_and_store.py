@@ -87,6 +87,25 @@ def test_a_faster_simulation_is_read_at_its_pace(tmp_path, capsys):
     assert batch.reward.tobytes() == found.reward.tobytes() and contract == fast.contract
 
 
+def test_messages_without_a_header_belong_where_they_lie(episodes, tmp_path, capsys):
+    path = episodes / 'episode_000000.mcap'
+    kept, states = [], 0
+    for message in read_episode(path).messages():
+        kept.append(message)
+        if message.topic == 'joint_states':
+            kept.append(message._replace(topic='button', type_name='std_msgs/msg/Bool',
+                                         data=bytes([0, 1, 0, 0, states % 2]), sequence=states))
+            states += 1
+    wider = rewrite(read_episode(path), tmp_path / 'wider' / path.name, kept, {})
+    for what in ('relabel', 'report', 'trim'):
+        more = ('start_s:=0.04', 'end_s:=0.08') if what == 'trim' else ()
+        assert main(['dataset', what, str(wider), f'output:={tmp_path / what}', *more]) == 0
+    assert len(list(read_episode(tmp_path / 'relabel' / path.name).messages(('button',)))) == 13
+    pressed = [m.sequence for m in read_episode(tmp_path / 'trim' / path.name).messages(
+        ('button',))]
+    assert pressed == [2, 3, 4]
+
+
 def test_what_a_person_said_of_an_episode_outlasts_new_rewards(episodes, tmp_path):
     episode = read_episode(sorted(episodes.iterdir())[0])
     said = 'true' if episode.metadata['success'] == 'false' else 'false'
