@@ -176,8 +176,7 @@ def test_remarks_are_kept_with_the_episode(make: Callable[..., Rig]) -> None:
     remark = rig.heard(rig.publisher(String, 'recorder/annotation', qos.STREAM))
     rig.begin(1)
     remark.publish(String(data='the cube slipped'))
-    rig.until(lambda: rig.recorder._log._current.writer.queued == 0 and any(
-        True for path in rig.folder.iterdir() if b'slipped' in path.read_bytes()), 'the remark')
+    rig.until(lambda: rig.recorder._log._current.writer.written == 2, 'a state and the remark')
     episode, = rig.episodes()
     told, = episode.messages(('recorder/annotation',))
     assert deserialize_message(told.data, String).data == 'the cube slipped'

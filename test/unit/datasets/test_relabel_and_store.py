@@ -99,7 +99,8 @@ def test_messages_without_a_header_belong_where_they_lie(episodes, tmp_path, cap
     wider = rewrite(read_episode(path), tmp_path / 'wider' / path.name, kept, {})
     for what in ('relabel', 'report', 'trim'):
         more = ('start_s:=0.04', 'end_s:=0.08') if what == 'trim' else ()
-        assert main(['dataset', what, str(wider), f'output:={tmp_path / what}', *more]) == 0
+        output = tmp_path / what / ('new.html' if what == 'report' else '')
+        assert main(['dataset', what, str(wider), f'output:={output}', *more]) == 0
     assert len(list(read_episode(tmp_path / 'relabel' / path.name).messages(('button',)))) == 13
     pressed = [m.sequence for m in read_episode(tmp_path / 'trim' / path.name).messages(
         ('button',))]
