@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
@@ -317,3 +318,22 @@ def refusal_of_policy_server(policy: Path, *parameters: str) -> str:
     assert process.returncode == 2, process.stderr
     assert 'Traceback' not in process.stderr
     return process.stderr
+
+
+def until_moving(seen: Observer, namespace: str = '') -> None:
+    """
+    Wait until 20 more commands have come to a robot that is not stopped.
+
+    A machine that is too busy for a moment stops a robot, rightly: that is cleared, as an operator
+    would.
+    """
+    state, commands = topic_in(namespace, 'safety/state'), topic_in(namespace, 'joint_command')
+    count = len(seen.heard[commands])
+
+    def moves() -> bool:
+        values = seen.values(state)
+        if values.get('check', '').endswith('_silence'):
+            seen.call(topic_in(namespace, 'safety_monitor/clear_stop'))
+        return values.get('mode') in ('OK', 'LIMITING') and len(seen.heard[commands]) > count + 20
+
+    seen.until(moves, 'motion')

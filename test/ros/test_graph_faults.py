@@ -14,7 +14,7 @@ import sys
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, GraphProcess, Observer, observer
+from harness import graph, GraphProcess, Observer, observer, until_moving
 import pytest
 from rl_nodes.core import ros_environment
 from rl_nodes.data.reader import read_episode
@@ -34,14 +34,6 @@ def watch(seen: Observer) -> None:
 
 def until_mode(seen: Observer, mode: str, timeout_s: float = 30.0) -> None:
     seen.until(lambda: seen.values('safety/state').get('mode') == mode, f'mode {mode}', timeout_s)
-
-
-def until_moving(seen: Observer) -> None:
-    """Wait until commands flow from the policy to the robot."""
-    until_mode(seen, 'OK')
-    count = len(seen.heard['joint_command'])
-    seen.until(lambda: len(seen.heard['joint_command']) > count + 20
-               and seen.heard['joint_states'], 'commands and states')
 
 
 def clear(seen: Observer) -> None:

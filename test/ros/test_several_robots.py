@@ -8,7 +8,7 @@ from pathlib import Path
 import signal
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, make_bundle, Observer, observer
+from harness import graph, make_bundle, observer, until_moving
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
@@ -52,17 +52,6 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     report = json.loads((tmp_path / 'two' / 'report.json').read_text())
     assert {row['robot'] for row in report['per_episode']} == set(ROBOTS)
     assert report['episodes'] == 6
-
-
-def until_moving(seen: Observer, namespace: str) -> None:
-    """Wait for motion; eleven processes that start at once may stop a robot, as on hardware."""
-    def moves() -> bool:
-        state = seen.values(f'{namespace}/safety/state')
-        stopped = state.get('mode') == 'STOPPED'
-        if stopped and state['check'] != 'boot':
-            seen.call(f'{namespace}/safety_monitor/clear_stop')
-        return not stopped and len(seen.heard[f'{namespace}/joint_command']) > 20
-    seen.until(moves, 'motion')
 
 
 @pytest.mark.slow
