@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
+    if 'run' not in options:
+        parser.print_help()
+        return _USAGE_ERROR
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -52,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='rl_nodes', description='Robot learning as ROS 2 nodes.', allow_abbrev=False)
     parser.add_argument('--version', action='version', version=f'rl_nodes {__version__}')
-    commands = parser.add_subparsers(metavar='command', required=True)
+    commands = parser.add_subparsers(metavar='command')
 
     for name, run, words, text in (  # those that show their arguments themselves
             ('launch', _launch, ('graph', 'arguments'),
@@ -165,7 +168,7 @@ def _train(options: argparse.Namespace) -> int:
         return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
     print(f'policy: {result.policy or "none was good enough to export"}')
-    print(f'files:  {result.run_directory}')
+    print(f'files:  {result.run_dir}')
     return 0
 
 
@@ -196,7 +199,7 @@ def _clone(given: dict[str, str]) -> int:
     files = episode_files([Path(options.dataset).expanduser()])
     result = clone(options, *read_transitions(files), files)
     print(f'policy: {result.policy}')
-    print(f'files:  {result.run_directory}')
+    print(f'files:  {result.run_dir}')
     print(f'next:   rl_nodes launch deploy policy:={result.policy}')
     return 0
 

@@ -202,18 +202,18 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
             raise GraphError(f'resume:={values["resume"]}: no such run directory')
     if str(run) != resume:
         _require_unused(run)
-    shown = str(values['demonstrations'])
-    if shown:
-        shown = str(_absolute(shown))
-        if not Path(shown).exists():
-            raise GraphError(f'demonstrations:={values["demonstrations"]}: no such file or folder')
+    given = {}
+    for name in ('demonstrations', 'prefill'):
+        given[name] = str(_absolute(str(values[name]))) if values[name] else ''
+        if given[name] and not Path(given[name]).exists():
+            raise GraphError(f'{name}:={values[name]}: no such file or folder')
     values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
                'channel': _channel(values)}
     nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
-    trainer = {'algorithm': algorithm, 'run_directory': str(run), 'seed': values['seed'],
+    trainer = {'algorithm': algorithm, 'run_dir': str(run), 'seed': values['seed'],
                'time_budget_s': values['time_budget_s'],
-               'target_success': values['target_success'], 'demonstrations': shown,
+               'target_success': values['target_success'], **given, 'film': values['film'],
                'resume': resume,
                'simulator': values['backend'], 'robots': values['robots']}
     return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]

@@ -137,7 +137,11 @@ _TRAIN = (
     Argument('target_success', '0.95', 'stop early at this evaluated success rate.', 'number',
              high=1),
     Argument('demonstrations', '', 'recorded episodes to learn from besides: a .mcap file, a '
-             'folder of them, or the .npz file that rl_nodes transitions makes of them.'),
+             'folder of them, or the .npz file that rl_nodes dataset export makes of them.'),
+    Argument('prefill', '', 'recorded episodes that the replay buffer begins with and newer ones '
+             'replace in time; given as demonstrations are.'),
+    Argument('film', 'false', 'leave rollout.gif, one episode of the best policy in the '
+             'simulator, when training ends.', 'boolean', ('true', 'false')),
     Argument('resume', '', 'run directory to go on from.'),
     _BOTH['arm_on_start'],
 )

@@ -26,7 +26,12 @@ import msgspec
 import numpy as np
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import OffPolicyLearner
-from rl_nodes.algorithms.constraint import Constraint, ConstraintConfig
+from rl_nodes.algorithms.constraint import (
+    Constraint,
+    ConstraintConfig,
+    PenaltyConfig,
+    told,
+)
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
@@ -58,6 +63,7 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     :param demonstration_share: part of every batch that is drawn from the demonstrations, where
         there are some.
     :param constraint: on what episodes cost; see ``constraint.py``.
+    :param penalty: price of what steps cost and risk; see there.
     :param initialisation: of the weights, ``orthogonal`` or ``default`` (torch's own).
     :param reduced_precision: multiply hidden layers in bfloat16 (sums in float32) while training
         where the processor has instructions for it; the exported policy is always float32.
@@ -76,6 +82,7 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     critic_layer_norm: bool = False
     demonstration_share: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.5
     constraint: ConstraintConfig = ConstraintConfig()
+    penalty: PenaltyConfig = PenaltyConfig()
     initialisation: Initialisation = 'default'
     reduced_precision: bool = True
 
@@ -183,7 +190,7 @@ class ActorCritic(OffPolicyLearner):
         :param batch: actions in the contract's units; those outside the bounds count as at them.
         :return: rows stored; rows with a non-finite value are counted in the buffer and dropped.
         :raises SpecError: the batch has other widths than this learner.
-        :raises TrainingError: costs are limited, and it has none.
+        :raises TrainingError: costs are limited or have a price, and it has none.
         """
         return self._store(self.buffer, batch)
 
@@ -207,12 +214,11 @@ class ActorCritic(OffPolicyLearner):
         if batch.action.shape != (len(batch), self._action_size):
             raise SpecError(f'{self.name}: actions have shape {list(batch.action.shape)}, expected'
                             f' {[len(batch), self._action_size]}; the data is from another robot')
-        if self.constraint is not None and batch.cost is None:
-            raise TrainingError(f'{self.name}: constraint.cost = '
-                                f'{self.constraint.config.cost!r}, but these transitions do not '
-                                'say what they cost; give some with a column cost, or none')
+        if self.constraint is not None:
+            told(batch.cost, self.constraint.config.cost)
+        reward = self.priced(batch.reward, batch.observation, batch.action, batch.cost)
         scaled = (batch.action - self._middle.numpy()) / self._half_range.numpy()
-        stored = buffer.add(replace(batch, action=np.clip(scaled, -1.0, 1.0)))
+        stored = buffer.add(replace(batch, action=np.clip(scaled, -1.0, 1.0), reward=reward))
         if self._settings.normalize_observation and stored:
             rows = batch.observation
             if stored < len(rows):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from rl_nodes.algorithms.constraint import Constraint
+from rl_nodes.algorithms.constraint import Constraint, Penalty
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
@@ -31,6 +31,7 @@ class Learner(ABC):
     :ivar memory: shape of each of the policy's state tensors by name; none without a memory.
     :ivar constraint: on what episodes cost; None for none. Its multiplier is the training loop's
         to move, and does not go back where weights are rolled back.
+    :ivar penalty: what is taken off rewards before they are learned from; None for nothing.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
     """
 
@@ -39,6 +40,7 @@ class Learner(ABC):
     noise_correlation: float = 0.0
     memory: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     constraint: Constraint | None = None
+    penalty: Penalty | None = None
     updates: int
 
     def __init__(self) -> None:
@@ -56,6 +58,22 @@ class Learner(ABC):
         """
         raise TrainingError(f'{self.name} does not learn from demonstrations; ddpg, sac and td3 '
                             'do')
+
+    def priced(self, reward: np.ndarray, observation: np.ndarray, action: np.ndarray,
+               cost: np.ndarray | None) -> np.ndarray:
+        """
+        Return rewards as they are learned from, shape (N,), the penalty being logged.
+
+        :param reward: as the environment gave them, shape (N,).
+        :param observation: shape (N, O).
+        :param action: in the contract's units, shape (N, A).
+        :param cost: of each step, shape (N,); None where nobody asks for it.
+        """
+        if self.penalty is None or not len(reward):
+            return reward
+        taken = self.penalty.of(observation, action, cost)
+        self.record(penalty=float(taken.mean()))
+        return reward - taken
 
     def record(self, **values: float) -> None:
         """Add to the logged quantities."""

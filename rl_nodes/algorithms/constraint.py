@@ -1,7 +1,9 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-A limit on what episodes cost, kept by a Lagrange multiplier that training adapts.
+What steps cost besides their reward: under a limit, or at a price that stays.
+
+A limit is kept by a Lagrange multiplier that training adapts.
 
 Citation: Ray, Achiam and Amodei 2019, "Benchmarking Safe Exploration in Deep Reinforcement
 Learning", section 4 (the Lagrangian method, projected dual ascent); Stooke, Achiam and Abbeel
@@ -15,12 +17,22 @@ algorithm 2.
 
 J is the mean over the training episodes that have finished since the last step of (3); K_P = K_D
 = 0 is projected dual ascent, the others damp its swings.
+
+A price takes a fixed part p of a cost off the reward, and a part q of the risk rho(o, a) that a
+network has learned to see (Thananjeyan et al. 2021, "Recovery RL", arXiv:2010.15920, which
+compares with such penalties):
+
+    learned from:  r - p c - q rho(o, a)                                                     (5)
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+import numpy as np
+from rl_nodes.core.errors import TrainingError
 
+Risk = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _Gain = Annotated[float, Meta(ge=0.0, le=1e6)]
 
 
@@ -114,3 +126,63 @@ class Constraint:
         self._before = None if state['before'] is None else float(state['before'])
         cost, episodes, steps = state['judged']
         self._judged = (float(cost), int(episodes), int(steps))
+
+
+class PenaltyConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What is taken off the rewards that are learned from, eq. (5).
+
+    :param cost: name of a number in the environment's info, as of a :class:`ConstraintConfig`;
+        empty for none. A run has one such number: what is limited or what has a price, or both.
+    :param cost_coefficient: p [reward per cost].
+    :param guard: file of a guard that has a risk network; empty for none.
+    :param risk_coefficient: q, the reward that is lost at a risk of 1.
+    """
+
+    cost: str = ''
+    cost_coefficient: _Gain = 1.0
+    guard: str = ''
+    risk_coefficient: _Gain = 1.0
+
+    @property
+    def active(self) -> bool:
+        """Return whether anything has a price."""
+        return bool(self.cost or self.guard)
+
+
+class Penalty:
+    """
+    A price in force.
+
+    :param config: see there.
+    :param risk: rho, from observations (N, O) and actions (N, A) in the contract's units to risks
+        (N,); None without a guard.
+    """
+
+    def __init__(self, config: PenaltyConfig, risk: Risk | None = None) -> None:
+        self.config, self._risk = config, risk
+
+    def of(self, observation: np.ndarray, action: np.ndarray,
+           cost: np.ndarray | None) -> np.ndarray:
+        """
+        Return what is taken off the rewards of some steps, shape (N,), float32.
+
+        :param observation: shape (N, O).
+        :param action: in the contract's units, shape (N, A).
+        :param cost: c, shape (N,); None where it has no price.
+        :raises TrainingError: it has one, and the steps do not say it.
+        """
+        config, taken = self.config, np.zeros(len(observation), np.float32)
+        if config.cost:
+            taken += np.float32(config.cost_coefficient) * told(cost, config.cost)
+        if self._risk is not None:
+            taken += np.float32(config.risk_coefficient) * self._risk(observation, action)
+        return taken
+
+
+def told(cost: np.ndarray | None, name: str) -> np.ndarray:
+    """Return the costs that came with experience; TrainingError where none did."""
+    if cost is None:
+        raise TrainingError(f'each step costs {name!r} here, but transitions came that do not say '
+                            'what they cost; give some with a column cost, or none')
+    return cost

@@ -22,7 +22,12 @@ import numpy as np
 from rl_nodes.algorithms.actor_critic import Width
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import BoundedPolicyModule, DiscretePolicyModule, Learner
-from rl_nodes.algorithms.constraint import Constraint, ConstraintConfig
+from rl_nodes.algorithms.constraint import (
+    Constraint,
+    ConstraintConfig,
+    PenaltyConfig,
+    told,
+)
 from rl_nodes.algorithms.estimators import advantages, explained_variance
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.algorithms.scaling import RewardScaler
@@ -62,6 +67,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param normalize_observation: normalise by running mean and standard deviation.
     :param normalize_reward: divide rewards by the spread of discounted returns while learning.
     :param constraint: on what episodes cost; see ``constraint.py``.
+    :param penalty: price of what steps cost and risk; see there.
     :param normalize_advantage: give the advantages of each gradient step mean 0 and spread 1.
     """
 
@@ -75,6 +81,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     normalize_observation: bool = True
     normalize_reward: bool = False
     constraint: ConstraintConfig = ConstraintConfig()
+    penalty: PenaltyConfig = PenaltyConfig()
     normalize_advantage: bool = True
 
 
@@ -244,13 +251,17 @@ class OnPolicyLearner(Learner):
             self.head.renew()
 
     def _penalised(self, rollout: Rollout) -> np.ndarray:
-        """Return the rewards less what the steps cost, shape (T, N), where that is limited."""
+        """Return the rewards less what the steps cost, shape (T, N), where that counts."""
+        reward = rollout.reward
+        if self.penalty is not None:
+            reward = self.priced(
+                reward.reshape(-1), rollout.observation.reshape(reward.size, -1),
+                self.command(rollout.action.reshape(reward.size, -1)),
+                None if rollout.cost is None else rollout.cost.reshape(-1)).reshape(reward.shape)
         if self.constraint is None:
-            return rollout.reward
-        if rollout.cost is None:
-            raise TrainingError(f'{self.name}: constraint.cost = {self.constraint.config.cost!r}, '
-                                'but a rollout came that does not say what its steps cost')
-        return rollout.reward - np.float32(self.constraint.multiplier) * rollout.cost
+            return reward
+        cost = told(rollout.cost, self.constraint.config.cost)
+        return reward - np.float32(self.constraint.multiplier) * cost
 
     @abstractmethod
     def learn(self, batch: Batch) -> None:

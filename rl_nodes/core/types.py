@@ -259,7 +259,7 @@ class TransitionBatch:
     privileged: np.ndarray | None = None       # (N, P) float32; None where the task has none
     next_privileged: np.ndarray | None = None  # (N, P) float32
     origin: np.ndarray | None = None  # (N,) int64, see core/origin.py; None where nobody noted it
-    cost: np.ndarray | None = None    # (N,) float32, what a constraint limits; None without one
+    cost: np.ndarray | None = None    # (N,) float32, what each step costs; None where nobody asks
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns().items()}

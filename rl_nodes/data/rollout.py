@@ -17,8 +17,8 @@ class Rollout:
     truncated without being terminated: the real last observation, whose value still counts.
 
     :param episodes: (undiscounted return, length, success) of the episodes that have ended.
-    :param cost: of each step, shape (T, N), float32; None without a constraint.
-    :param episode_costs: what each of ``episodes`` has cost; empty without a constraint.
+    :param cost: of each step, shape (T, N), float32; None where nobody asks.
+    :param episode_costs: what each of ``episodes`` has cost; empty where nobody asks.
     """
 
     observation: np.ndarray       # (T, N, O) float32

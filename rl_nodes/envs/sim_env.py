@@ -14,6 +14,7 @@ from rl_nodes.core.types import EpisodeId, Goal, RobotState
 from rl_nodes.core.variation import Variation
 from rl_nodes.envs.eyes import Eyes
 from rl_nodes.envs.window import EpisodeWindow
+from rl_nodes.safety.budget import budgets_of
 from rl_nodes.safety.gate import Gate
 from rl_nodes.safety.verdict import Level
 from rl_nodes.tasks import load_task
@@ -44,13 +45,13 @@ class SimEnv(gymnasium.Env):
     Action: one value in [-1, 1] per commanded joint, see ``tasks/actions.py``. Observation: the
     signals of the task, see ``contract.observation`` for names, units and bounds. Reward, start
     and end: see the task. Commands pass the same checks as on the robot, so what is learned here
-    is what the safety monitor lets through. ``info`` has ``success``, ``limited``, and every
-    reward term by name. Where the task varies its episodes (``docs/randomisation.md``), the
-    ``info`` of a reset has what was drawn, by name, in ``randomisation``. Where it lists
-    privileged signals (``docs/observation.md``), every ``info`` has those of the true state in
-    ``privileged``, shape (P,), float32. Where it observes pictures (``docs/cameras.md``), an
-    observation is a dictionary: ``observation``, and ``picture_<camera>`` (H, W, 3), uint8, bit by
-    bit what a policy sees in lockstep.
+    is what the safety monitor lets through. ``info`` has ``success``, ``limited``, every reward
+    term by name, and ``cost/<name>`` [s] of each of the robot's ``safety.costs``. Where the task
+    varies its episodes (``docs/randomisation.md``), the ``info`` of a reset has what was drawn, by
+    name, in ``randomisation``. Where it lists privileged signals (``docs/observation.md``), every
+    ``info`` has those of the true state in ``privileged``, shape (P,), float32. Where it observes
+    pictures (``docs/cameras.md``), an observation is a dictionary: ``observation``, and
+    ``picture_<camera>`` (H, W, 3), uint8, bit by bit what a policy sees in lockstep.
 
     :param robot: name in ``config/robots`` or path to a YAML or URDF file.
     :param task: name in ``config/tasks`` or path to a YAML file.
@@ -74,7 +75,7 @@ class SimEnv(gymnasium.Env):
         if self._eyes is not None:
             self.observation_space = gymnasium.spaces.Dict({
                 'observation': self.observation_space, **self._eyes.spaces()})
-        self._gate = Gate(self.task.robot)
+        self._gate, self._costs = Gate(self.task.robot), budgets_of(self.task.robot)
         self._observer = self.task.observer()
         self._robot = make_robot(backend, self.task.robot, self.task.objects, self.task.disturbs)
         self._window = EpisodeWindow(robot, task, self.task.period_ns) \
@@ -123,7 +124,8 @@ class SimEnv(gymnasium.Env):
             raise gymnasium.error.ResetNeeded('call reset() before step()')
         before = self._state
         wanted = self.task.command(before, np.asarray(action))
-        level, _, _, allowed = self._gate.judge(wanted, before)
+        judged = self._gate.judge(wanted, before)
+        allowed = judged.allowed
         if allowed is None:
             self._gate.trace.halted()
             self._robot.hold()
@@ -139,7 +141,9 @@ class SimEnv(gymnasium.Env):
             self._window.show(self._state, self._goal)
         outcome = self.task.evaluate(before, executed, self._state, self._goal)
         self._rewarded(outcome.total)
-        info = {'success': outcome.success, 'limited': level > Level.PASS, **outcome.terms}
+        info = {'success': outcome.success, 'limited': judged.level > Level.PASS, **outcome.terms}
+        for cost in self._costs:
+            info[cost.name] = cost.cost_s(judged, before)
         if self._tells_truth:
             info['privileged'] = self._privileged()
         return self._observe(), outcome.total, outcome.terminated, outcome.truncated, info

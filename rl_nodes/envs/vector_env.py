@@ -23,6 +23,7 @@ from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.envs.shared_blocks import BlockLayout, NO_SEED, SharedBlocks
 from rl_nodes.envs.sim_env import INFO_FLAGS, refuse_pictures, spaces_of
 from rl_nodes.envs.vector_worker import Assignment, DONE, READY, RENDER, RESET, STEP
+from rl_nodes.safety.budget import cost_name
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.curriculum import require_difficulty
 
@@ -90,7 +91,8 @@ class SimVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = spaces_of(self.contract)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._info_names = (*INFO_FLAGS, *model.term_names)
+        self._info_names = (*INFO_FLAGS, *model.term_names, *map(
+            cost_name, model.robot.config.safety.costs))
         self._variation_names = model.variation_names
         self._timeout_s = timeout_s
         privileged = self.contract.privileged

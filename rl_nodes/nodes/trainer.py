@@ -7,8 +7,8 @@ Learning runs in a thread of its own, in real time at low priority; this node on
 arrives and hands out policies. When it dies, control goes on with the last policy. It ends with
 exit status 0 once the target or a limit is reached.
 
-Parameters: robot, task, stepping, autostart, algorithm, run_directory, seed, time_budget_s,
-target_success, demonstrations, resume, simulator, robots (see below).
+Parameters: robot, task, stepping, autostart, algorithm, run_dir, seed, time_budget_s,
+target_success, demonstrations, prefill, film, resume, simulator, robots (see below).
 Subscribes:
   experience (std_msgs/Float32MultiArray, BATCH), once per robot: transitions by labelled columns.
 Publishes:
@@ -47,8 +47,9 @@ from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.recorded_transitions import read_transitions
 from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import why_in_vain
-from rl_nodes.training.evaluation import evaluate, Evaluation
+from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
+from rl_nodes.training.film import write_film
 from rl_nodes.training.progress import Progress
 from rl_nodes.training.session import Limits, Target
 from rl_nodes.training.settings import load_settings, require_flat
@@ -61,22 +62,26 @@ class TrainerParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     Parameters of the trainer.
 
     :param algorithm: name in config/train or path to a YAML file
-    :param run_directory: policy, checkpoints, metrics and report are written here
+    :param run_dir: policy, checkpoints, metrics and report are written here
     :param seed: of every random draw of the learner
     :param time_budget_s: training ends after this wall time at the latest; 0 for no limit
     :param target_success: success rate, judged on fresh episodes, that ends training; 0 for none
     :param demonstrations: to learn from besides: a .npz file, recorded episodes; empty for none
-    :param resume: run directory to go on from; must be run_directory
+    :param prefill: what the replay buffer begins with, likewise
+    :param film: leave rollout.gif, one episode of the best policy in the simulator
+    :param resume: run directory to go on from; must be run_dir
     :param simulator: backend in which exported policies are judged; empty to judge none
     :param robots: how many send experience; beyond one each has its namespace robot_<number>
     """
 
     algorithm: str = 'sac'
-    run_directory: str = 'runs/latest'
+    run_dir: str = 'runs/latest'
     seed: Annotated[int, Meta(ge=0)] = 0
     time_budget_s: Annotated[float, Meta(ge=0)] = 300.0
     target_success: Annotated[float, Meta(ge=0, le=1)] = 0.95
     demonstrations: str = ''
+    prefill: str = ''
+    film: bool = False
     resume: str = ''
     simulator: str = 'pybullet'
     robots: Annotated[int, Meta(ge=1)] = 1
@@ -159,23 +164,27 @@ class Trainer(TaskNode[TrainerParameters]):
                 f'algorithm {settings.algorithm} learns from what its newest policy has just '
                 'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
                 f'algorithm:={parameters.algorithm} env:=..., or use an off-policy method here')
+        if parameters.film and not parameters.simulator:
+            raise ConfigError('film = true needs a simulator to draw an episode in; name one with '
+                              'the parameter simulator, or render recorded episodes: rl_nodes '
+                              'render')
         if why := why_in_vain(settings.loop.curriculum, self.task.variation_names,
                               f'task {self.task.name}'):
             raise ConfigError(why)
-        self._costs = settings.constraint.active
-        if self._costs and settings.constraint.cost != 'limited':
+        self._costs = bool(settings.cost)
+        if self._costs and settings.cost != 'limited':
             raise ConfigError(
-                f'learner.constraint.cost = {settings.constraint.cost!r}; the graph sends '
+                f'each step is to cost {settings.cost!r}; the graph sends '
                 "'limited' (the safety monitor changed the command) and no other cost with "
                 'experience. Train in one process: rl_nodes train env:=...')
         self._experiment = Experiment(
             name=f'{self.task.name}_{self.task.robot.name}',
-            folder=Path(parameters.run_directory), contract=self.task.contract,
+            folder=Path(parameters.run_dir), contract=self.task.contract,
             settings=settings, seed=parameters.seed,
             limits=Limits(time_s=parameters.time_budget_s or None, target=target),
-            resume=bool(parameters.resume),
-            demonstrations=self._demonstrations(Path(parameters.demonstrations))
-            if parameters.demonstrations else None)
+            resume=bool(parameters.resume), **{
+                name: self._recorded(Path(given)) for name in ('demonstrations', 'prefill')
+                if (given := getattr(parameters, name))})
         size = self.task.contract
         self._columns = layout_columns(size.observation.shape[0], size.action.shape[0],
                                        len(size.privileged.elements) if size.privileged else 0)
@@ -194,7 +203,7 @@ class Trainer(TaskNode[TrainerParameters]):
             self.subscribe(Float32MultiArray, topic_in(namespace, 'experience'),
                            partial(self._on_experience, index), qos.BATCH)
 
-    def _demonstrations(self, path: Path) -> TransitionBatch:
+    def _recorded(self, path: Path) -> TransitionBatch:
         if path.suffix == '.npz' or is_store(path):
             return demonstrations.load(path, self.task.contract)
         return read_transitions([path], self.task.contract)[0]
@@ -241,7 +250,8 @@ class Trainer(TaskNode[TrainerParameters]):
                 env = SimEnv(self.parameters.robot, self.parameters.task,
                              self.parameters.simulator)
             result = conduct(self._experiment, lambda _learner, _steps: self._source,
-                             self._evaluator(env) if env else None, self._progress, self._stop)
+                             self._evaluator(env) if env else None, self._progress, self._stop,
+                             self._film if self.parameters.film else None)
             self._tell(result)
             self.exit(0)
         except RlNodesError as error:
@@ -256,8 +266,16 @@ class Trainer(TaskNode[TrainerParameters]):
 
     def _evaluator(self, env: SimEnv) -> Callable[[PolicyBundle, Sequence[int]], Evaluation]:
         discount = self._experiment.settings.learner.discount
-        cost = self._experiment.settings.constraint.cost
+        cost = self._experiment.settings.cost
         return lambda bundle, seeds: evaluate(env, PolicyRuntime(bundle), seeds, discount, cost)
+
+    def _film(self, policy: PolicyBundle, path: Path) -> None:
+        env = SimEnv(self.parameters.robot, self.parameters.task, self.parameters.simulator,
+                     render_mode='rgb_array')
+        try:
+            write_film(env, PolicyRuntime(policy), FILM_SEED, path)
+        finally:
+            env.close()
 
     def _tell(self, result: TrainResult) -> None:
         judged = result.evaluation.text() if result.evaluation else 'not judged'

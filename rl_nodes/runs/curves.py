@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+import textwrap
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#4
 STYLES = ('-', '--', ':', '-.')
 _POINTS = 200  # at which curves are compared
 _PANELS_ABREAST = 3
+_LETTERS = 13  # of the legend, per inch
 _METRICS = {'success_rate': 'success rate', 'return': 'return (undiscounted)'}
 
 
@@ -51,8 +53,10 @@ def draw(runs: Sequence[Run], output: Path, metric: str = '',
     wide = min(len(tasks), _PANELS_ABREAST)
     high = -(-len(tasks) // wide)
     abreast = 2 if max(map(len, names)) < 20 * wide else 1
-    legend_rows = -(-len(names) // abreast)
-    figure = Figure(figsize=(max(7.0, 4.6 * wide), 0.8 + 3.6 * high + 0.25 * legend_rows),
+    width = max(7.0, 4.6 * wide)
+    letters = round(_LETTERS * width / abreast) - 8
+    lines = sum(len(textwrap.wrap(f'{name} (99 seeds)', letters)) for name in names)
+    figure = Figure(figsize=(width, 0.8 + 3.6 * high + 0.25 * -(-lines // abreast)),
                     dpi=130, layout='constrained')
     axes = figure.subplots(high, wide, squeeze=False).ravel()
     longest = max((run.elapsed_s for run in drawable), default=0.0)
@@ -72,7 +76,7 @@ def draw(runs: Sequence[Run], output: Path, metric: str = '',
         ax.set_visible(False)
     handles = {label: handle for ax in axes
                for handle, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend([*handles.values()], [*handles], loc='outside lower center', ncols=abreast,
+    figure.legend([*handles.values()], [textwrap.fill(label, letters) for label in handles], loc='outside lower center', ncols=abreast,
                   frameon=False, labelcolor=INK, fontsize=9)
     note = 'interquartile mean over seeds, 95 % bootstrap interval' if any(
         len(group.runs) > 1 for group in groups) else 'one seed each'

@@ -103,8 +103,7 @@ def compare_groups(groups: Sequence[Group], best_first: str = '') -> str:
     keys = differing(groups)
     if best_first:
         groups = sorted(groups, key=lambda group: group.middle(best_first), reverse=True)
-    rows = [(*keys, 'runs', 'success', 'return',
-             'steps', 'time')]
+    rows = [(*keys, 'runs', 'success', 'return', 'steps done', 'time')]
     for group in groups:
         judged = max(len(group.results('return')), len(group.results('success_rate')))
         count = str(judged) if judged == len(group.runs) else f'{judged} of {len(group.runs)}'

@@ -37,7 +37,7 @@ class BudgetGuard:
     """
 
     def __init__(self, robot: RobotModel, config: CostConfig) -> None:
-        self.name = f'cost/{config.name}'
+        self.name = cost_name(config)
         self._config, self._level = config, LEVELS[config.verdict]
         self._period = period_ns(robot.config.rate_hz)
         self._budget = round(config.budget_s * NS)
@@ -48,6 +48,10 @@ class BudgetGuard:
     def spent_s(self) -> float:
         """Return the cost of the episode so far [s]."""
         return self._spent / NS
+
+    def cost_s(self, judged: Judgement, state: RobotState) -> float:
+        """Return what one command costs while the robot is not stopped [s]."""
+        return self._period / NS if self._costly(judged, state) else 0.0
 
     def check(self, judged: Judgement, command: np.ndarray, state: RobotState,
               moving: bool) -> Finding | None:
@@ -61,6 +65,11 @@ class BudgetGuard:
         return Finding(self._level, f'{self._config.name}: {self.spent_s:.3g} s of this episode, '
                        f'the budget is {self._config.budget_s:.3g} s; another episode has another',
                        None)
+
+
+def cost_name(config: CostConfig) -> str:
+    """Return the name of a cost wherever it is told."""
+    return f'cost/{config.name}'
 
 
 def budgets_of(robot: RobotModel) -> tuple[BudgetGuard, ...]:

@@ -20,7 +20,7 @@ from rl_nodes.core.config import read_yaml
 from rl_nodes.core.errors import ConfigError
 
 _RANGE = re.compile(r'(log:)?([-+.\deE]+?)\.\.([-+.\deE]+)')
-_OWN = ('run_directory', 'resume')  # of each run, and so the sweep's affair
+_OWN = ('run_dir', 'resume')  # of each run, and so the sweep's affair
 _LONGEST_NAME = 120
 
 

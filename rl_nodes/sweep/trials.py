@@ -31,7 +31,7 @@ class Trial(msgspec.Struct, frozen=True):
     def words(self) -> list[str]:
         """Return the arguments of the command line; what has a checkpoint goes on from it."""
         saved = any((self.folder / 'checkpoints').glob('checkpoint_*.pt'))
-        given = self.arguments | {'run_directory': str(self.folder)}
+        given = self.arguments | {'run_dir': str(self.folder)}
         return [f'{name}:={text}' for name, text in given.items()] + ['resume:=true'] * saved
 
     def fail(self, reason: str) -> None:

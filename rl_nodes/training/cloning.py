@@ -50,7 +50,7 @@ class CloneOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     :param dataset: folder of recorded episodes (.mcap), or one of them.
     :param algorithm: name of a file in ``config/train`` or path of one.
-    :param run_directory: everything is written here; empty makes one below ``runs/`` named after
+    :param run_dir: everything is written here; empty makes one below ``runs/`` named after
         the task and the time.
     :param seed: of every random draw.
     :param backend: simulator in which the policy is evaluated.
@@ -59,7 +59,7 @@ class CloneOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dataset: str
     algorithm: str = 'bc'
-    run_directory: str = ''
+    run_dir: str = ''
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     backend: str = 'pybullet'
     evaluation_episodes: Annotated[int, msgspec.Meta(ge=0, le=10000)] = 50
@@ -69,14 +69,14 @@ class CloneResult(msgspec.Struct, frozen=True):
     """
     What came of it.
 
-    :param run_directory: where everything lies.
+    :param run_dir: where everything lies.
     :param policy: the ONNX file.
     :param transitions: demonstrated ones, learned from and validated on.
     :param validation_loss: the least.
     :param evaluation: on fresh episodes in simulation; None where there was none.
     """
 
-    run_directory: Path
+    run_dir: Path
     policy: Path
     transitions: int
     validation_loss: float
@@ -102,10 +102,10 @@ def clone(options: CloneOptions, batch: TransitionBatch, contract: Contract,
     :raises TrainingError: too little demonstrated, or learning diverged.
     """
     settings = config.load(resources.find_config('train', options.algorithm), CloneSettings)
-    folder = Path(options.run_directory).expanduser() if options.run_directory else Path(
+    folder = Path(options.run_dir).expanduser() if options.run_dir else Path(
         'runs', f'{contract.task}_bc_{time.strftime("%Y%m%d_%H%M%S")}')
     if (folder / 'policy.onnx').exists():
-        raise ConfigError(f'{folder} holds a policy already; give another run_directory')
+        raise ConfigError(f'{folder} holds a policy already; give another run_dir')
     observation, action, episode = _demonstrated(batch)
     progress = Progress() if progress is None else progress
     progress.say(f'cloning {len(action):,} demonstrated transitions of '

@@ -50,7 +50,7 @@ class EpisodeStatistics:
 
         :param total: its undiscounted return.
         :param length: in control steps.
-        :param cost: of all its steps; None without a constraint.
+        :param cost: of all its steps; None where nobody asks.
         """
         self.finished += 1
         self.succeeded += success

@@ -36,7 +36,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param lengths: control steps.
     :param successes: the environment's ``success`` at the last step; empty where it has none.
     :param final_info: name -> last value, for every number in the environment's info.
-    :param costs: sums of what a constraint limits; empty without one.
+    :param costs: sums of what steps cost; empty where nobody asks.
     """
 
     seeds: tuple[int, ...]

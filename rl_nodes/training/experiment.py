@@ -8,6 +8,7 @@ One training run from settings to report, wherever its experience comes from.
 
 from collections.abc import Callable
 import contextlib
+from dataclasses import replace
 import hashlib
 import logging
 from pathlib import Path
@@ -25,6 +26,7 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.runs.record import flat, RunKeeper, RunRecord
+from rl_nodes.safety.guard_file import read_guard
 from rl_nodes.training import off_policy, on_policy, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
@@ -70,7 +72,7 @@ class TrainResult(msgspec.Struct, frozen=True):
     What came of it.
 
     :param reason: ``target``, ``steps``, ``time`` or ``stopped``.
-    :param run_directory: where everything lies.
+    :param run_dir: where everything lies.
     :param policy: the best policy's ONNX file; None where none was good enough to export.
     :param steps: control steps.
     :param updates: gradient steps.
@@ -79,7 +81,7 @@ class TrainResult(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    run_directory: Path
+    run_dir: Path
     policy: Path | None
     steps: int
     updates: int
@@ -107,6 +109,8 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     for name in ('demonstrations', 'prefill'):
         if (given := getattr(experiment, name)) is not None:
             identity[name] = _digest(given)
+    if guard := settings.penalty.guard:
+        identity['guard'] = read_guard(Path(guard).expanduser(), contract).digest
     store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
     saved = _saved(store, identity) if experiment.resume else None
     steps_before = 0 if saved is None else int(saved['steps'])
@@ -117,13 +121,13 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
         keeper = stack.enter_context(RunKeeper(folder, record))
         learner = make_learner(settings, contract, experiment.seed)
         if experiment.demonstrations is not None:
-            count = learner.learn_from(experiment.demonstrations)
+            count = learner.learn_from(_costing(experiment.demonstrations, settings.cost))
             progress.say(f'learning from {count:,} demonstrated transitions, too')
         if experiment.prefill is not None and saved is None:
             if not isinstance(learner, OffPolicyLearner):
                 raise TrainingError(f'{learner.name} keeps no transitions, so there is nothing to '
                                     'prefill; off-policy methods do')
-            count = learner.observe(experiment.prefill)
+            count = learner.observe(_costing(experiment.prefill, settings.cost))
             progress.say(f'the replay buffer begins with {count:,} transitions')
         source = make_source(learner, steps_before)
         stack.callback(source.close)
@@ -194,6 +198,13 @@ def _record(experiment: Experiment, identity: dict[str, Any]) -> RunRecord:
     settings.pop('algorithm')
     return RunRecord(task=contract.task, robot=contract.robot, seed=experiment.seed,
                      algorithm=experiment.settings.algorithm, settings=settings)
+
+
+def _costing(batch: TransitionBatch, cost: str) -> TransitionBatch:
+    """Return given transitions with what they cost, where a column of another name says it."""
+    if cost == 'limited' and batch.cost is None:
+        return replace(batch, cost=batch.limited.astype(np.float32))
+    return batch
 
 
 def _digest(batch: TransitionBatch) -> str:

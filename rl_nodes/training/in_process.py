@@ -47,7 +47,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param algorithm: name of a file in ``config/train`` or path of one.
     :param changes: settings that hold instead of that file's, each written as an argument of its
         own: learner.discount:=0.98 loop.evaluate_every_steps:=2000
-    :param run_directory: everything is written here; empty makes one below
+    :param run_dir: everything is written here; empty makes one below
         ``runs/`` named after environment, algorithm and time.
     :param seed: of every random draw.
     :param steps: control steps in all; None for no limit.
@@ -64,7 +64,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         in time; empty for none.
     :param film: leave rollout.gif, one episode of the best policy, where the environment can be
         drawn.
-    :param resume: go on from the newest checkpoint in ``run_directory``.
+    :param resume: go on from the newest checkpoint in ``run_dir``.
     :param threads: threads of torch; one is fastest for small networks.
     """
 
@@ -72,7 +72,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env_module: str = ''
     algorithm: str = 'sac'
     changes: dict[str, str] = {}
-    run_directory: str = ''
+    run_dir: str = ''
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     steps: _Count | None = None
     time_budget_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
@@ -103,7 +103,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     """
     torch.set_num_threads(options.threads)
     settings = load_settings(options.algorithm, options.changes)
-    n_envs, cost = options.n_envs or settings.loop.n_envs, settings.constraint.cost
+    n_envs, cost = options.n_envs or settings.loop.n_envs, settings.cost
     make = environment_maker(options.env, options.env_module)
     evaluation_env = make()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
@@ -144,7 +144,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
         identity['processes'] = partners.count
     contract = contract_of(evaluation_env, name)
     experiment = Experiment(
-        name=name, folder=_run_directory(options, f'{name}_{settings.algorithm}'),
+        name=name, folder=_folder(options, f'{name}_{settings.algorithm}'),
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
@@ -178,17 +178,17 @@ def _partners(settings: TrainSettings) -> Partners | None:
     return partners
 
 
-def _run_directory(options: TrainOptions, name: str) -> Path:
-    if options.run_directory:
-        folder = Path(options.run_directory).expanduser()
+def _folder(options: TrainOptions, name: str) -> Path:
+    if options.run_dir:
+        folder = Path(options.run_dir).expanduser()
     elif options.resume:
-        raise TrainingError('resume:=true needs run_directory:=... to know what to resume')
+        raise TrainingError('resume:=true needs run_dir:=... to know what to resume')
     else:
         folder = Path('runs') / f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'
     if not options.resume and (folder / 'checkpoints').is_dir() \
             and any((folder / 'checkpoints').glob('checkpoint_*.pt')):
         raise TrainingError(f'{folder} holds another run; add resume:=true to go on with it, or '
-                            'give another run_directory')
+                            'give another run_dir')
     return folder
 
 

@@ -97,7 +97,7 @@ class RolloutSource:
         :param seed: of the run.
         :param steps_before: control steps of the run that were made already.
         :param rank: of this process among those that learn together: each has other episodes.
-        :param cost: name of what a constraint limits; empty without one.
+        :param cost: name of what each step costs; empty where nobody asks.
         """
         self._envs, self._learner, self._seed, self._rank = envs, learner, seed, rank
         self._cost = cost

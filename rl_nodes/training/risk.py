@@ -19,14 +19,20 @@ which a person took over; what comes after it in the same episode is left out.
 """
 
 import copy
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.algorithms.constraint import Risk
+from rl_nodes.core.contract import Contract
+from rl_nodes.core.errors import ConfigError, TrainingError
 from rl_nodes.core.origin import Origin
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.inference.risk import load_risk
+from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.networks.mlp import Mlp
 from rl_nodes.networks.normalizer import FrozenNormalizer, ObservationNormalizer
+from rl_nodes.safety import guard_file
 import torch
 from torch import nn
 
@@ -132,6 +138,32 @@ def risks(module: RiskModule, asked: np.ndarray) -> np.ndarray:
     """Return the risk of observations and actions (N, O + A), shape (N,), float64."""
     with torch.no_grad():
         return module(torch.from_numpy(asked))[:, 0].double().numpy()
+
+
+def risk_in(guard: str, contract: Contract) -> Risk:
+    """
+    Return the risk network of a guard, from observations and actions to risks.
+
+    :param guard: file that ``rl_nodes safety calibrate ... risk:=true`` has written.
+    :param contract: that it must have been made for.
+    :raises ConfigError: it cannot be read, has no risk network or was made for something else.
+    :raises BundleError: its network is damaged.
+    :raises ContractError: its network was made for something else.
+    """
+    path = Path(guard).expanduser()
+    file = guard_file.read_guard(path, contract)
+    if not isinstance(file.risk, guard_file.Risk):
+        raise ConfigError(f'guard {guard} has no risk network; make one with "rl_nodes safety '
+                          'calibrate ... risk:=true"')
+    network = PolicyRuntime(load_risk(path.with_name(file.risk.file), file.risk.sha256, contract))
+
+    def risk(observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        asked = np.concatenate([observation, action], axis=1, dtype=np.float32)
+        found = np.full(len(asked), np.nan, np.float32)  # of what is not finite; it is refused
+        for row in np.flatnonzero(np.isfinite(asked).all(axis=1)):
+            found[row] = network.act(asked[row])[0]
+        return found
+    return risk
 
 
 def ranked_right(risky: np.ndarray, safe: np.ndarray) -> float:

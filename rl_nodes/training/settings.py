@@ -9,7 +9,7 @@ import msgspec
 from rl_nodes.algorithms.a2c import A2c, A2cConfig
 from rl_nodes.algorithms.actor_critic import ActorCriticConfig
 from rl_nodes.algorithms.base import Learner
-from rl_nodes.algorithms.constraint import ConstraintConfig
+from rl_nodes.algorithms.constraint import ConstraintConfig, Penalty, PenaltyConfig
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.on_policy import OnPolicyConfig
@@ -23,6 +23,7 @@ from rl_nodes.core import config, resources
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, TrainingError
 from rl_nodes.training.curriculum import CurriculumConfig
+from rl_nodes.training.risk import risk_in
 
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -136,6 +137,16 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ConstraintConfig() if isinstance(self.learner, DqnConfig) \
             else self.learner.constraint
 
+    @property
+    def penalty(self) -> PenaltyConfig:
+        """Return the price of costs and risks; of a method that takes none, an idle one."""
+        return PenaltyConfig() if isinstance(self.learner, DqnConfig) else self.learner.penalty
+
+    @property
+    def cost(self) -> str:
+        """Return the name of what every step has to cost; empty where nobody asks."""
+        return self.constraint.cost or self.penalty.cost
+
 
 def load_settings(name: str, changes: Mapping[str, str] | None = None) -> TrainSettings:
     """
@@ -194,10 +205,18 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Lear
 
     :param seed: of every random draw of the learner.
     :raises TrainingError: what is observed or the action space does not fit the algorithm.
+    :raises ConfigError: its guard cannot be used, likewise BundleError and ContractError.
     """
     if not settings.constraint.active and settings.constraint != ConstraintConfig():
         raise TrainingError('learner.constraint limits nothing without a cost; name one of the '
                             "environment's info with learner.constraint.cost")
+    if settings.penalty.cost not in ('', settings.cost):
+        raise TrainingError(f'learner.constraint.cost = {settings.cost!r} and learner.penalty.cost'
+                            f' = {settings.penalty.cost!r}; a run has one cost. Name the same one '
+                            'twice, or leave one out')
+    if not settings.penalty.active and settings.penalty != PenaltyConfig():
+        raise TrainingError('learner.penalty has a coefficient and nothing that it is of; name a '
+                            'cost with learner.penalty.cost or a guard with learner.penalty.guard')
     require_flat(contract)
     method, given = METHODS[settings.algorithm], contract.action_choices
     if given not in method.actions:
@@ -205,8 +224,13 @@ def make_learner(settings: TrainSettings, contract: Contract, seed: int) -> Lear
         raise TrainingError(f'{settings.algorithm} chooses {method.actions[0]} actions, but those '
                             f'of {contract.task} are {given}; methods that fit: {", ".join(fit)}')
     if settings.on_policy:
-        return method.learner(contract, settings.learner, seed)
-    low, high = contract.action.bounds()
-    privileged = contract.privileged
-    return method.learner(len(contract.observation.elements), low, high, settings.learner, seed,
-                          0 if privileged is None else len(privileged.elements))
+        learner = method.learner(contract, settings.learner, seed)
+    else:
+        privileged = contract.privileged
+        learner = method.learner(
+            len(contract.observation.elements), *contract.action.bounds(), settings.learner, seed,
+            0 if privileged is None else len(privileged.elements))
+    if settings.penalty.active:
+        guard = settings.penalty.guard
+        learner.penalty = Penalty(settings.penalty, risk_in(guard, contract) if guard else None)
+    return learner

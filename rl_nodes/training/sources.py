@@ -65,7 +65,7 @@ class EnvSource:
         :param seed: of the run.
         :param steps_before: control steps of the run that were made already.
         :param steps_per_collect: steps of every environment per :meth:`collect`.
-        :param cost: name of what a constraint limits; empty without one.
+        :param cost: name of what each step costs; empty where nobody asks.
         """
         self._envs = envs
         self._learner = learner
@@ -185,7 +185,7 @@ def costs(info: dict[str, Any], name: str, count: int) -> np.ndarray:
     if not told.all():
         known = sorted({key for part in (info, last) for key, values in part.items()
                         if key[:1] != '_' and _is_number(values)})
-        raise TrainingError(f'learner.constraint.cost = {name!r}{suggestion(name, known)}: the '
+        raise TrainingError(f'each step is to cost {name!r}{suggestion(name, known)}: the '
                             'environment does not tell that number at every step; its info has '
                             f'{", ".join(known) or "no number"}')
     return cost

@@ -145,7 +145,7 @@ def wandering_metrics(steps: int, learn: int) -> dict[str, Metric]:
         with tempfile.TemporaryDirectory() as folder:
             violations.made.clear()
             train(TrainOptions(env='rl_nodes/WatchedReach-v0', env_module='violations',
-                               steps=learn, run_directory=folder))
+                               steps=learn, run_dir=folder))
         bad = sum((env.count() for env in violations.made), Counter())
         found['violations_while_learning'] = Metric(
             bad.total(), '= 0', f'{sum(env.steps for env in violations.made)} steps of SAC')

@@ -147,7 +147,7 @@ def perform(run: Run, seed: int, folder: Path) -> Record:
             env_id, entry_point=SimEnv, vector_entry_point='rl_nodes.envs.vector_env:SimVectorEnv',
             kwargs={'robot': run.robot, 'task': run.task, 'backend': run.backend})
     result = train(TrainOptions(
-        env=env_id, algorithm=run.algorithm, run_directory=str(folder), seed=seed,
+        env=env_id, algorithm=run.algorithm, run_dir=str(folder), seed=seed,
         steps=run.steps, time_budget_s=run.time_budget_s, target=run.target, n_envs=run.n_envs))
     played = {}
     if result.policy is not None:

@@ -100,7 +100,7 @@ def written(folder, base, **learner):
 def test_the_pendulum_is_swung_up(tmp_path, algorithm):
     """The published figures are -152 ± 90 at 20 000 steps; a policy that fails gets -1200."""
     result = train(TrainOptions(env='Pendulum-v1', algorithm=algorithm, steps=20_000,
-                                target=-200.0, run_directory=str(tmp_path / 'run')))
+                                target=-200.0, run_dir=str(tmp_path / 'run')))
     assert result.evaluation.mean_return > -200.0
 
 
@@ -108,7 +108,7 @@ def test_the_pendulum_is_swung_up(tmp_path, algorithm):
 @pytest.mark.timeout(1800)
 def test_td3_finds_the_flag_of_the_mountain_car(tmp_path):
     result = train(TrainOptions(env='MountainCarContinuous-v0', algorithm='td3_mountaincar',
-                                steps=50_000, target=85.0, run_directory=str(tmp_path / 'run')))
+                                steps=50_000, target=85.0, run_dir=str(tmp_path / 'run')))
     assert result.evaluation.mean_return > 85.0
 
 
@@ -123,5 +123,5 @@ def test_every_switch_alone_balances_the_pole(tmp_path, switch):
     base = 'rainbow' if switch == 'rainbow' else 'dqn'
     algorithm = base if switch in ('rainbow', 'plain') else written(tmp_path, base, **changed)
     result = train(TrainOptions(env='CartPole-v1', algorithm=algorithm, steps=50_000,
-                                target=475.0, run_directory=str(tmp_path / 'run')))
+                                target=475.0, run_dir=str(tmp_path / 'run')))
     assert result.evaluation.mean_return >= 475.0

@@ -18,7 +18,7 @@ from rl_nodes.training.in_process import train, TrainOptions
     ('trpo_pendulum', 'Pendulum-v1', 100_000, -250.0)])
 def test_learns(tmp_path, algorithm, env, steps, least):
     result = train(TrainOptions(env=env, algorithm=algorithm, steps=steps,
-                                run_directory=str(tmp_path)))
+                                run_dir=str(tmp_path)))
     assert result.evaluation.mean_return >= least
 
 
@@ -43,7 +43,7 @@ def test_a_pole_whose_speed_is_not_seen_needs_a_memory(tmp_path, algorithm, step
     if env_id not in gymnasium.registry:
         gymnasium.register(env_id, lambda: Positions(gymnasium.make('CartPole-v1')))
     result = train(TrainOptions(env=env_id, algorithm=algorithm, steps=steps, target=475.0,
-                                run_directory=str(tmp_path)))
+                                run_dir=str(tmp_path)))
     if algorithm == 'recurrent_ppo':
         assert result.evaluation.mean_return >= 475.0
     else:

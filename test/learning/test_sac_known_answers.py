@@ -81,6 +81,6 @@ def test_no_gradient_flows_through_the_target():
 def test_sac_swings_up_the_pendulum(tmp_path, seed):
     """The published figure is -157 ± 89 at 20 000 steps; a policy that fails gets -1200."""
     result = train(TrainOptions(env='Pendulum-v1', algorithm='sac_pendulum', seed=seed,
-                                steps=10_000, target=-200.0, run_directory=str(tmp_path)))
+                                steps=10_000, target=-200.0, run_dir=str(tmp_path)))
     assert result.evaluation.mean_return > -200.0
     assert (tmp_path / 'learning_curve.png').is_file()

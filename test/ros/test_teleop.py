@@ -150,7 +150,7 @@ def test_a_script_is_recorded_and_cloned(tmp_path: Path) -> None:
 def test_the_whole_way_from_demonstrations_to_a_deployed_policy(tmp_path: Path) -> None:
     episodes = record(tmp_path / 'run', 'episodes:=60')
     subprocess.run([sys.executable, '-m', 'rl_nodes', 'train', 'algorithm:=bc',
-                    f'dataset:={episodes}', f'run_directory:={tmp_path / "bc"}',
+                    f'dataset:={episodes}', f'run_dir:={tmp_path / "bc"}',
                     'evaluation_episodes:=0'], check=True, timeout=400)
     with graph('deploy', f'policy:={tmp_path / "bc" / "policy.onnx"}', 'episodes:=20',
                'stepping:=lockstep', f'run_dir:={tmp_path / "deploy"}') as run:

@@ -43,6 +43,21 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def test_without_a_command_the_commands_are_listed(capsys):
+    status, out, err = run(capsys)
+    assert (status, err) == (2, '')
+    for name in ('launch', 'train', 'runs', 'sweep', 'doctor'):
+        assert f'\n    {name} ' in out
+
+
+@pytest.mark.parametrize('command', ['train', 'sweep'])
+def test_the_old_name_of_the_run_directory_is_refused_with_the_new_one(capsys, command):
+    status, _, err = run(capsys, command, 'env:=Pendulum-v1', 'run_directory:=x',
+                        f'seed:={"0" if command == "train" else "0,1"}')
+    assert status == 2
+    assert "did you mean 'run_dir'" in err
+
+
 # --- launch -----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('flag', ['--help', '-h', '-s', '--show-args'])

@@ -71,8 +71,9 @@ def test_train_parameters(tmp_path):
                                 'topics': '', 'keep_last_s': 0.0},
         'policy_server': {**shared, 'policy': '', 'sampling': 'stochastic', 'seed': 7,
                           'robots': 1},
-        'trainer': {**shared, 'algorithm': 'sac', 'run_directory': str(run), 'seed': 7,
+        'trainer': {**shared, 'algorithm': 'sac', 'run_dir': str(run), 'seed': 7,
                     'time_budget_s': 60.0, 'target_success': 0.95, 'demonstrations': '',
+                    'prefill': '', 'film': False,
                     'resume': '', 'simulator': 'pybullet', 'robots': 1}}
     assert isinstance(node(graph, 'trainer').parameters['time_budget_s'], float)
 

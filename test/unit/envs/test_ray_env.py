@@ -84,7 +84,7 @@ def test_training_with_actors_gives_the_same_policy(ray, tmp_path):
     for workers in (0, 2):
         result = train(TrainOptions(
             env='CartPole-v1', algorithm=str(tmp_path / 'small.yaml'), steps=300, film=False,
-            run_directory=str(tmp_path / str(workers)), ray_workers=workers),
+            run_dir=str(tmp_path / str(workers)), ray_workers=workers),
             Progress(io.StringIO()))
         policies.append(PolicyBundle.load(result.policy).onnx)
     assert policies[0] == policies[1]

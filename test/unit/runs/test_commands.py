@@ -44,7 +44,8 @@ def test_list(runs, capsys, make_run):
 def test_compare_shows_what_differs_and_the_middle_over_seeds(runs, capsys):
     assert main(['runs', 'compare', 'runs']) == 0
     head, first, second, note = capsys.readouterr().out.splitlines()
-    assert head.split() == ['learner.learning_rate', 'runs', 'success', 'return', 'steps', 'time']
+    assert head.split() == ['learner.learning_rate', 'runs', 'success', 'return', 'steps',
+                            'done', 'time']
     # Returns are -1, -0.9, -0.8, -0.7: the middle two.
     assert first.split()[:4] == ['0.001', '4', '90%', '[90%,']
     assert '-0.85 [' in first and '300' in first
@@ -71,6 +72,28 @@ def test_plot(runs, capsys):
         assert picture.size[0] > 600
         colours = {colour for _, colour in picture.convert('RGB').getcolors(1 << 20)}
     assert {(0x00, 0x72, 0xb2), (0xd5, 0x5e, 0x00)} <= colours  # a line for each group
+
+
+def test_no_two_columns_of_a_comparison_have_one_name(make_run, tmp_path, capsys):
+    for steps in (300, 600):
+        make_run(f'runs/{steps}', CURVE, settings={'steps': steps})
+    assert main(['runs', 'compare', str(tmp_path)]) == 0
+    head, *_ = capsys.readouterr().out.splitlines()
+    columns = [name for name in head.split('  ') if name]
+    assert [name.strip() for name in columns] == ['steps', 'runs', 'success', 'return',
+                                                  'steps done', 'time']
+
+
+def test_a_long_legend_is_not_cut(make_run, tmp_path):
+    for number in range(5):
+        make_run(f'runs/{number}', CURVE, settings={
+            f'learner.quite_a_long_name_{letter}': number / 3 for letter in 'abcdefgh'})
+    path = tmp_path / 'curves.png'
+    assert main(['runs', 'plot', str(tmp_path / 'runs'), f'output:={path}']) == 0
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert('L'))
+    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert (edge == 255).all()
 
 
 @pytest.mark.parametrize('words, text', [

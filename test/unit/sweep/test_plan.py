@@ -38,7 +38,7 @@ def test_file_and_command_line(tmp_path):
 @pytest.mark.parametrize('words, text', [
     ({'env': 'a'}, 'a sweep of one run'), ({'env': 'a', 'seed': '0,,1'}, 'a value is empty'),
     ({'env': 'a', 'seed': '0,0'}, 'occurs twice'), ({'seed': '0..9'}, 'one by one'),
-    ({'run_directory': 'x'}, 'a sweep sets run_directory'),
+    ({'run_dir': 'x'}, 'a sweep sets run_dir'),
     ({'learner.rate': '2..1'}, 'low < high'), ({'learner.rate': 'log:0..1'}, 'above 0'),
     ({'learner.rate': '1-1..2'}, 'no number')])
 def test_mistakes_are_named(words, text):

@@ -19,7 +19,7 @@ from pathlib import Path
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.runs.record import RunKeeper, RunRecord
 given = dict(word.split(':=') for word in sys.argv[1:])
-folder = Path(given['run_directory'])
+folder = Path(given['run_dir'])
 how = given.get('how', 'well')
 with (folder / 'words').open('a') as file:
     file.write(' '.join(sys.argv[1:]) + '\\n')

@@ -93,7 +93,7 @@ def run(folder, algorithm, steps, limit=LIMIT, loop='', **options):
     file.write_text((SETTINGS[algorithm] + LOOP).format(
         limit=limit, n_envs=8, every=10**6).replace('log_every', f'{loop}log_every'))
     result = train(TrainOptions(env=ENV, algorithm=str(file), steps=steps, film=False,
-                                run_directory=str(folder), **options), Progress(io.StringIO()))
+                                run_dir=str(folder), **options), Progress(io.StringIO()))
     return [row for row in read_rows(folder / 'metrics.jsonl') if row['kind'] == 'train'], result
 
 
@@ -201,7 +201,7 @@ def test_costs_of_steps_that_ended_an_episode_are_those_of_the_old_one():
     {'spent': np.array([1.0, 0.0]), '_spent': np.array([True, False])},
     {'spend': np.array([1.0, 0.0])}])
 def test_a_step_that_does_not_say_its_cost_is_not_free(info):
-    with pytest.raises(TrainingError, match=r'(?s)constraint.cost = .spent.*info has spen'):
+    with pytest.raises(TrainingError, match=r'(?s)to cost .spent.*info has spen'):
         costs(info, 'spent', 2)
 
 

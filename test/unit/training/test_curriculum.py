@@ -94,7 +94,7 @@ def test_training_follows_and_evaluation_stays_at_one(
     in_process.train(in_process.TrainOptions(
         env='rl_nodes/ReachRandomised-v0', env_module='rl_nodes.envs', n_envs=n_envs, steps=700,
         algorithm=settings(tmp_path, '{schedule: linear, start: 0.1, steps: 600}'),
-        run_directory=str(tmp_path / 'run'), film=False))
+        run_dir=str(tmp_path / 'run'), film=False))
     evaluated = [seen for seen in difficulties.values() if set(seen) == {1.0}]
     assert len(evaluated) == 1, 'evaluations are at difficulty 1'
     if n_envs == 1:  # several live in processes of their own
@@ -110,5 +110,5 @@ def test_a_schedule_without_anything_to_vary_is_refused(tmp_path: Path) -> None:
     for env, module in (('rl_nodes/Reach-v0', 'rl_nodes.envs'), ('Pendulum-v1', '')):
         with pytest.raises(TrainingError, match='same at every difficulty'):
             in_process.train(in_process.TrainOptions(
-                env=env, env_module=module, steps=10, run_directory=str(tmp_path / 'run'),
+                env=env, env_module=module, steps=10, run_dir=str(tmp_path / 'run'),
                 algorithm=settings(tmp_path, '{schedule: success}')))

@@ -106,7 +106,7 @@ def test_half_of_every_batch_is_shown_and_a_resumed_run_needs_the_same(
             point_env(), 'rl_nodes_test_Shown-v0'))
         options = TrainOptions(env='rl_nodes_test/Shown-v0', steps=120, demonstrations=str(path),
                                algorithm=str(tmp_path / 'small.yaml'),
-                               run_directory=str(tmp_path / 'run'))
+                               run_dir=str(tmp_path / 'run'))
         stream = io.StringIO()
         result = train(options, Progress(stream))
         assert 'learning from 60 demonstrated transitions' in stream.getvalue()
@@ -129,7 +129,7 @@ def test_the_buffer_begins_with_a_data_set(tmp_path, point_env, monkeypatch):
         point_env(), 'rl_nodes_test_Shown-v0'))
     options = TrainOptions(env='rl_nodes_test/Shown-v0', steps=30, prefill=str(path),
                            algorithm=str(tmp_path / 'small.yaml'),
-                           run_directory=str(tmp_path / 'run'))
+                           run_dir=str(tmp_path / 'run'))
     stream = io.StringIO()
     result = train(options, Progress(stream))
     assert 'the replay buffer begins with 60 transitions' in stream.getvalue()
@@ -140,7 +140,7 @@ def test_the_buffer_begins_with_a_data_set(tmp_path, point_env, monkeypatch):
     state, _ = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()
     assert len(state['buffer']['reward']) == 100, 'a resumed run has them already'
     with pytest.raises(TrainingError, match='nothing to prefill'):
-        train(msgspec.structs.replace(options, algorithm='ppo', run_directory=''),
+        train(msgspec.structs.replace(options, algorithm='ppo', run_dir=''),
               Progress(stream))
 
 

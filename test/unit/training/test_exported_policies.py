@@ -90,7 +90,7 @@ def test_a_mean_that_is_not_the_action_is_refused(point_env):
 @pytest.mark.parametrize('algorithm', ['dqn', 'rainbow', 'ppo_cartpole'])
 def test_a_discrete_run_leaves_a_policy_that_plays_and_no_robot_takes(tmp_path, algorithm):
     result = train(TrainOptions(env='CartPole-v1', algorithm=algorithm, steps=1100,
-                                run_directory=str(tmp_path)), Progress(io.StringIO()))
+                                run_dir=str(tmp_path)), Progress(io.StringIO()))
     assert result.updates > 0
     policy = PolicyRuntime(PolicyBundle.load(result.policy))
     env = gymnasium.make('CartPole-v1')

@@ -67,7 +67,7 @@ def test_a_run_ends_with_one(drawn, tmp_path, wanted):
     gymnasium.register('rl_nodes_test/Drawn-v0', entry_point=drawn)
     try:
         train(TrainOptions(env='rl_nodes_test/Drawn-v0', algorithm=str(tmp_path / 'small.yaml'),
-                           run_directory=str(tmp_path / 'run'), steps=100, film=wanted),
+                           run_dir=str(tmp_path / 'run'), steps=100, film=wanted),
               Progress(io.StringIO()))
     finally:
         gymnasium.registry.pop('rl_nodes_test/Drawn-v0')

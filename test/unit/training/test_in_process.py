@@ -32,7 +32,7 @@ def options(tmp_path, point_env):
     def make(**others):
         return TrainOptions(**({'env': 'rl_nodes_test/Point-v0', 'steps': 300,
                                 'algorithm': str(tmp_path / 'small.yaml'),
-                                'run_directory': str(tmp_path / 'run')} | others))
+                                'run_dir': str(tmp_path / 'run')} | others))
     yield make
     gymnasium.registry.pop('rl_nodes_test/Point-v0')
 
@@ -41,7 +41,7 @@ def test_run_resume_and_what_they_leave(options, tmp_path):
     stream = io.StringIO()
     result = train(options(), Progress(stream))
     folder = tmp_path / 'run'
-    assert (result.reason, result.steps, result.run_directory) == ('steps', 300, folder)
+    assert (result.reason, result.steps, result.run_dir) == ('steps', 300, folder)
     assert (folder / 'learning_curve.png').stat().st_size > 10_000
     assert 'return' in (folder / 'summary.md').read_text()
     events = EventAccumulator(str(folder / 'tensorboard'))
@@ -74,14 +74,14 @@ def test_run_resume_and_what_they_leave(options, tmp_path):
 def test_nothing_to_resume(options):
     with pytest.raises(CheckpointError, match='nothing to resume'):
         train(options(resume=True), Progress(io.StringIO()))
-    with pytest.raises(TrainingError, match='needs run_directory'):
-        train(options(resume=True, run_directory=''), Progress(io.StringIO()))
+    with pytest.raises(TrainingError, match='needs run_dir'):
+        train(options(resume=True, run_dir=''), Progress(io.StringIO()))
 
 
 def test_settings_change_by_arguments(options, tmp_path):
     result = train(options(changes={'learner.batch_size': '16', 'loop.n_envs': '3'}, steps=60),
                    Progress(io.StringIO()))
-    settings = read_run(result.run_directory).record.settings
+    settings = read_run(result.run_dir).record.settings
     assert (settings['learner.batch_size'], settings['n_envs']) == (16, 3)
     assert settings['learner.hidden'] == [32, 32]
 

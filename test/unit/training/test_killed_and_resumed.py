@@ -80,14 +80,14 @@ def test_the_curve_is_the_same(tmp_path, algorithm):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
     words = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',
              'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400, 'film': False}
-    whole = train(TrainOptions(**words, run_directory=str(tmp_path / 'whole')),
+    whole = train(TrainOptions(**words, run_dir=str(tmp_path / 'whole')),
                   Progress(io.StringIO()))
 
     killed = tmp_path / 'killed'
     chance = random.Random(algorithm)
     child = subprocess.Popen(
         [sys.executable, '-c', SCRIPT, *(f'{name}:={value}' for name, value in words.items()),
-         f'run_directory:={killed}'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+         f'run_dir:={killed}'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     rows, enough = [], chance.randrange(110, 390)
     while not rows or rows[-1]['step'] < enough:
         assert child.poll() is None, child.stderr.read()
@@ -97,7 +97,7 @@ def test_the_curve_is_the_same(tmp_path, algorithm):
     assert read_run(killed).record.state == 'interrupted'
     assert list((killed / 'checkpoints').glob('*.pt'))
 
-    result = train(TrainOptions(**words, run_directory=str(killed), resume=True),
+    result = train(TrainOptions(**words, run_dir=str(killed), resume=True),
                    Progress(io.StringIO()))
     assert result.steps == whole.steps >= 400
     assert curve(killed) == curve(tmp_path / 'whole')

@@ -164,7 +164,7 @@ def options(tmp_path, point_env):
     def make(name='run', **others):
         return TrainOptions(**({'env': 'rl_nodes_test/Point-v0', 'steps': 1000,
                                 'algorithm': str(tmp_path / 'small.yaml'),
-                                'run_directory': str(tmp_path / name)} | others))
+                                'run_dir': str(tmp_path / name)} | others))
     yield make
     gymnasium.registry.pop('rl_nodes_test/Point-v0')
 
@@ -203,7 +203,7 @@ def test_killed_and_resumed_runs_repeat(options, tmp_path):
 def test_discrete_run_ends_in_a_policy_that_evaluates(tmp_path):
     (tmp_path / 'small.yaml').write_text(CONFIG)
     result = train(TrainOptions(env='CartPole-v1', algorithm=str(tmp_path / 'small.yaml'),
-                                steps=600, run_directory=str(tmp_path / 'run')),
+                                steps=600, run_dir=str(tmp_path / 'run')),
                    Progress(io.StringIO()))
     contract = PolicyBundle.load(result.policy).manifest.contract
     assert contract.action_choices == 'discrete' and contract.action.high == (1.0,)

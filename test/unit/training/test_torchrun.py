@@ -34,7 +34,7 @@ def test_two_processes_train_and_resume_as_one_run(tmp_path):
             [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2',
              '--standalone', '-m', 'rl_nodes', 'train', 'env:=CartPole-v1', 'film:=false',
              f'algorithm:={tmp_path / "small.yaml"}', f'steps:={steps}',
-             f'run_directory:={folder}', *more], capture_output=True, text=True, timeout=100,
+             f'run_dir:={folder}', *more], capture_output=True, text=True, timeout=100,
             env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[3])})
         assert done.returncode == 0, done.stderr
         assert done.stdout.count('ended (steps)') == 1
@@ -53,7 +53,7 @@ def test_what_takes_one_process_is_refused(tmp_path, monkeypatch, algorithm, cha
         rank=0, count=2, close=lambda: None))
     with pytest.raises(TrainingError, match=text):
         train(TrainOptions(env='Pendulum-v1', algorithm=algorithm, changes=changes, steps=10,
-                           run_directory=str(tmp_path / 'run')))
+                           run_dir=str(tmp_path / 'run')))
 
 
 def test_each_process_has_other_episodes(point_env):
