@@ -18,11 +18,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
+from rl_nodes.core.origin import split_label
 from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.nodes import conversions
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 import torch
 
@@ -317,3 +319,8 @@ def refusal_of_policy_server(policy: Path, *parameters: str) -> str:
     assert process.returncode == 2, process.stderr
     assert 'Traceback' not in process.stderr
     return process.stderr
+
+
+def source_of(command: JointState) -> str:
+    """Return whose executed command a message is, whatever the monitor did about it."""
+    return split_label(command.header.frame_id)[0]
