@@ -13,15 +13,23 @@ Who a command comes from, by its source, as it travels in ``frame_id``.
     monitor                          the safety monitor itself
     monitor/<fallback>               the same, while the robot does not rest yet
 
-``:<operator>`` may be missing.
+``:<operator>`` may be missing. Where the safety monitor has changed or made an executed command,
+its decision follows, the gravest check that had something to object to:
+
+    <source> | <level>/<check>       as in ``reach@7 | clamp/velocity``, ``monitor | stop/finite``
 """
 
 from collections.abc import Iterable
 from enum import IntEnum
+import re
+
+import numpy as np
 
 STANDBY, PERTURBED = '/standby', '/perturbed'
 MONITOR, REPLAY = 'monitor', 'replay:'
+INTERVENTION = np.dtype('S48')  # of ``<level>/<check>`` in columns; what is longer is cut
 _TELEOP = 'teleop'
+_LABELLED = re.compile(r'(.*) \| ((?:clamp|hold|stop)/.+)')
 
 
 class Origin(IntEnum):
@@ -31,6 +39,24 @@ class Origin(IntEnum):
     AUTONOMOUS = 1     # a policy, a controller or a recording
     DEMONSTRATION = 2  # a person, where no policy acts
     INTERVENTION = 3   # a person who has taken over from a policy
+
+
+ORIGINS = tuple(origin.name.lower() for origin in Origin)  # as people write them
+
+
+def labelled(source: str, intervention: str) -> str:
+    """
+    Return a source with what the safety monitor did as it travels in ``frame_id``.
+
+    :param intervention: ``<level>/<check>``; empty where it let the command pass.
+    """
+    return f'{source} | {intervention}' if intervention else source
+
+
+def split_label(frame_id: str) -> tuple[str, str]:
+    """Return (source, intervention) of a ``frame_id``, the counterpart of :func:`labelled`."""
+    found = _LABELLED.fullmatch(frame_id) if ' | ' in frame_id else None
+    return (found[1], found[2]) if found else (frame_id, '')
 
 
 def operator_source(operator: str, engaged: bool) -> str:

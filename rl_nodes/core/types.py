@@ -162,11 +162,14 @@ class JointCommand:
     :param stamp_ns: stamp of the state that caused it [ns].
     :param source: who wants it, see ``core/origin.py``.
     :param value: position, velocity or effort targets by the robot's control mode, shape (A,).
+    :param intervention: ``<level>/<check>`` of the safety monitor's decision by which an executed
+        command is not as it was wanted; empty where there was none.
     """
 
     stamp_ns: int
     source: str
     value: np.ndarray
+    intervention: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,6 +262,8 @@ class TransitionBatch:
     privileged: np.ndarray | None = None       # (N, P) float32; None where the task has none
     next_privileged: np.ndarray | None = None  # (N, P) float32
     origin: np.ndarray | None = None  # (N,) int64, see core/origin.py; None where nobody noted it
+    # (N,) bytes, ``<level>/<check>`` of what the monitor did or nothing; None as above
+    intervention: np.ndarray | None = None
     cost: np.ndarray | None = None    # (N,) float32, what each step costs; None where nobody asks
 
     def __post_init__(self) -> None:

@@ -11,7 +11,8 @@ What belongs to the step from state s_t to the next state s_{t+1} of the same ep
 
 - the goals of both states: the newest one stamped at or before the state and at or after the
   start of its episode;
-- the wanted and the executed command stamped like s_t, the state that caused them;
+- the wanted and the executed command stamped like s_t, the state that caused them; the latter
+  says itself by which check the safety monitor changed it;
 - the reward stamped like s_{t+1}, the state rewarded. The reward that every episode's first state
   gets belongs to no step;
 - where the task has such signals, what the critic is to see, stamped like each state.
@@ -35,7 +36,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from rl_nodes.core.errors import RewardMissingError, SpecError
-from rl_nodes.core.origin import MONITOR, origin_of, PERTURBED
+from rl_nodes.core.origin import INTERVENTION, MONITOR, origin_of, PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, Outcome, RobotState, TransitionBatch
 from rl_nodes.data.stamp_window import AssemblerCounters, Entry, StampWindow
 
@@ -164,7 +165,7 @@ class TransitionAssembler:
         """Do as :meth:`take`; return the stamps of the rows' states, int64 (N,), besides [ns]."""
         rows, self._rows = self._rows, []
         stamps, self._stamps = np.array(self._stamps, np.int64), []
-        columns = list(zip(*rows)) if rows else [()] * (15 if self._privileged else 13)
+        columns = list(zip(*rows)) if rows else [()] * (16 if self._privileged else 14)
         count = len(rows)
 
         def matrix(column: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -174,12 +175,13 @@ class TransitionAssembler:
         terminated, truncated, success, limited = (
             np.array(columns[i], np.bool_) for i in range(5, 9))
         version, episode, step, origin = (np.array(columns[i], np.int64) for i in range(9, 13))
-        privileged = [matrix(i, self._privileged) for i in range(13, len(columns))]
+        privileged = [matrix(i, self._privileged) for i in range(14, len(columns))]
         seen, next_seen = (privileged[0], privileged[1]) if privileged else (None, None)
         return TransitionBatch(
             matrix(0, observation), matrix(1, action), matrix(2, action),
             np.array(columns[3], np.float32), matrix(4, observation), terminated, truncated,
-            success, limited, version, episode, step, seen, next_seen, origin), stamps
+            success, limited, version, episode, step, seen, next_seen, origin,
+            np.array(columns[13], INTERVENTION)), stamps
 
     def _advance(self, final: bool = False) -> None:
         """Decide states from the oldest on, as far as the messages at hand allow."""
@@ -341,7 +343,8 @@ class TransitionAssembler:
         step = (since_start + self._period_ns // 2) // self._period_ns
         return (observation, action, asked, reward.total, next_observation, reward.terminated,
                 truncated, reward.success, limited, policy_version(wanted), episode.number, step,
-                int(origin_of(executed.source, self._window.sources(state.stamp_ns))))
+                int(origin_of(executed.source, self._window.sources(state.stamp_ns))),
+                executed.intervention.encode())
 
 
 def policy_version(command: JointCommand | None) -> int:

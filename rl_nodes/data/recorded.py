@@ -2,15 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transitions of one recorded episode, and what is known of each beside."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from rl_nodes.core.origin import Origin, origin_of
 from rl_nodes.core.types import TransitionBatch
-
-AUTONOMOUS, INTERVENTION, DEMONSTRATION = range(3)
-SOURCES = ('autonomous', 'intervention', 'demonstration')
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +16,12 @@ class RecordedEpisode:
     :param name: of the file or the part of a data set that they come from.
     :param batch: the rows.
     :param stamp_ns: of the state that each row starts from [ns], int64, shape (N,).
-    :param source: who acted, an index into ``SOURCES``, uint8, shape (N,).
     :param metadata: provenance and result, as texts.
     """
 
     name: str
     batch: TransitionBatch
     stamp_ns: np.ndarray
-    source: np.ndarray
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -36,7 +29,7 @@ class RecordedEpisode:
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return everything that is known of each row, by name."""
-        return {**self.batch.columns(), 'stamp_ns': self.stamp_ns, 'source': self.source}
+        return {**self.batch.columns(), 'stamp_ns': self.stamp_ns}
 
 
 def run_ends(episode: np.ndarray, step: np.ndarray, ended: np.ndarray) -> np.ndarray:
@@ -54,20 +47,3 @@ def run_ends(episode: np.ndarray, step: np.ndarray, ended: np.ndarray) -> np.nda
     broken = (episode[1:] != episode[:-1]) | (step[1:] != step[:-1] + 1) | ended[:-1]
     ends = np.append(np.flatnonzero(broken) + 1, count)
     return ends[np.searchsorted(ends, np.arange(count), side='right')]
-
-
-def sources(commanded_by: Sequence[str]) -> np.ndarray:
-    """
-    Return who acted in each row of one episode, indices into ``SOURCES``, uint8, shape (N,).
-
-    What a human does in an episode in which nobody else acts is a demonstration, otherwise an
-    intervention. A command that the monitor made up, or that made the robot stand, counts for
-    whoever it stood in for.
-
-    :param commanded_by: source of the executed command, see ``core/origin.py``.
-    """
-    found = np.array([origin_of(name, ()) for name in commanded_by], np.int64)
-    human = found == Origin.DEMONSTRATION
-    if human.any() and not (found == Origin.AUTONOMOUS).any():
-        return np.full(len(found), DEMONSTRATION, np.uint8)
-    return np.where(human, INTERVENTION, AUTONOMOUS).astype(np.uint8)

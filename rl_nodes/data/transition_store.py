@@ -21,13 +21,14 @@ import msgspec
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, ContractError, RecordingError
+from rl_nodes.core.origin import INTERVENTION, ORIGINS
 from rl_nodes.core.types import TransitionBatch
-from rl_nodes.data.recorded import RecordedEpisode, run_ends, SOURCES
+from rl_nodes.data.recorded import RecordedEpisode, run_ends
 
-LAYOUT = 'transition_store/v1'
+LAYOUT = 'transition_store/v2'
 INDEX = 'store.json'
 _BATCH = tuple(field.name for field in fields(TransitionBatch))
-_DTYPES = ('float32', 'bool', 'int64', 'uint8')
+_DTYPES = ('float32', 'bool', 'int64', str(INTERVENTION))
 MAX_INDEX_BYTES = 256 << 20
 
 
@@ -239,7 +240,7 @@ class TransitionStore:
             rows = slice(first, first + entry.rows)
             yield RecordedEpisode(entry.name, self.batch(rows),
                                   np.array(self.columns['stamp_ns'][rows]),
-                                  np.array(self.columns['source'][rows]), dict(entry.metadata))
+                                  dict(entry.metadata))
 
     def n_step(self, rows: np.ndarray, n: int, discount: float) -> NStep:
         """
@@ -282,9 +283,9 @@ class Draws:
     :param store: where they lie.
     :param batch_size: B.
     :param seed: of all draws.
-    :param shares: expected part of each batch by source, see ``SOURCES``; None draws all rows
+    :param shares: expected part of each batch by who acted, see ``ORIGINS``; None draws all rows
         alike.
-    :raises ConfigError: a source that is unknown or has no row, or shares that do not sum to 1.
+    :raises ConfigError: an origin that is unknown or has no row, or shares that do not sum to 1.
     """
 
     def __init__(self, store: TransitionStore, batch_size: int, seed: int,
@@ -297,11 +298,14 @@ class Draws:
             self._share(store, {name: part for name, part in shares.items() if part > 0})
 
     def _share(self, store: TransitionStore, shares: dict[str, float]) -> None:
-        if abs(sum(shares.values()) - 1.0) > 1e-6 or not set(shares) <= set(SOURCES):
-            raise ConfigError(f'shares {shares}: expected {", ".join(SOURCES)} with numbers that '
+        if abs(sum(shares.values()) - 1.0) > 1e-6 or not set(shares) <= set(ORIGINS):
+            raise ConfigError(f'shares {shares}: expected {", ".join(ORIGINS)} with numbers that '
                               'sum to 1')
-        found = np.asarray(store.columns['source'])
-        groups = [np.flatnonzero(found == SOURCES.index(name)) for name in shares]
+        if 'origin' not in store.columns:
+            raise ConfigError(f'{store.folder}: shares {shares}: nobody noted who acted in these '
+                              'data; draw all rows alike')
+        found = store.columns['origin']
+        groups = [np.flatnonzero(found == ORIGINS.index(name)) for name in shares]
         self._order, self._shares = np.concatenate(groups), np.array(list(shares.values()))
         self._sizes = np.array([len(group) for group in groups])
         self._firsts = np.cumsum(self._sizes) - self._sizes
@@ -344,5 +348,8 @@ def _read_index(folder: Path) -> Index:
     except msgspec.MsgspecError as error:
         raise RecordingError(f'{path} is damaged: {error}') from None
     if index.layout != LAYOUT:
-        raise RecordingError(f'{path}: layout {index.layout!r}, expected {LAYOUT!r}')
+        raise RecordingError(f'{path}: layout {index.layout!r}, expected {LAYOUT!r}: it is of '
+                             'another version of rl_nodes; make the store anew of the recorded '
+                             'episodes with "rl_nodes dataset export FOLDER format:=store '
+                             'output:=NEW"')
     return index

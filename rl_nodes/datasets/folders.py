@@ -51,6 +51,10 @@ def describe(episodes: Sequence[Episode]) -> str:
         rows[name] = _counted(episode.metadata.get(key, '')[:16] for episode in episodes)
     rows['policies'] = _counted(name for episode in episodes for name in _json(
         episode, 'policy_versions', [])) or 'none'
+    decisions: Counter[str] = Counter()
+    for episode in episodes:
+        decisions.update(_json(episode, 'decisions', {}))
+    rows['decisions'] = ', '.join(f'{name} ({n})' for name, n in decisions.most_common()) or 'none'
     rows['software'] = _counted(f'{name} {version}' for episode in episodes for name, version
                                 in _json(episode, 'software', {}).items())
     rows['topics'] = ', '.join(sorted({topic for episode in episodes for topic in episode.topics}))

@@ -14,6 +14,7 @@ import numpy as np
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, RecordingError
+from rl_nodes.core.origin import INTERVENTION
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.recorded import RecordedEpisode
 
@@ -129,13 +130,16 @@ def episode_of(name: str, number: int, columns: dict[str, np.ndarray],
     count = len(columns.get('action', ()))
     filled = {
         'wanted': columns.get('action'), 'policy_version': np.full(count, -1),
-        'step': np.arange(count), 'stamp_ns': np.zeros(count), 'source': np.zeros(count),
+        'step': np.arange(count), 'stamp_ns': np.zeros(count),
         **dict.fromkeys(('success', 'limited'), np.zeros(count)), **columns,
         'episode': np.full(count, number)}
     types = {**dict.fromkeys(FLAGS, np.bool_), **dict.fromkeys(
-        ('policy_version', 'episode', 'step', 'stamp_ns', 'origin'), np.int64), 'source': np.uint8}
+        ('policy_version', 'episode', 'step', 'stamp_ns', 'origin'), np.int64)}
     found = {}
     for key, values in filled.items():
+        if key == 'intervention':
+            found[key] = as_labels(name, values, count)
+            continue
         array = np.asarray(values)
         if array.dtype.kind not in 'fiub' or len(array) != count \
                 or not np.isfinite(array.astype(np.float64)).all():
@@ -146,8 +150,29 @@ def episode_of(name: str, number: int, columns: dict[str, np.ndarray],
         if found[key].ndim != 2:
             raise RecordingError(f'{name}: {key} has shape {found[key].shape}, expected rows of '
                                  'one vector each')
-    stamps, source = found.pop('stamp_ns'), found.pop('source')
+    stamps = found.pop('stamp_ns')
     try:
-        return RecordedEpisode(name, TransitionBatch(**found), stamps, source, metadata)
+        return RecordedEpisode(name, TransitionBatch(**found), stamps, metadata)
     except (TypeError, ValueError) as error:
         raise RecordingError(f'{name}: {error}') from None
+
+
+def as_texts(labels: np.ndarray) -> list[str]:
+    """Return the column ``intervention`` (N,) as texts."""
+    return [label.decode(errors='replace') for label in labels.tolist()]
+
+
+def as_labels(name: str, texts: np.ndarray, count: int) -> np.ndarray:
+    """
+    Return texts as the column ``intervention``, shape (N,).
+
+    :param name: of the episode.
+    :param texts: bytes or texts.
+    :param count: N.
+    :raises RecordingError: other than N texts.
+    """
+    found = [text.encode() if isinstance(text, str) else text for text in np.asarray(
+        texts).tolist()]
+    if len(found) != count or not all(isinstance(text, bytes) for text in found):
+        raise RecordingError(f'{name}: intervention is not {count} texts')
+    return np.array(found, INTERVENTION)

@@ -26,7 +26,14 @@ from pyarrow import parquet
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError
 from rl_nodes.data.recorded import RecordedEpisode
-from rl_nodes.datasets.formats import CONTRACT_KEY, episode_of, METADATA_KEY, new_path, Source
+from rl_nodes.datasets.formats import (
+    as_texts,
+    CONTRACT_KEY,
+    episode_of,
+    METADATA_KEY,
+    new_path,
+    Source,
+)
 from rl_nodes.datasets.lerobot_video import VideoColumns
 from rl_nodes.datasets.tables import vectors
 
@@ -85,7 +92,8 @@ def write(output: Path, source: Source) -> int:
                 writer.write_table(pyarrow.table(
                     {name: _array(values) for name, values in columns.items()},
                     schema=writer.schema))
-                stats = {name: _stats(values) for name, values in columns.items()}
+                stats = {name: _stats(values) for name, values in columns.items()
+                         if values.dtype != object}
                 rows.append({
                     'episode_index': number, 'tasks': [contract.task if contract else 'unknown'],
                     'length': count, 'data/chunk_index': 0, 'data/file_index': 0,
@@ -200,8 +208,8 @@ def _read_episode(path: Path, number: int, tables: list[pyarrow.Table],
     return episode_of(metadata.pop('name', f'{path.name}/{number}'), number, found, metadata)
 
 
-_OURS = ('wanted', 'limited', 'policy_version', 'step', 'stamp_ns', 'source', 'privileged',
-         'next_privileged', 'origin')
+_OURS = ('wanted', 'limited', 'policy_version', 'step', 'stamp_ns', 'origin', 'intervention',
+         'privileged', 'next_privileged')
 
 
 def _metadata(path: Path) -> dict[int, dict[str, str]]:
@@ -229,7 +237,8 @@ def _columns(episode: RecordedEpisode) -> dict[str, np.ndarray]:
     batch = episode.batch
     columns = {_NAMES.get(name, _EXTRA + name): values
                for name, values in episode.columns().items() if name != 'episode'}
-    columns[f'{_EXTRA}source'] = episode.source.astype(np.int64)
+    if batch.intervention is not None:
+        columns[f'{_EXTRA}intervention'] = np.array(as_texts(batch.intervention), object)
     return {**columns, 'next.done': batch.terminated | batch.truncated}
 
 
@@ -247,8 +256,12 @@ def _array(values: np.ndarray) -> pyarrow.Array:
 
 def _feature(name: str, values: np.ndarray, names: dict[str, list[str] | None]
              ) -> dict[str, Any]:
-    return {'dtype': str(values.dtype), 'shape': [values.shape[1] if values.ndim == 2 else 1],
+    return {'dtype': _type(values), 'shape': [values.shape[1] if values.ndim == 2 else 1],
             'names': names.get(name)}
+
+
+def _type(values: np.ndarray) -> str:
+    return 'string' if values.dtype == object else str(values.dtype)
 
 
 def _schema(columns: dict[str, np.ndarray]) -> pyarrow.Schema:
@@ -257,7 +270,7 @@ def _schema(columns: dict[str, np.ndarray]) -> pyarrow.Schema:
     for name, values in columns.items():
         array = _array(values)
         fields.append(pyarrow.field(name, array.type))
-        value = {'dtype': str(values.dtype), '_type': 'Value'}
+        value = {'dtype': _type(values), '_type': 'Value'}
         noted[name] = {'feature': value, 'length': values.shape[1], '_type': 'List'} \
             if pyarrow.types.is_nested(array.type) else value
     return pyarrow.schema(fields, {'huggingface': json.dumps({'info': {'features': noted}})})

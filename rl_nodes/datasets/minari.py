@@ -93,8 +93,8 @@ def _episodes(path: Path, dataset: minari.MinariDataset) -> Iterator[RecordedEpi
         raise RecordingError(f'{path} cannot be read: {error}') from error
 
 
-_KNOWN_INFOS = ('wanted', 'success', 'limited', 'policy_version', 'step', 'stamp_ns', 'source',
-                'privileged', 'next_privileged', 'origin')
+_KNOWN_INFOS = ('wanted', 'success', 'limited', 'policy_version', 'step', 'stamp_ns', 'origin',
+                'intervention', 'privileged', 'next_privileged')
 
 
 def _unbroken(episode: RecordedEpisode) -> Iterator[RecordedEpisode]:

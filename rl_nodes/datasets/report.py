@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import hashlib
 
 import numpy as np
+from rl_nodes.core.origin import ORIGINS
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import header_stamp_ns
 from rl_nodes.data.reader import Episode
-from rl_nodes.data.recorded import RecordedEpisode, SOURCES
+from rl_nodes.data.recorded import RecordedEpisode
+from rl_nodes.datasets.formats import as_texts
 from rl_nodes.tasks.base import Task
 
 BINS = 20
@@ -72,8 +74,8 @@ class Report:
     returns: np.ndarray        # per episode, undiscounted
     success: np.ndarray        # per episode, bool
     reasons: Counter
-    sources: dict[str, int]    # rows by who acted
-    limited: float             # part of the rows whose command the monitor changed
+    origins: dict[str, int]    # rows by who acted
+    interventions: Counter     # rows by what the monitor did, ``<level>/<check>``
     seconds: float
     periods_ms: np.ndarray     # between neighbouring states
     expected_ms: float
@@ -115,13 +117,14 @@ def make_report(opened: Sequence[Episode], recorded: Sequence[RecordedEpisode], 
     steps = np.array([len(part) for part in batch])
     outliers, odd = _outliers(task.contract.observation.elements, observation, recorded, returns,
                               steps)
-    source = np.concatenate([episode.source for episode in recorded])
+    origin = np.concatenate([part.origin for part in batch if part.origin is not None])
     return Report(
         f'{task.name} with {task.robot.name}', len(opened), steps, returns,
         np.array([bool(part.success[-1]) for part in batch]),
         Counter(episode.metadata.get('reason', '') for episode in opened),
-        {name: int((source == code).sum()) for code, name in enumerate(SOURCES)},
-        float(np.concatenate([part.limited for part in batch]).mean()),
+        {name: int((origin == code).sum()) for code, name in enumerate(ORIGINS)},
+        Counter(label for part in batch if part.intervention is not None
+                for label in as_texts(part.intervention) if label),
         float(steps.sum()) * task.period_ns / NS, np.concatenate(periods), task.period_ns / 1e6,
         gaps, dropped, topics, coverage(task.contract.observation, observation),
         coverage(task.contract.action, action),
@@ -142,8 +145,9 @@ def describe(report: Report) -> str:
         f'return        {_range(report.returns)}',
         f'success       {report.success.mean():.0%} of the episodes at their last step',
         'acted         ' + ', '.join(f'{name} {n / count:.0%}'
-                                     for name, n in report.sources.items())
-        + f'; the monitor changed {report.limited:.1%}',
+                                     for name, n in report.origins.items()),
+        'interventions ' + (', '.join(f'{name} {n} ({n / count:.1%})' for name, n
+                                      in report.interventions.most_common()) or 'none'),
         f'period        {_percentiles(report.periods_ms)} ms, expected '
         f'{report.expected_ms:g}; {report.gaps} gaps, {report.dropped} messages dropped',
         f'duplicates    {report.same_rows} rows ({report.same_rows / count:.1%}); episodes: '

@@ -55,7 +55,7 @@ def draw(report: Report) -> bytes:
     _histogram(axes[0, 2], report.periods_ms, 'time between states [ms]', 'states', log=True)
     axes[0, 2].axvline(report.expected_ms, color=_RED, linewidth=1)
     _skew(axes[1, 0], report)
-    _bars(axes[1, 1], {name: float(n) for name, n in report.sources.items()}, 'rows by who acted')
+    _bars(axes[1, 1], {name: float(n) for name, n in report.origins.items()}, 'rows by who acted')
     _bars(axes[1, 2], dict(zip(report.action.names, report.action_change.tolist())),
           'change of the action per step (RMS)')
     _covered(axes[2, 0], report.observation, 'observation: where the values lie')

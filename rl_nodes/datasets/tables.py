@@ -4,8 +4,9 @@
 Export to one table, a row per transition: ``.npz`` or ``.parquet``.
 
 The ``.npz`` file has one array per column of a ``TransitionBatch`` and the contract's fingerprint
-as ``contract_fingerprint``. The ``.parquet`` file has stamps, sources by name, and the file that
-each row comes from besides; the contract and the episodes' metadata are in the file's metadata.
+as ``contract_fingerprint``. The ``.parquet`` file has stamps and the file that each row comes from
+besides, and says who acted by name; the contract and the episodes' metadata are in the file's
+metadata.
 """
 
 import json
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from rl_nodes.core.errors import RecordingError
+from rl_nodes.core.origin import ORIGINS
 from rl_nodes.core.types import TransitionBatch
-from rl_nodes.data.recorded import RecordedEpisode, SOURCES
-from rl_nodes.datasets.formats import CONTRACT_KEY, METADATA_KEY, new_path, Source
+from rl_nodes.data.recorded import RecordedEpisode
+from rl_nodes.datasets.formats import as_texts, CONTRACT_KEY, METADATA_KEY, new_path, Source
 from rl_nodes.training.demonstrations import save
 
 
@@ -75,7 +77,11 @@ def _table(number: int, episode: RecordedEpisode) -> 'pyarrow.Table':  # noqa: F
     for name, values in {**episode.columns(),
                          'episode': np.full(len(episode), number)}.items():
         columns[name] = vectors(values) if values.ndim == 2 else pyarrow.array(values)
-    columns['source'] = pyarrow.array([SOURCES[code] for code in episode.source.tolist()])
+    batch = episode.batch
+    if batch.origin is not None:
+        columns['origin'] = pyarrow.array([ORIGINS[code] for code in batch.origin.tolist()])
+    if batch.intervention is not None:
+        columns['intervention'] = pyarrow.array(as_texts(batch.intervention))
     columns['file'] = pyarrow.array([episode.name] * len(episode))
     return pyarrow.table(columns)
 

@@ -12,6 +12,7 @@ from geometry_msgs.msg import Pose, PoseArray, PoseStamped, WrenchStamped
 from nav_msgs.msg import Odometry
 import numpy as np
 from rl_nodes.core.errors import NotFiniteError, SpecError
+from rl_nodes.core.origin import labelled, split_label
 from rl_nodes.core.range_sensor import RangeSensorConfig
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import (
@@ -240,13 +241,16 @@ def _require_unit(name: str, quaternion: np.ndarray) -> None:
 def command_to_msg(command: JointCommand, names: tuple[str, ...], mode: str) -> bytes:
     """Return the serialized message of a command; values go where the control mode has them."""
     values = {'position': joint_state.NOTHING, mode: command.value}
-    return joint_state.encode(command.stamp_ns, command.source, names, **values)
+    return joint_state.encode(command.stamp_ns, labelled(command.source, command.intervention),
+                              names, **values)
 
 
 def msg_to_command(msg: JointState, mode: str) -> tuple[tuple[str, ...], JointCommand]:
     """Return (names as they came, command); length and values are judged by the supervisor."""
     value = np.array(getattr(msg, mode), np.float64)
-    return tuple(msg.name), JointCommand(stamp_to_ns(msg.header.stamp), msg.header.frame_id, value)
+    source, intervention = split_label(msg.header.frame_id)
+    return tuple(msg.name), JointCommand(stamp_to_ns(msg.header.stamp), source, value,
+                                         intervention)
 
 
 def goal_to_msg(goal: Goal, frame: str) -> PoseStamped:

@@ -276,7 +276,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if log is not None and topic == WANTED:
             log.note_policy(stamp, heard.frame_id)
         elif log is not None and topic == EXECUTED:
-            log.note_executed(stamp, heard.frame_id)
+            log.note_executed(stamp, heard.value.source)
         elif log is not None and topic == REWARD:
             log.note_reward(heard.frame_id, stamp, heard.value)
         if heard.value is None:  # a part of a state is on its way

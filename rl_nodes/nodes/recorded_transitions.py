@@ -3,6 +3,7 @@
 """Recorded episodes to transitions, as the recorder sent them; no running graph is needed."""
 
 from collections.abc import Iterator, Sequence
+import contextlib
 from dataclasses import replace
 from functools import lru_cache
 import logging
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import RecordingError, SpecError
-from rl_nodes.core.types import JointCommand, TransitionBatch
+from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.inspection import open_episodes
 from rl_nodes.data.reader import Episode
-from rl_nodes.data.recorded import RecordedEpisode, sources
-from rl_nodes.nodes.transition_feed import EXECUTED, TransitionFeed
+from rl_nodes.data.recorded import RecordedEpisode
+from rl_nodes.nodes.transition_feed import TransitionFeed
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 
@@ -115,16 +116,10 @@ def read_recorded(episode: Episode, task: Task) -> RecordedEpisode:
 
     :raises RecordingError: a message that cannot be read.
     """
-    feed, executed = TransitionFeed(task), {}
+    feed = TransitionFeed(task)
     for message in episode.messages(feed.kinds):
-        try:
-            heard = feed.add(message.topic, message.data)
-        except SpecError:
-            continue  # as the live recorder, which counts it and goes on
-        if message.topic == EXECUTED and isinstance(heard.value, JointCommand):
-            executed[heard.stamp_ns] = heard.frame_id
+        with contextlib.suppress(SpecError):  # as the live recorder, which counts it and goes on
+            feed.add(message.topic, message.data)
     feed.assembler.flush()
-    batch, stamps = feed.assembler.take_stamped()
-    return RecordedEpisode(episode.path.name, batch, stamps,
-                           sources([executed[stamp] for stamp in stamps.tolist()]),
+    return RecordedEpisode(episode.path.name, *feed.assembler.take_stamped(),
                            dict(episode.metadata))

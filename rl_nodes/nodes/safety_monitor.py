@@ -19,7 +19,8 @@ Subscribes:
   such, reward (sensor_msgs/JointState, STREAM) where it is observed: with a guard only, which
   observes what a policy does, see guard_watch.py.
 Publishes:
-  joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause;
+  joint_command (sensor_msgs/JointState, EXECUTED): what the robot gets, same stamp as its cause,
+  frame_id = its source and by which decision it is not what was wanted, see core/origin.py;
   safety/decision (sensor_msgs/JointState, STREAM): every decision but PASS, with what was asked
   for and what the robot gets, see nodes/safety_events.py; same stamp as its cause;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED): OK, LIMITING, HOLD or STOPPED with
@@ -51,6 +52,7 @@ from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.safety_events import DECISION, decision_to_msg, EventKeeper, intervenes
 from rl_nodes.safety.estop import EmergencyStop
+from rl_nodes.safety.events import decision_name
 from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.sources import Arbiter, Offer, Sources, TELEOP
 from rl_nodes.safety.supervisor import HOLD, LIFECYCLE, Mode, Supervisor, Timeouts
@@ -281,8 +283,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         stamp = cause.stamp_ns if cause else state.stamp_ns if state else 0
         if value is not None:
             command = conversions.command_to_msg(
-                JointCommand(stamp, source, value), self._model.command_names,
-                self._model.config.control_mode)
+                JointCommand(stamp, source, value, self._intervention(verdict)),
+                self._model.command_names, self._model.config.control_mode)
             self._commands.publish(command)
             self._events.see('joint_command', command)
             if state is not None:
@@ -293,6 +295,10 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self._events.see(DECISION, decision)
             self._events.decide(verdict)
         self._show()
+
+    def _intervention(self, verdict: Verdict) -> str:
+        """Return the label of what the robot gets; of a fallback, the check that began it."""
+        return decision_name(verdict.level, self._supervisor.check) if verdict.level else ''
 
     def _show(self) -> None:
         """Publish the state when mode, check, source or emergency stop have changed."""

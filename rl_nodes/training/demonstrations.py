@@ -17,6 +17,7 @@ import zipfile
 import numpy as np
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, ContractError
+from rl_nodes.core.origin import INTERVENTION
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.transition_store import is_store, TransitionStore
 
@@ -84,8 +85,9 @@ def _batch(path: Path, found: dict[str, np.ndarray], contract: Contract) -> Tran
     rest = {'wanted': action, 'policy_version': np.full(count, -1), 'episode': np.zeros(count),
             'step': np.zeros(count), **dict.fromkeys(('truncated', 'success', 'limited'),
                                                       np.zeros(count))}
-    types = dict.fromkeys(('terminated', 'truncated', 'success', 'limited'), np.bool_) \
-        | dict.fromkeys(('policy_version', 'episode', 'step', 'origin'), np.int64)
+    types = {'intervention': INTERVENTION, **dict.fromkeys(
+        ('terminated', 'truncated', 'success', 'limited'), np.bool_), **dict.fromkeys(
+        ('policy_version', 'episode', 'step', 'origin'), np.int64)}
     names = {field.name for field in fields(TransitionBatch)}
     sizes = {name: spec.shape[0] for name, spec in (
         ('observation', contract.observation), ('next_observation', contract.observation),
@@ -93,9 +95,10 @@ def _batch(path: Path, found: dict[str, np.ndarray], contract: Contract) -> Tran
     columns = {}
     for name, column in (rest | found).items():
         wanted = (count, sizes[name]) if name in sizes else (count, *column.shape[1:])
-        if name not in names or column.shape != wanted or column.dtype.kind not in 'fiub':
+        kinds, what = ('S', 'bytes') if name == 'intervention' else ('fiub', 'numbers')
+        if name not in names or column.shape != wanted or column.dtype.kind not in kinds:
             raise ConfigError(f'demonstrations {path}: {name} is {column.dtype}'
-                              f'{list(column.shape)}, expected numbers {list(wanted)} in a column '
+                              f'{list(column.shape)}, expected {what} {list(wanted)} in a column '
                               f'of {", ".join(sorted(names))}')
         columns[name] = column.astype(types.get(name, np.float32))
     return TransitionBatch(**columns)

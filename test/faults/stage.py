@@ -39,7 +39,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
-from rl_nodes.core.origin import MONITOR
+from rl_nodes.core.origin import MONITOR, split_label
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.graph import build
 from rl_nodes.nodes import conversions, joint_state, qos
@@ -75,7 +75,7 @@ class Heard(NamedTuple):
 
     @property
     def source(self) -> str:
-        return self.view.header.frame_id
+        return split_label(self.view.header.frame_id)[0]
 
     @property
     def stamp_ns(self) -> int:

@@ -19,11 +19,13 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.fleet import topic_in
+from rl_nodes.core.origin import split_label
 from rl_nodes.core.resources import find_config, find_urdf
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.nodes import conversions
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 import torch
 
@@ -337,3 +339,8 @@ def until_moving(seen: Observer, namespace: str = '') -> None:
         return values.get('mode') in ('OK', 'LIMITING') and len(seen.heard[commands]) > count + 20
 
     seen.until(moves, 'motion')
+
+
+def source_of(command: JointState) -> str:
+    """Return whose executed command a message is, whatever the monitor did about it."""
+    return split_label(command.header.frame_id)[0]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from harness import arm_file, graph, observer
+from harness import arm_file, graph, observer, source_of
 from mcap.reader import make_reader
 from rl_nodes.cli import main
 from test_graph_faults import clear, deploy, until_mode, until_moving, watch
@@ -69,7 +69,7 @@ def test_a_button_stops_the_robot_and_so_does_its_silence(policy_path: Path, tmp
         watch(seen)
 
         def stopped_after(at: float, limit_s: float) -> None:
-            seen.until(lambda: seen.heard['joint_command'][-1][1].header.frame_id == 'monitor',
+            seen.until(lambda: source_of(seen.last('joint_command')) == 'monitor',
                        'a stop command from the monitor', 5.0)
             reaction_s = seen.heard['joint_command'][-1][0] - at
             assert reaction_s < limit_s, f'{reaction_s * 1e3:.0f} ms'

@@ -14,7 +14,7 @@ import sys
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, GraphProcess, Observer, observer, until_moving
+from harness import graph, GraphProcess, Observer, observer, source_of, until_moving
 import pytest
 from rl_nodes.core import ros_environment
 from rl_nodes.data.reader import read_episode
@@ -56,7 +56,7 @@ def test_policy_server_killed_stops_the_robot_and_ends_everything(policy_path: P
         until_moving(seen)
         at = time.monotonic()
         os.kill(run.nodes()['policy_server'], signal.SIGKILL)
-        seen.until(lambda: seen.heard['joint_command'][-1][1].header.frame_id == 'monitor',
+        seen.until(lambda: source_of(seen.last('joint_command')) == 'monitor',
                    'a stop command from the monitor', 5.0)
         reaction_s = seen.heard['joint_command'][-1][0] - at
         assert reaction_s < 0.3, f'{reaction_s * 1e3:.0f} ms'

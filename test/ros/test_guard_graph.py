@@ -44,7 +44,7 @@ def simulated(number: int, env: SimEnv, policy: PolicyRuntime, fails: bool) -> R
         observation[:-1], action, action, np.zeros(STEPS, np.float32), observation[1:],
         last & fails, last & (not fails), ~no & (not fails), no, np.ones(STEPS, np.int64),
         np.full(STEPS, number), np.arange(STEPS), origin=np.full(STEPS, int(Origin.AUTONOMOUS))),
-        np.arange(STEPS), np.zeros(STEPS, np.uint8), {'success': str(not fails).lower()})
+        np.arange(STEPS), {'success': str(not fails).lower()})
 
 
 @pytest.fixture(scope='module')

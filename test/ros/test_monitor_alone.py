@@ -97,7 +97,7 @@ def test_a_simulated_clock_that_stands_still_or_jumps_stops_the_robot(tmp_path: 
         rest.live = False
         count = len(seen.heard['joint_command'])
         until_mode(seen, 'STOPPED', 5.0)
-        assert all(msg.header.frame_id == 'monitor'
+        assert all(msg.header.frame_id == 'monitor | stop/command_silence'
                    for _, msg in seen.heard['joint_command'][count:][-1:])
 
 

@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, make_bundle, observer, refusal_of_policy_server
+from harness import graph, make_bundle, observer, refusal_of_policy_server, source_of
 import numpy as np
 import pytest
 from rl_nodes.core.types import RobotState
@@ -160,7 +160,7 @@ def test_in_a_graph_a_policy_that_pushes_against_the_limits_is_taken_back(tmp_pa
         assert 'limited or held' in status['last_rollback']
         count = len(seen.heard['joint_command'])
         seen.until(lambda: len(seen.heard['joint_command']) > count + 50, 'motion')
-        labels = [msg.header.frame_id for _, msg in seen.heard['joint_command']]
+        labels = [source_of(msg) for _, msg in seen.heard['joint_command']]
         assert {'untrained@1', 'untrained@2'} <= set(labels)
         assert labels[-1] == 'untrained@1'
         assert run.running

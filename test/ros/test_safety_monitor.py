@@ -9,7 +9,7 @@ from pathlib import Path
 import time
 from types import SimpleNamespace
 
-from harness import arm_file, graph, observer, override
+from harness import arm_file, graph, observer, override, source_of
 import numpy as np
 import pytest
 from rl_nodes.cli import main
@@ -112,10 +112,12 @@ def test_fallbacks_reach_the_robot_by_name(ros: None, tmp_path: Path,
     wire.configure()
     assert wire.node.trigger_activate() == SUCCESS
     assert [command.source for command in wire.live(wire.home)] == ['p@1']
-    assert [command.source for command in wire.live([np.nan] * 6)] == ['monitor/retreat']
+    poisoned, = wire.live([np.nan] * 6)
+    assert (poisoned.source, poisoned.intervention) == ('monitor/retreat', 'stop/finite')
     sources = [[command.source for command in wire.live(wire.position)] for _ in range(120)]
     moving = [['monitor/retreat']] * (len(sources) - sources.count([]))
     assert sources == moving + [[]] * sources.count([])
+    assert wire.sink.heard[-1].intervention == 'stop/finite', 'why it falls back'
     np.testing.assert_allclose(wire.position[0], 1.0, atol=0.05)
     assert wire.node.health()[2]['mode'] == 'STOPPED'
     assert wire.node.health()[2]['fallback/retreat'] == len(moving) + 1
@@ -339,6 +341,6 @@ def test_a_stopped_graph_retreats_and_waits(policy_path: Path, tmp_path: Path) -
         seen.until(poisoned, 'a stop')
         seen.until(lambda: abs(seen.last('joint_states').position[0] - 1.0) < 0.06, 'the pose', 20)
         until_mode(seen, 'STOPPED')
-        sources = [msg.header.frame_id for _, msg in seen.heard['joint_command']]
+        sources = [source_of(msg) for _, msg in seen.heard['joint_command']]
         first = sources.index('monitor/retreat')
         assert set(sources[first:]) <= {'monitor/retreat', 'monitor'}

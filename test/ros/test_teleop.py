@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import graph, Observer, observer
+from harness import graph, Observer, observer, source_of
 import numpy as np
 import pytest
 from rl_nodes.core.origin import Origin
@@ -63,7 +63,7 @@ def watch() -> Iterator[Observer]:
 
 def executed_by(watch: Observer) -> str:
     message = watch.last('joint_command')
-    return '' if message is None else message.header.frame_id
+    return '' if message is None else source_of(message)
 
 
 def test_a_person_takes_over_from_a_policy_and_gives_back(
@@ -80,7 +80,7 @@ def test_a_person_takes_over_from_a_policy_and_gives_back(
             pad.axes = 0.6
             taken = len(watch.heard['joint_command'])
             watch.until(lambda: len(watch.heard['joint_command']) > taken + 15, 'commands')
-            assert {message.header.frame_id for _, message in
+            assert {source_of(message) for _, message in
                     watch.heard['joint_command'][taken:]} == {'teleop:joy'}
             pad.axes, pad.held = 0.0, False
             watch.until(lambda: executed_by(watch) == 'untrained@1', 'the policy again')
@@ -108,8 +108,8 @@ def assert_no_jump(watch: Observer) -> None:
     speeds = []
     for _, message in watch.heard['joint_command']:
         stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
-        if stamp in positions and message.header.frame_id != 'monitor':
-            speeds.append((message.header.frame_id, stamp,
+        if stamp in positions and source_of(message) != 'monitor':
+            speeds.append((source_of(message), stamp,
                            (np.array(message.position) - positions[stamp]) / period_s))
     changes = [np.abs(new - old).max() for (a, s, old), (b, t, new) in zip(speeds, speeds[1:])
                if a != b and (t[0] - s[0]) + (t[1] - s[1]) / 1e9 < 2 * period_s]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from rl_nodes.core.origin import INTERVENTION
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, RobotState, TransitionBatch
 from rl_nodes.data.assembler import policy_version, TransitionAssembler
 
@@ -29,7 +30,7 @@ def test_one_episode_by_hand():
     np.testing.assert_array_equal(batch.episode, [3, 3, 3])
     np.testing.assert_array_equal(batch.step, [0, 1, 2])
     for name, column in batch.columns().items():
-        assert column.dtype in (np.float32, np.bool_, np.int64), name
+        assert column.dtype in (np.float32, np.bool_, np.int64, INTERVENTION), name
 
 
 def test_an_end_is_emitted_at_once_and_terminated_and_truncated_stay_apart():
@@ -240,7 +241,8 @@ def test_what_cannot_be_is_dropped_and_counted(spoil, count):
     script.messages.sort(key=lambda m: m[:2])
     batch, counts = play(script)
     assert counts == {'emitted': 20 - count, 'invalid': count}
-    assert all(np.isfinite(column).all() for column in batch.columns().values())
+    assert all(np.isfinite(column).all() for column in batch.columns().values()
+               if column.dtype != INTERVENTION)
 
 
 def test_a_malformed_episode_id_is_in_no_episode():

@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who wanted a transition, and what was executed in whose place."""
 
+from dataclasses import replace
+
 from assembler_script import PERIOD, play, Script
 import numpy as np
 import pytest
-from rl_nodes.core.origin import Origin
+from rl_nodes.core.origin import labelled, Origin, split_label
 from rl_nodes.core.types import JointCommand
+from rl_nodes.safety.events import decision_name
+from rl_nodes.safety.verdict import Level
 
 PERSON = 'teleop:anna'
 
@@ -46,3 +50,23 @@ def test_what_another_source_wanted_is_not_taken_for_what_was_executed():
     batch, counts = play(script, flush=True)
     assert counts == {'emitted': 2, 'no_command': 1}
     np.testing.assert_array_equal(batch.step, [0, 2])
+
+
+@pytest.mark.parametrize('level', [level for level in Level if level > Level.PASS])
+@pytest.mark.parametrize('source', ['reach@7', 'monitor', 'monitor/brake', 'teleop:a | b'])
+def test_what_the_monitor_did_travels_with_the_source(source, level):
+    decision = decision_name(level, 'cost/near the table')
+    assert split_label(labelled(source, decision)) == (source, decision)
+    assert split_label(labelled(source, '')) == (source, '')
+
+
+def test_what_the_monitor_did_is_a_column():
+    script = Script().episode(1, 0, 3, limited=(1,))
+    script.messages = [
+        (stamp, rank, method, (replace(arguments[0], intervention='clamp/velocity'),)
+         if method == 'add_executed' and stamp == PERIOD else arguments)
+        for stamp, rank, method, arguments in script.messages]
+    batch, _ = play(script, flush=True)
+    assert batch.intervention.tolist() == [b'', b'clamp/velocity', b'']
+    assert batch.limited.tolist() == [False, True, False]
+    assert play(Script())[0].intervention.shape == (0,)

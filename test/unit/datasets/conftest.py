@@ -20,7 +20,7 @@ def task():
 def _recorded(tmp_path_factory, task):
     from recordings import record
     folder = tmp_path_factory.mktemp('recorded')
-    record(folder, task)
+    record(folder, task, changed={2: 'clamp/velocity'})
     return folder
 
 

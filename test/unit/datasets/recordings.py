@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes as the recorder keeps them, without a simulator: an arm that does what it is told."""
 
+from dataclasses import replace
 import itertools
 
 import numpy as np
@@ -17,8 +18,13 @@ from rl_nodes.nodes.transition_feed import INTENDED, TELEOP, TransitionFeed, WAN
 START_NS = 1_700_000_000_000_000_000
 
 
-def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None, quality=0):
-    """Return (topic, stamp [ns], bytes) of one episode; ``who`` commands by turns."""
+def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None, quality=0,
+            changed=None):
+    """
+    Return (topic, stamp [ns], bytes) of one episode; ``who`` commands by turns.
+
+    ``changed`` has the decision by step where the monitor changed what was wanted.
+    """
     rng = np.random.default_rng(seed)
     model, period = task.robot, task.period_ns
     begun = START_NS + number * 1_000_000_000_000
@@ -48,11 +54,16 @@ def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None, qua
         source = who[step % len(who)]
         given = conversions.command_to_msg(JointCommand(stamp, source, command), names, mode)
         wanted = TELEOP if source.startswith('teleop') else WANTED
-        messages += [(wanted, stamp, given), ('joint_command', stamp, given)]
+        done = JointCommand(stamp, source, command)
+        if step in (changed or {}):
+            done = replace(done, value=command - 0.005, intervention=changed[step])
+        messages += [(wanted, stamp, given), (
+            'joint_command', stamp, conversions.command_to_msg(done, names, mode))]
         if source.endswith(PERTURBED):
             messages.append((INTENDED, stamp, conversions.command_to_msg(
                 JointCommand(stamp, source.removesuffix(PERTURBED), command - 0.01), names, mode)))
-        before, velocity, position = state, (command - position) * 1e9 / period, command
+        before, command = state, done.value
+        velocity, position = (command - position) * 1e9 / period, command
     return messages
 
 

@@ -16,13 +16,13 @@ from rl_nodes.cli import main
 from rl_nodes.core.cameras import CameraSensorConfig
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.data.reader import read_episode
-from rl_nodes.data.recorded import SOURCES
 from rl_nodes.data.rewriting import rewrite
 from rl_nodes.data.transition_store import TransitionStore
 from rl_nodes.datasets.formats import find_format
 from rl_nodes.nodes.pictures import recorded_pictures
 from rl_nodes.nodes.recorded_transitions import read_recorded
 
+LABELS = ['', '', 'clamp/velocity', *[''] * 9]  # of each episode, see conftest.py
 CAMERA = CameraSensorConfig(name='wrist', link='tool', width=32, height=24)
 
 
@@ -64,7 +64,8 @@ def test_parquet_is_a_row_per_transition(episodes, tmp_path, wanted, task):
     found = np.array(table['observation'].to_pylist(), np.float32)
     assert found.tobytes() == np.concatenate(
         [episode.batch.observation for episode in wanted]).tobytes()
-    assert set(table['source'].to_pylist()) == {SOURCES[0]}
+    assert set(table['origin'].to_pylist()) == {'autonomous'}
+    assert table['intervention'].to_pylist() == LABELS * 3
     assert table['file'][13].as_py() == 'episode_000001.mcap'
     metadata = parquet.read_metadata(tmp_path / 'shown.parquet').metadata
     noted = json.loads(metadata[b'rl_nodes_episode'])
@@ -82,7 +83,9 @@ def test_robomimic_layout(episodes, tmp_path, wanted):
         for name, values in (('actions', batch.action), ('rewards', batch.reward),
                              ('obs/observation', batch.observation),
                              ('next_obs/observation', batch.next_observation),
-                             ('rl_nodes/stamp_ns', wanted[1].stamp_ns)):
+                             ('rl_nodes/stamp_ns', wanted[1].stamp_ns),
+                             ('rl_nodes/origin', batch.origin),
+                             ('rl_nodes/intervention', batch.intervention)):
             assert demo[name][:].tobytes() == values.tobytes(), name
         assert demo['dones'][:].tolist() == [0] * 11 + [1]
         assert json.loads(file['data'].attrs['env_args'])['env_name'] == 'reach'
@@ -201,6 +204,9 @@ def test_lerobot_round_trip(episodes, tmp_path, wanted, task, capsys):
     table = parquet.read_table(path / 'data/chunk-000/file-000.parquet')
     assert table['complementary_info.stamp_ns'].to_numpy().tobytes() == np.concatenate(
         [episode.stamp_ns for episode in wanted]).tobytes()
+    assert table['complementary_info.intervention'].to_pylist() == LABELS * 3
+    assert info['features']['complementary_info.intervention'] == {
+        'dtype': 'string', 'shape': [1], 'names': None}
     np.testing.assert_allclose(table['timestamp'].to_numpy()[12:15], [0, 0.02, 0.04])
     stats = json.loads((path / 'meta/stats.json').read_text())
     action = np.concatenate([episode.batch.action for episode in wanted])
@@ -262,6 +268,7 @@ def test_lerobot_itself_reads_it(pictured, tmp_path, task):
     np.testing.assert_array_equal(item['action'], wanted.batch.action[4:6])
     assert int(item['complementary_info.stamp_ns']) == wanted.stamp_ns[4]
     assert item['task'] == 'reach'
+    assert item['complementary_info.intervention'] == ''
     assert float(item['observation.images.wrist'].mean()) == pytest.approx(60 / 255, abs=0.02)
     assert dataset.meta.stats['action']['mean'].shape == (6,)
 

@@ -10,11 +10,11 @@ import pytest
 from recordings import record, rollout
 from rl_nodes.cli import main
 from rl_nodes.core.errors import ConfigError, ContractError, RecordingError
-from rl_nodes.core.origin import Origin
+from rl_nodes.core.origin import INTERVENTION, Origin
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.reader import read_episode
-from rl_nodes.data.recorded import DEMONSTRATION, INTERVENTION, RecordedEpisode, sources
+from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.data.rewriting import rewrite
 from rl_nodes.data.transition_store import Draws, TransitionStore, write_store
 from rl_nodes.nodes.recorded_transitions import read_recorded, read_transitions, task_of
@@ -68,7 +68,7 @@ def test_demonstrations_without_rewards_get_them(tmp_path, task):
     wanted = read_recorded(episode, task)
     for name, values in wanted.columns().items():
         assert found.columns()[name].tobytes() == values.tobytes(), name
-    assert (found.source == DEMONSTRATION).all()
+    assert (found.batch.origin == Origin.DEMONSTRATION).all()
 
 
 def test_a_faster_simulation_is_read_at_its_pace(tmp_path, capsys):
@@ -120,21 +120,18 @@ def test_what_a_person_said_of_an_episode_outlasts_new_rewards(episodes, tmp_pat
 def test_who_acted_is_known(tmp_path, task):
     path, = record(tmp_path, task, episodes=1, who=('reach@3', 'teleop', 'teleop'))
     found = read_recorded(read_episode(path), task)
-    np.testing.assert_array_equal(found.source == INTERVENTION, np.arange(12) % 3 > 0)
+    np.testing.assert_array_equal(
+        found.batch.origin == Origin.DEMONSTRATION, np.arange(12) % 3 > 0)
     np.testing.assert_array_equal(found.batch.policy_version, np.where(np.arange(12) % 3, -1, 3))
-    assert sources(['monitor/hold', 'p@1']).tolist() == [0, 0]
-    assert sources(['monitor', 'teleop/left']).tolist() == [DEMONSTRATION] * 2
-    assert sources(['teleop:anna/standby', 'teleop:anna']).tolist() == [DEMONSTRATION] * 2
-    assert sources(['teleop:anna/standby', 'teleop:anna', 'p@1']).tolist() == [0, INTERVENTION, 0]
-    assert sources([]).tolist() == []
 
 
 def test_a_recording_has_the_origins_and_intentions_of_its_making(tmp_path, task):
     who = ('reach@3', 'teleop:anna', 'teleop:anna/perturbed', 'teleop:anna/standby')
-    path, = record(tmp_path, task, episodes=1, who=who)
+    changed = {0: 'clamp/velocity', 5: 'clamp/geometry'}
+    path, = record(tmp_path, task, episodes=1, who=who, changed=changed)
     found = read_recorded(read_episode(path), task)
     feed = TransitionFeed(task)
-    for topic, _, data in rollout(task, 1, seed=1, who=who):
+    for topic, _, data in rollout(task, 1, seed=1, who=who, changed=changed):
         if topic in feed.kinds:
             feed.add(topic, data)
     feed.assembler.flush()
@@ -143,11 +140,14 @@ def test_a_recording_has_the_origins_and_intentions_of_its_making(tmp_path, task
         assert found.batch.columns()[name].tobytes() == values.tobytes(), name
     np.testing.assert_array_equal(found.batch.origin, [
         Origin.AUTONOMOUS, Origin.DEMONSTRATION, Origin.DEMONSTRATION, Origin.NOBODY] * 3)
-    np.testing.assert_array_equal(found.batch.limited, [False, False, True, False] * 3)
+    np.testing.assert_array_equal(
+        np.flatnonzero(found.batch.limited), [0, 2, 5, 6, 10])  # noise, too
+    assert [changed.get(step, '').encode() for step in range(12)] == \
+        found.batch.intervention.tolist()
     assert (found.batch.wanted != found.batch.action).any(axis=1)[2::4].all()
 
 
-def made(name, steps, first, ended=True, source=0):
+def made(name, steps, first, ended=True, origin=Origin.AUTONOMOUS):
     """Return an episode whose values tell which row they are of."""
     count = len(steps)
     index = first + np.arange(count)
@@ -157,14 +157,16 @@ def made(name, steps, first, ended=True, source=0):
     vector = np.stack([index, index], 1).astype(np.float32)
     return RecordedEpisode(name, TransitionBatch(
         vector, vector[:, :1], vector[:, :1], index.astype(np.float32), vector + 0.5, last, flags,
-        flags, flags, index, index, np.array(steps)), index * 10, np.full(count, source, np.uint8),
-        {'reason': 'terminated'})
+        flags, flags, index, index, np.array(steps), origin=np.full(count, int(origin)),
+        intervention=np.array([b'', b'clamp/position'] * count, INTERVENTION)[:count]),
+        index * 10, {'reason': 'terminated'})
 
 
 @pytest.fixture
 def store(tmp_path):
     assert write_store(tmp_path / 'store', None, [
-        made('a', [0, 1, 2, 3], 0), made('b', [0, 1, 4, 5], 4, ended=False, source=2)]) == 8
+        made('a', [0, 1, 2, 3], 0),
+        made('b', [0, 1, 4, 5], 4, ended=False, origin=Origin.DEMONSTRATION)]) == 8
     return TransitionStore(tmp_path / 'store')
 
 
@@ -172,7 +174,8 @@ def test_a_store_gives_back_what_it_got(store):
     assert len(store) == 8 and store.contract is None
     first, second = store.episodes()
     assert (first.name, first.metadata) == ('a', {'reason': 'terminated'})
-    for name, values in made('b', [0, 1, 4, 5], 4, ended=False, source=2).columns().items():
+    for name, values in made('b', [0, 1, 4, 5], 4, ended=False,
+                             origin=Origin.DEMONSTRATION).columns().items():
         if name != 'episode':
             np.testing.assert_array_equal(second.columns()[name], values)
             assert second.columns()[name].dtype == values.dtype
@@ -210,7 +213,7 @@ def test_draws_depend_on_seed_and_number_only(store):
     assert epochs[0].tolist() != epochs[1].tolist()
 
 
-def test_sources_get_their_share(store):
+def test_origins_get_their_share(store, tmp_path):
     draws = Draws(store, 1000, seed=1, shares={'autonomous': 0.2, 'demonstration': 0.8})
     rows = draws.rows(0)
     assert (rows >= 4).mean() == pytest.approx(0.8, abs=0.04)
@@ -220,6 +223,11 @@ def test_sources_get_their_share(store):
     for shares in ({'autonomous': 0.5}, {'robot': 1.0}):
         with pytest.raises(ConfigError, match='sum to 1'):
             Draws(store, 4, 0, shares)
+    unknown = made('c', [0, 1], 0)
+    unknown = replace(unknown, batch=replace(unknown.batch, origin=None))
+    write_store(tmp_path / 'unknown', None, [unknown])
+    with pytest.raises(ConfigError, match='nobody noted who acted'):
+        Draws(TransitionStore(tmp_path / 'unknown'), 4, 0, {'autonomous': 1.0})
 
 
 def test_damaged_and_foreign_stores_are_refused(store, tmp_path, task):
@@ -239,6 +247,10 @@ def test_damaged_and_foreign_stores_are_refused(store, tmp_path, task):
     index = (folder := copy('path')).joinpath('store.json')
     index.write_text(index.read_text().replace('"reward"', '"../reward"'))
     with pytest.raises(RecordingError, match="column '../reward'"):
+        TransitionStore(folder)
+    index = (folder := copy('old')).joinpath('store.json')
+    index.write_text(index.read_text().replace('transition_store/v2', 'transition_store/v1'))
+    with pytest.raises(RecordingError, match=r'transition_store/v1.*dataset export FOLDER'):
         TransitionStore(folder)
     index.write_text('{"layout": 3}')
     with pytest.raises(RecordingError, match='is damaged'):

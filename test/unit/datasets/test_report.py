@@ -13,7 +13,7 @@ from rl_nodes.cli import main
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.data.reader import read_episode
 from rl_nodes.data.rewriting import rewrite
-from rl_nodes.datasets.report import coverage, make_report
+from rl_nodes.datasets.report import coverage, describe, make_report
 from rl_nodes.nodes.recorded_transitions import read_recorded
 
 
@@ -23,10 +23,14 @@ def report_of(folder, task):
 
 
 def test_what_was_recorded_is_counted(tmp_path, task):
-    record(tmp_path, task, episodes=2, steps=20, who=('reach@3', 'teleop'))
+    record(tmp_path, task, episodes=2, steps=20, who=('reach@3', 'teleop'),
+           changed={3: 'clamp/velocity', 4: 'hold/chatter', 5: 'clamp/velocity'})
     report = report_of(tmp_path, task)
     assert report.steps.tolist() == [20, 20] and report.seconds == 0.8
-    assert report.sources == {'autonomous': 20, 'intervention': 20, 'demonstration': 0}
+    assert report.origins == {
+        'nobody': 0, 'autonomous': 20, 'demonstration': 20, 'intervention': 0}
+    assert report.interventions == {'clamp/velocity': 4, 'hold/chatter': 2}
+    assert 'clamp/velocity 4 (10.0%), hold/chatter 2 (5.0%)' in describe(report)
     assert report.gaps == 0 and set(report.periods_ms.tolist()) == {20.0}
     assert report.topics['joint_states'].messages == 42
     np.testing.assert_allclose(report.topics['joint_states'].rates_hz, 52.5)

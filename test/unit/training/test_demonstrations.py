@@ -160,7 +160,7 @@ def test_nothing_fit_to_learn_from_is_an_error(small_sac):
 def test_a_store_is_learned_from_too(tmp_path, contract):
     count = len(shown())
     write_store(tmp_path / 'store', contract, [RecordedEpisode(
-        'a', shown(), np.arange(count), np.zeros(count, np.uint8))])
+        'a', shown(), np.arange(count))])
     found = demonstrations.load(tmp_path / 'store', contract)
     assert found.reward.tobytes() == shown().reward.tobytes()
     with pytest.raises(ContractError, match='does not fit'):

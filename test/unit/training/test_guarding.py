@@ -43,7 +43,7 @@ def episode(number: int, fails: bool = False, shift: float = 0.0, steps: int = S
         'step': np.arange(steps), 'origin': np.full(steps, int(Origin.AUTONOMOUS))}
     return RecordedEpisode(
         f'episode_{number}.mcap', TransitionBatch(**{**values, **columns}),
-        np.arange(steps), np.zeros(steps, np.uint8),
+        np.arange(steps),
         {'success': str(not fails).lower(), 'policy_versions': json.dumps(['p@1'])})
 
 
