@@ -151,7 +151,7 @@ class PolicyServer(TaskNode[PolicyParameters]):
             why_not = str(error)
         if not why_not:
             self._kinds = PolicyClient.kinds[self.lockstep:] + ('lateness',) * options.fixed_rate
-            self._precedence = None  # see options_refused of the client
+            self._precedence: Precedence | None = None  # see options_refused of the client
             return 'cpp', lambda namespace, index: NativeClient(
                 self, namespace, plan, options)
         if parameters.control_path == 'cpp':
