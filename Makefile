@@ -4,8 +4,9 @@
 #   make test           lint and all tests that end within minutes
 #   make test-learning  learners against known answers, every task into docs/results.md (hours);
 #                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
-#   make faults         every fault injected many times into running graphs, with reaction times
-#   make soak           long runs with faults, and every variant of the tests
+#   make faults         every fault injected many times into running graphs, with reaction times;
+#                       PRIORITY=80 lets what must answer in time go first, see docs/realtime.md
+#   make soak           long runs with faults and without, and every variant of the tests
 #   make coverage       branch coverage of the safety core; below 100 % it fails
 #   make bench          every benchmark, QUICK=1 for a minute each
 #   make lint, make types, make clean
@@ -19,6 +20,7 @@ TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
 QUICK_TESTS := -m 'not learning and not soak and not slow'
 FAULTS_ARGS ?=
+PRIORITY_ARG := $(if $(PRIORITY),--priority $(PRIORITY))
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
@@ -86,11 +88,13 @@ test-learning: $(READY)
 	  $(if $(SEEDS),--seeds $(SEEDS))
 
 faults: $(READY)
-	$(BIN)/python test/faults/campaign.py $(FAULTS_ARGS)
+	$(BIN)/python test/faults/campaign.py $(FAULTS_ARGS) $(PRIORITY_ARG)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m 'soak or slow' --timeout 0 $(PYTEST_ARGS)
-	$(BIN)/python test/faults/campaign.py --trials 3000 --steps 1000000 --learn 100000
+	$(BIN)/python test/faults/campaign.py --trials 3000 --together --steps 1000000 --learn 100000 \
+	  $(PRIORITY_ARG)
+	$(BIN)/python test/faults/false_stops.py $(PRIORITY_ARG)
 
 coverage: $(READY)
 	$(BIN)/python -m coverage run --branch --source rl_nodes/safety -m pytest -q \

@@ -16,10 +16,12 @@ from rl_nodes import __version__
 from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import ConfigError, GraphError
 from rl_nodes.core.resources import share_directory
+from rl_nodes.core.scheduling import why_refused
 from rl_nodes.realtime import load, onnxruntime_library
 
 SOCKET_BYTES = 4 << 20  # what nodes ask for, see core/ros_environment.py
 IMPORT_TIMEOUT_S = 60.0
+GREATEST_PRIORITY = 99  # of SCHED_FIFO
 _SOCKET_LIMIT = Path('/proc/sys/net/core/rmem_max')
 
 Level = Literal['ok', 'note', 'FAIL']
@@ -86,7 +88,7 @@ def examine(purpose: str) -> int:
         Finding('ok', 'python', f'{platform.python_version()} at {sys.executable}'),
         Finding('ok', 'machine', f'{platform.system()} {platform.release()} '
                                  f'{platform.machine()}, {os.cpu_count()} cores'),
-        *_environment(), *_data(), _control_path()]
+        *_environment(), *_data(), _control_path(), _priority()]
     with ThreadPoolExecutor(4) as pool:
         findings += pool.map(lambda wanted: _package(wanted, purpose), REQUIREMENTS)
     width = max(len(finding.subject) for finding in findings)
@@ -144,6 +146,15 @@ def _control_path() -> Finding:
         return Finding('ok', 'control path', f'C++, with {onnxruntime_library()}')
     except ConfigError as error:
         return Finding('note', 'control path', f'Python: {error}')
+
+
+def _priority() -> Finding:
+    why = why_refused(GREATEST_PRIORITY)
+    if not why:
+        return Finding('ok', 'priority', 'SCHED_FIFO may be had by priority:=80')
+    return Finding('note', 'priority', f'SCHED_FIFO refused ({why}), priority:=... has no effect; '
+                   f'"@realtime - rtprio {GREATEST_PRIORITY}" in /etc/security/limits.d gives it '
+                   'to the members of that group, docker run --cap-add SYS_NICE to a container')
 
 
 def _data() -> list[Finding]:

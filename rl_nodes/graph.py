@@ -33,6 +33,7 @@ __all__ = ['GRAPHS', 'Graph', 'NodeSpec', 'Verdict', 'build', 'describe_returnco
 
 REFUSED_TO_START = 2  # exit status of a node whose configuration is wrong
 SEED_STRIDE = 10_000    # between the seeds of robots beside each other
+FIRST = {'policy_server': 0, 'robot_bridge': 1, 'safety_monitor': 2}  # added to priority:=...
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -432,9 +433,10 @@ def _cameras(values: dict[str, Value]) -> list[NodeSpec]:
 def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
           on_success: Literal['continue', 'shutdown', 'fail'],
           on_failure: Literal['continue', 'shutdown']) -> NodeSpec:
-    shared = {key: values[key] for key in ('robot', 'task', 'stepping', 'real_time_factor')}
-    if values.get('target_return'):
-        shared['target_return'] = values['target_return']
+    shared = {key: values[key] for key in ('robot', 'task', 'stepping', 'real_time_factor')} | {
+        key: values[key] for key in ('target_return',) if values.get(key)}
+    if values.get('priority') and name in FIRST:
+        shared['priority'] = int(values['priority']) + FIRST[name]
     return NodeSpec(name, name, {**shared, 'autostart': True, **parameters},
                     on_success, on_failure)
 

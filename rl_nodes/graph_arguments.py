@@ -92,6 +92,11 @@ _BOTH = {
     'guard': Argument(
         'guard', '', 'stops the robot where what it observes is far from the recorded episodes '
         'that went well: the .json file that rl_nodes safety calibrate makes of these.'),
+    'priority': Argument(
+        'priority', '0', 'of SCHED_FIFO, for what must answer in time: the policy server has this '
+        'one, the robot bridge one more, the safety monitor two; 0 for the usual scheduling. '
+        'Needs stepping:=realtime and the right to it, see docs/realtime.md.', 'integer',
+        high=97),
     'topics': Argument(
         'topics', '', 'further topics to keep with recorded episodes, beside those that the YAML '
         'of robot and task lists as record_topics: names and regular expressions separated by '
@@ -168,6 +173,7 @@ _DEPLOY = (
     _stepping('realtime'),
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['priority'],
     _BOTH['robots'],
     Argument('episodes', '20', 'number of episodes to evaluate; 0 goes on until Ctrl-C.',
              'integer', high=10**6),
@@ -214,6 +220,7 @@ _RECORD = (
              choices=('', 'lockstep', 'realtime')),
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['priority'],
     Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
     _BOTH['cameras'],
     _BOTH['record_images'],
@@ -235,6 +242,7 @@ _REPLAY = (
     _BOTH['hardware'],
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['priority'],
     _BOTH['namespace'],
     Argument('run_dir', '', 'where the log is written; empty for runs/<UTC time>_<task>_replay.'),
     _BOTH['arm_on_start'],
@@ -248,6 +256,7 @@ _GYM = (
     _stepping('lockstep'),
     _BOTH['real_time_factor'],
     _BOTH['channel'],
+    _BOTH['priority'],
     Argument('seed', '0', 'seed of the resets until the client gives one.', 'integer',
              high=2**31 - 1),
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
@@ -336,6 +345,10 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
         values['arm_on_start'] = False
     if values.get('record_images', 'false') != 'false':
         _require_pictures(values)
+    if values.get('priority') and values.get('stepping') == 'lockstep':
+        raise GraphError(f'priority:={values["priority"]} with stepping:=lockstep: a simulation '
+                         'as fast as possible would leave nothing to the rest of the machine; use '
+                         'stepping:=realtime')
     for key in ('topics', 'keep_last_s'):
         if values.get(key) and not values.get('record', True):
             raise GraphError(f'{key}:={values[key]} needs record:=true; without it no episode is '

@@ -14,6 +14,7 @@ import signal
 import sys
 
 from rl_nodes.core.errors import RlNodesError
+from rl_nodes.core.scheduling import run_as_usual
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.inference.trial import LENGTH_BYTES, PATIENCE, REFUSED
@@ -37,6 +38,7 @@ def confine(limit_s: float, memory_bytes: int) -> None:
         if hard != resource.RLIM_INFINITY:
             most, spare = min(most, hard), 0
         resource.setrlimit(kind, (most, most + spare))
+    run_as_usual()
     os.nice(5)
 
 

@@ -9,6 +9,7 @@ Exit status: 0 after a normal end, 1 after a fault, 2 where the node refused to 
 """
 
 from collections.abc import Callable
+import gc
 import os
 import signal
 import sys
@@ -350,6 +351,8 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
         lock = RunLock(node.get_name(), domain, node.get_namespace(), f'node {name}').acquire()
         if node.parameters.autostart:
             _autostart(node)
+        gc.collect()
+        gc.freeze()  # what is there now stays: later collections need not look at it
         spinner = NodeSpinner(node)
         while not stopping and node.exit_code is None:
             spinner.once(WAKE_S)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rl_nodes.core.errors import BundleError
 from rl_nodes.core.fleet import topic_in
+from rl_nodes.core.scheduling import run_first
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import qos
 from rl_nodes.nodes.lifecycle import TaskNode
@@ -51,6 +52,8 @@ class NativeClient:
 
     def __init__(self, node: TaskNode, namespace: str, plan: dict[str, Any],
                  options: LoopOptions) -> None:
+        if options.priority:  # also for what brings the states; see denied() for a refusal
+            run_first(options.priority, python=False)
         native, self._library = load(), str(onnxruntime_library())
         self._make_policy = native.Policy
         states = [(TOPICS[topic], topic_in(namespace, topic), qos.SENSOR.depth, False)

@@ -20,6 +20,7 @@ from rl_nodes.core.config import convert, suggestion
 from rl_nodes.core.errors import ConfigError
 
 T = TypeVar('T', bound=Struct)
+Priority = Annotated[int, Meta(ge=0, le=99)]
 
 # Declared by rclpy itself, so no misspelling of ours.
 _FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')

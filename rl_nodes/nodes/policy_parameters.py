@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Literal
 
 from msgspec import Meta
-from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.parameters import NodeParameters, Priority
 
 
 class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,7 +35,8 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     :param control_path: cpp or python; auto takes cpp where it can be had, and says so
     :param fixed_rate: cpp only; answer the newest state at the robot's rate, by absolute deadlines
     :param busy_poll: cpp only; look for states without pause, which takes a whole core
-    :param priority: cpp only; of SCHED_FIFO, 1 to 99; 0 for the usual scheduling
+    :param priority: of SCHED_FIFO, 1 to 99, for what brings and answers states; 0 for the usual
+        scheduling; see docs/realtime.md
     :param cpus: cpp only; processors that the thread may run on, as in 2,3; empty for all
     :param lock_memory: cpp only; keep the process from being swapped out
     """
@@ -56,7 +57,7 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     control_path: Literal['auto', 'cpp', 'python'] = 'auto'
     fixed_rate: bool = False
     busy_poll: bool = False
-    priority: Annotated[int, Meta(ge=0, le=99)] = 0
+    priority: Priority = 0
     cpus: str = ''
     lock_memory: bool = False
 

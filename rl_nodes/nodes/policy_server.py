@@ -58,6 +58,7 @@ from rl_nodes.nodes.policy_client import PolicyClient
 from rl_nodes.nodes.policy_loader import PolicyLoader
 from rl_nodes.nodes.policy_parameters import PolicyParameters
 from rl_nodes.nodes.policy_watch import PolicyWatch
+from rl_nodes.nodes.precedence import Precedence
 from rl_nodes.nodes.shadow import Shadow
 from rl_nodes.realtime import load
 from rl_nodes.realtime.plan import plan_of
@@ -150,13 +151,15 @@ class PolicyServer(TaskNode[PolicyParameters]):
             why_not = str(error)
         if not why_not:
             self._kinds = PolicyClient.kinds[self.lockstep:] + ('lateness',) * options.fixed_rate
+            self._precedence: Precedence | None = None  # see options_refused of the client
             return 'cpp', lambda namespace, index: NativeClient(
                 self, namespace, plan, options)
         if parameters.control_path == 'cpp':
             raise ConfigError(f'control_path = cpp cannot be had: {why_not}')
-        if options != LoopOptions():
-            raise ConfigError('fixed_rate, busy_poll, priority, cpus and lock_memory need the C++ '
-                              f'control path, which cannot be had: {why_not}')
+        if options != LoopOptions(priority=parameters.priority):
+            raise ConfigError('fixed_rate, busy_poll, cpus and lock_memory need the C++ control '
+                              f'path, which cannot be had: {why_not}')
+        self._precedence = Precedence(self, parameters.priority)
         self._kinds = PolicyClient.kinds[self.lockstep:]
         return f'python ({why_not})', python
 
@@ -257,6 +260,8 @@ class PolicyServer(TaskNode[PolicyParameters]):
                    'updates_rejected': self._rejected, 'last_rejection': self._rejection,
                    'dropped': sum(client.dropped for client in self._served)}
         values |= self._latencies()
+        if self._precedence is not None:
+            values |= self._precedence.details()
         if self._shadow is not None:
             values |= self._shadow.details()
         silence = '; '.join(client.silence for client in self._served

@@ -13,7 +13,7 @@ simulated robot may be reached through a channel that delays, loses and duplicat
 commands (not goals and rewards); see ``core/channel.py``. Time-outs are always wall time.
 
 Parameters: robot, task, stepping, autostart, real_time_factor, backend, seed, patience_s,
-recorded, channel, difficulty (see below).
+recorded, channel, difficulty, priority (see below).
 Publishes:
   joint_states (sensor_msgs/JointState, rad or m, control rate, STREAM), frame_id = episode id;
   before each joint_states and stamped like it, where robot and task have them (STREAM):
@@ -54,7 +54,8 @@ from rl_nodes.nodes.bridge.physical import Physical, reach
 from rl_nodes.nodes.bridge.realtime import RealTime
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import TaskNode
-from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.parameters import NodeParameters, Priority
+from rl_nodes.nodes.precedence import Precedence
 from rl_nodes.nodes.simulated_link import require_awake, require_simulated
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -75,6 +76,8 @@ class BridgeParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
         commands on their way; real time and simulated robots only, ideal for nothing
     :param difficulty: of the task's ranges, 0 (easy) to 1 (as configured). Set while the node
         runs, it holds from the next episode on
+    :param priority: of SCHED_FIFO for this process, 1 to 99; 0 for the usual scheduling; see
+        docs/realtime.md
     """
 
     settable: ClassVar[tuple[str, ...]] = ('seed', 'difficulty')
@@ -85,6 +88,7 @@ class BridgeParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     recorded: bool = False
     channel: str = 'ideal'
     difficulty: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    priority: Priority = 0
 
 
 class RobotBridge(TaskNode[BridgeParameters]):
@@ -96,6 +100,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
     def configure(self) -> None:
         """Build the robot, then the entities."""
         super().configure()
+        self._precedence = Precedence(self, self.parameters.priority)
         self._seed: int | None = None  # set since the last reset by hand
         self._episodes = Episodes(self.task, self.get_parameter('seed').value)
         self._episodes.difficulty = self.get_parameter('difficulty').value
@@ -173,7 +178,8 @@ class RobotBridge(TaskNode[BridgeParameters]):
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return steps, rate, episodes, holds, refusals and the state-to-command latency."""
-        return self._mode.health()
+        level, message, values = self._mode.health()
+        return level, message, values | self._precedence.details()
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ Decisions are made by ``safety/supervisor.py``; this node only brings messages i
 It starts STOPPED. It is a software stop on an ordinary computer, not a certified safety function.
 
 Parameters: robot, task, stepping, autostart, arm_on_start, backend, sources, event_directory,
-guard; speed_scale, extra_margin, extra_clearance_m, which may be set while it runs, to narrow
-limits only (see below).
+guard, priority; speed_scale, extra_margin, extra_clearance_m, which may be set while it runs, to
+narrow limits only (see below).
 Subscribes:
   ~/estop (std_msgs/Bool, SENSOR), where the robot's YAML says so: true is pressed, and so is
   silence;
@@ -49,7 +49,8 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.guard_watch import GuardWatch
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
-from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.parameters import NodeParameters, Priority
+from rl_nodes.nodes.precedence import Precedence
 from rl_nodes.nodes.safety_events import DECISION, decision_to_msg, EventKeeper, intervenes
 from rl_nodes.safety.estop import EmergencyStop
 from rl_nodes.safety.events import decision_name
@@ -80,6 +81,8 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
         person who holds the deadman goes before the policy
     :param guard: file of a guard for this robot and task, as "rl_nodes safety calibrate" writes
         it: what is far from the recorded episodes that went well stops the robot; empty for none
+    :param priority: of SCHED_FIFO for this process, 1 to 99; 0 for the usual scheduling; see
+        docs/realtime.md
     :param speed_scale: share of the robot's speed limits in force; while the node is configured it
         may be set lower, never higher
     :param extra_margin: kept free at each end of a joint's range beyond the robot's
@@ -96,6 +99,7 @@ class MonitorParameters(NodeParameters, frozen=True, forbid_unknown_fields=True,
     backend: str = BACKENDS[0]
     sources: Sources = 'policy'
     guard: str = ''
+    priority: Priority = 0
     speed_scale: Annotated[float, Meta(ge=1e-3, le=1)] = 1.0
     extra_margin: Annotated[float, Meta(ge=0, le=100)] = 0.0
     extra_clearance_m: Annotated[float, Meta(ge=0, le=100)] = 0.0
@@ -111,6 +115,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
     def configure(self) -> None:
         """Build the supervisor, then the entities."""
         super().configure()
+        self._precedence = Precedence(self, self.parameters.priority)
         self._model = self.task.robot
         safety, parameters = self._model.config.safety, self.parameters
         estop = safety.estop
@@ -342,7 +347,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
             'estop': supervisor.estop.shown(steady_ns()),
             'acting': self._arbiter.acting, 'bad_states': self._bad_states,
-            **self._arbiter.counts(), **supervisor.spent_s, **events,
+            **self._precedence.details(), **self._arbiter.counts(), **supervisor.spent_s, **events,
             **(self._watch.details() if self._watch else {}),
             **dict(sorted(supervisor.counts.items()))}
 

@@ -1,14 +1,15 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-A lean loop for one node: subscriptions and timers by hand, everything else by the stock executor.
+A lean loop for one node: messages, timers and services by hand, the rest by the stock executor.
 
 rclpy's executor collects every entity and builds a new wait set for each single callback, which
 costs more than our callbacks do. Here the wait set is kept, and messages and timers are taken
 directly, as many as there are. A node has five times as many services as subscriptions, and each
-makes a wait set slower, so a thread waits for them and wakes this loop. Services, parameters and
-QoS events then go through the stock executor, in this thread, and also twice a second. The guard
-conditions of the node are waited for here: who waits for one takes it.
+makes a wait set slower, so a thread waits for them and wakes this loop, which answers before it
+looks at messages: a stop by hand is not to wait. Answers to clients and QoS events go through the
+stock executor, in this thread, and also twice a second. The guard conditions of the node are
+waited for here: who waits for one takes it.
 """
 
 import threading
@@ -54,6 +55,8 @@ class NodeSpinner:
         for guard in (self._wake, *(guard.handle for guard in self._guards)):
             wait_set.add_guard_condition(guard)
         wait_set.wait(int(timeout_s * NS))
+        if self._watch.called and self._answer():
+            self._collect()
         if self._guards:
             ready = wait_set.get_ready_entities('guard_condition')
             for guard in self._guards:
@@ -74,6 +77,22 @@ class NodeSpinner:
             self._stock_at = steady_ns()
             self._collect()
         return came
+
+    def _answer(self) -> bool:
+        """
+        Answer one request; return whether there was any.
+
+        No more of them, as it may have been a transition that destroys services. The node's own
+        services, which were made last, go before those that come with every node.
+        """
+        self._watch.rest()
+        for service in reversed(list(self._node.services)):
+            request, header = service.handle.service_take_request(service.srv_type.Request)
+            if header is not None:
+                service.send_response(
+                    service.callback(request, service.srv_type.Response()), header)
+                return True
+        return False
 
     def _take(self) -> bool:
         """Take a message from every subscription that has one; return whether any had."""

@@ -35,3 +35,17 @@ def silent(last_ns: int | None, now_ns: int, timeout_s: float) -> bool:
     :param now_ns: steady time now [ns].
     """
     return not (last_ns is not None and now_ns - last_ns <= timeout_s * NS)
+
+
+def lasting_s(timeout_s: float, period_s: float) -> float:
+    """
+    Return the age [s] up to which a command may be carried out for one more period.
+
+    Who looks once a period would otherwise notice the end of the time-out up to a period late, so
+    the command has to last until the next look. One of the period before always does: where the
+    time-out is shorter than three periods, the rest of it is what the hold may come late by.
+
+    :param timeout_s: greatest age of a command.
+    :param period_s: between two looks.
+    """
+    return max(timeout_s - period_s, min(timeout_s, 2 * period_s))

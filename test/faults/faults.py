@@ -91,12 +91,19 @@ def asks_again(stage: Stage, at: int, count: int = 5) -> None:
     stage.until(lambda: len(stage.since(WANTED, at)) >= count)
 
 
-def halting(name: str, number: signal.Signals) -> Callable[[Stage], Outcome]:
-    """Kill or freeze what the robot cannot do without; the monitor stops it."""
+def halting(name: str, number: signal.Signals, topic: str) -> Callable[[Stage], Outcome]:
+    """
+    Kill or freeze what the robot cannot do without; the monitor stops it.
+
+    A busy machine carries a signal out when the process has its turn, so the reaction counts from
+    the last message on its ``topic`` where that comes after the signal.
+    """
     def inject(stage: Stage) -> Outcome:
         at = stage.disturb()
         stage.actors[name].signal(number)
         reaction = stage.halt_ms(at)
+        if reaction is not None:
+            reaction -= max(stage.heard[topic][-1].at - at, 0) / 1e6
         if number == STOP:
             thawed = stage.disturb()
             stage.actors[name].signal(signal.SIGCONT)
@@ -168,7 +175,7 @@ def emergency(press: Callable[[Stage], None]) -> Callable[[Stage], Outcome]:
         at = stage.disturb()
         press(stage)
         reaction = stage.halt_ms(at)
-        asks_again(stage, stage.disturb(), ON)
+        asks_again(stage, stage.disturb())
         stage.button.say(False)
         return Outcome(stage.verdict(at), reaction)
     return inject
@@ -371,9 +378,9 @@ COMMANDS_SILENT, STATES_SILENT = 'stop: command_silence', 'stop: state_silence'
 ROS2 = 'ros2_control'
 
 FAULTS = (
-    Fault('A1', 'policy killed', COMMANDS_SILENT, halting('policy_server', KILL),
+    Fault('A1', 'policy killed', COMMANDS_SILENT, halting('policy_server', KILL, WANTED),
           bound=POLICY_STOP, restarts=True),
-    Fault('A2', 'policy frozen', COMMANDS_SILENT, halting('policy_server', STOP),
+    Fault('A2', 'policy frozen', COMMANDS_SILENT, halting('policy_server', STOP, WANTED),
           bound=POLICY_STOP),
     Fault('A3', 'inference takes 200 ms', COMMANDS_SILENT, slow('0.2'), restarts=True),
     Fault('A4', 'inference never ends, node alive', COMMANDS_SILENT, slow(''), restarts=True),
@@ -381,8 +388,9 @@ FAULTS = (
           ROS2, MONITOR_STOP, True),
     Fault('A6', 'monitor frozen', 'bridge holds, stop: silence', without_monitor(STOP),
           ROS2, MONITOR_STOP),
-    Fault('A7', 'bridge killed', STATES_SILENT, halting('robot_bridge', KILL), restarts=True),
-    Fault('A7', 'bridge frozen', STATES_SILENT, halting('robot_bridge', STOP)),
+    Fault('A7', 'bridge killed', STATES_SILENT, halting('robot_bridge', KILL, STATES),
+          restarts=True),
+    Fault('A7', 'bridge frozen', STATES_SILENT, halting('robot_bridge', STOP, STATES)),
     Fault('A8', 'recorder killed', 'goes on', surviving('experience_recorder', KILL),
           restarts=True),
     Fault('A8', 'recorder frozen', 'goes on', surviving('experience_recorder', STOP)),

@@ -23,16 +23,14 @@ import time
 from typing import Any, NamedTuple
 
 from actors import (
-    Actor,
     COMMAND_TIMEOUT_S,
     controller_manager,
+    deployment,
     ESTOP_TIMEOUT_S,
     RATE_HZ,
-    robot_file,
     WATCHDOG_S,
 )
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import make_bundle
 import numpy as np
 from rclpy.client import Client
 from rclpy.context import Context
@@ -40,11 +38,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rl_nodes.core.origin import MONITOR, split_label
+from rl_nodes.core.scheduling import run_as_usual, run_first
 from rl_nodes.core.timing import NS, steady_ns
-from rl_nodes.graph import build
+from rl_nodes.graph import FIRST
 from rl_nodes.nodes import conversions, joint_state, qos
-from rl_nodes.runner import node_command, node_environment, prepare
-from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt8MultiArray
 from std_srvs.srv import Trigger
@@ -59,6 +56,8 @@ CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
 RECENT = 100    # states, the newest that a command may have been judged by
 EPS = 1e-6
+PHASE_S = (0.01, 0.03)  # of normal motion before a fault: it comes at any phase of a period
+LISTENER_FIRST = max(FIRST.values()) + 1  # added to the priority of the deployment
 STALL = 0.8     # of the watchdog: the listener is late too
 
 
@@ -122,6 +121,8 @@ class Stage:
 
     :param folder: for its files; empty.
     :param backend: ``pybullet``, or ``ros2_control`` for the emulated controller manager.
+    :param seed: of the moments at which faults come.
+    :param priority: as the launch argument; emulator and listener then go before all others.
     :ivar nominal: commands of the policy that reached the robot while nothing was wrong.
     :ivar false_stops: stops meanwhile, without a reason.
     :ivar stalls: stops because a process of the graph got no time for as long as the watchdog.
@@ -129,19 +130,10 @@ class Stage:
     :ivar unsafe: violations among all commands that reached the robot, by name.
     """
 
-    def __init__(self, folder: Path, backend: str = 'pybullet', seed: int = 0) -> None:
-        self.random, self.folder = random.Random(seed), folder
-        self.task = load_task(str(robot_file(folder)), 'reach')
-        self.bundle = make_bundle(self.task.contract, gain=0.5)
-        policy = self.bundle.save(folder / 'policy.onnx')
-        graph = build('deploy', {
-            'policy': str(policy), 'robot': str(folder / 'arm.yaml'), 'backend': backend,
-            'run_dir': str(folder / 'run'), 'episodes': '0', 'stepping': 'realtime',
-            'arm_on_start': 'false'})
-        prepare(graph)
-        environ = node_environment(os.environ, graph, False)
-        self.actors = {spec.name: Actor(spec.name, node_command(spec, graph.namespace), environ,
-                                        folder) for spec in graph.nodes}
+    def __init__(self, folder: Path, backend: str = 'pybullet', seed: int = 0,
+                 priority: int = 0) -> None:
+        self.random, self.folder, self._priority = random.Random(seed), folder, priority
+        self.task, self.bundle, self.actors = deployment(folder, backend, priority=priority)
         self._emulator = (controller_manager.ControllerManagerProcess('--rate', '200')
                           if backend == 'ros2_control' else None)
         self.nominal = self.false_stops = self.stalls = self.restarts = 0
@@ -159,6 +151,8 @@ class Stage:
         self._step = model.limits('velocity') / RATE_HZ
 
     def __enter__(self) -> 'Stage':
+        if self._priority and (why := run_first(self._priority + LISTENER_FIRST)):
+            raise RuntimeError(f'priority {self._priority} of the campaign: {why}')
         if self._emulator is not None:
             self._emulator.start()
         self._context = Context()
@@ -196,6 +190,7 @@ class Stage:
         self._operator.destroy_node()
         self.node.destroy_node()
         self._context.try_shutdown()
+        run_as_usual()
 
     # --- hearing --------------------------------------------------------------------------------
 
@@ -349,7 +344,7 @@ class Stage:
                     self.until(lambda: self.mode != 'STOPPED', 0.5)
             self.live(0.02)
         self._calm = True
-        self.live(self.random.uniform(0.05, 0.15))  # faults come at any phase of a period
+        self.live(self.random.uniform(*PHASE_S))
         if not self._calm:
             self.ready(deadline - time.monotonic())
 

@@ -8,17 +8,20 @@ the node; a rename of its private methods would disarm the guard, and these test
 """
 
 import random
+import time
 
-from harness import override
+from harness import override, START_S
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 import rclpy
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.nodes import robot_bridge, safety_monitor
+from rl_nodes.nodes import qos, robot_bridge, safety_monitor
 from rl_nodes.nodes.lifecycle import ERROR, FAILURE, ManagedNode, SUCCESS
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 
@@ -95,6 +98,46 @@ def test_wrong_transitions_by_service_leave_the_process_alive() -> None:
         assert future.done(), f'no answer to transition {transition}'
         assert future.result().success is accepted
     assert state_of(node) == 'inactive'
+    spinner.shutdown()
+    peer.destroy_node()
+    node.destroy_node()
+
+
+class Busy(ManagedNode[NodeParameters]):
+    """Writes down what it is told, in the order in which it looks at it."""
+
+    def configure(self) -> None:
+        self.told: list[str] = []
+        self.subscribe(Bool, 'words', lambda _: self.told.append('message'), qos.STREAM)
+        self.serve(Trigger, 'stop', lambda _: (not self.told.append('stop'), ''))
+
+
+def test_a_request_goes_before_messages_that_came_before_it() -> None:
+    node, peer = Busy('busy'), rclpy.create_node('peer')
+    node.trigger_configure()
+    node.trigger_activate()
+    spinner = NodeSpinner(node)
+    client = peer.create_client(Trigger, 'busy/stop')
+    words = peer.create_publisher(Bool, 'words', qos.STREAM)
+    assert client.wait_for_service(START_S)
+    for _ in range(600):
+        if words.get_subscription_count():
+            break
+        spinner.once(0.05)
+    while node.told.count('message') < 1:  # discovery is not over where one only is counted
+        words.publish(Bool())
+        spinner.once(0.05)
+    while spinner.once(0.05):
+        pass
+    node.told.clear()
+    for _ in range(5):
+        words.publish(Bool())
+    client.call_async(Trigger.Request())
+    deadline = time.monotonic() + START_S
+    while not spinner._watch.called and time.monotonic() < deadline:
+        time.sleep(0.001)
+    spinner.once(0.0)
+    assert node.told[0] == 'stop'
     spinner.shutdown()
     peer.destroy_node()
     node.destroy_node()

@@ -42,6 +42,9 @@ class Sink:
     def publish(self, data: bytes) -> None:
         self.heard.append(conversions.msg_to_command(joint_state.decode(data), 'position')[1])
 
+    def wait_for_all_acked(self, _timeout: object) -> bool:
+        return True
+
 
 def test_limits_are_narrowed_by_parameters_and_never_widened(ros: None) -> None:
     node = SafetyMonitor('monitor', parameter_overrides=override(stepping='lockstep'))

@@ -225,6 +225,15 @@ def test_doctor_finds_this_machine_ready(capsys):
     assert 'ready to train' in out
 
 
+@pytest.mark.parametrize(('why', 'line'), [
+    ('', '  ok  priority'), ('Operation not permitted', 'note  priority')])
+def test_doctor_says_whether_a_priority_may_be_had(capsys, monkeypatch, why, line):
+    monkeypatch.setattr(doctor, 'why_refused', lambda _: why)
+    monkeypatch.setattr(doctor, 'REQUIREMENTS', ())
+    assert any(found.startswith(line) and why in found
+               for found in run(capsys, 'doctor')[1].splitlines())
+
+
 def test_doctor_names_what_is_missing(capsys, monkeypatch):
     monkeypatch.setattr(doctor, 'REQUIREMENTS', (
         doctor.Requirement('no_such_module', 'none', ('deploy',), '1', 'this test'),

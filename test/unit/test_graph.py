@@ -175,6 +175,19 @@ def test_a_guard_is_for_the_monitor_and_has_to_be_there(policy, tmp_path):
                                'safety_monitor').parameters
 
 
+def test_who_stops_the_robot_goes_before_who_moves_it(policy):
+    graph = build('deploy', {'policy': str(policy), 'priority': '80'}, {}, NOW)
+    assert {spec.name: spec.parameters['priority'] for spec in graph.nodes
+            if 'priority' in spec.parameters} == {
+        'safety_monitor': 82, 'robot_bridge': 81, 'policy_server': 80}
+    assert not any('priority' in spec.parameters for spec in build(
+        'deploy', {'policy': str(policy)}, {}, NOW).nodes)
+    with pytest.raises(GraphError, match='would leave nothing to the rest'):
+        build('deploy', {'policy': str(policy), 'priority': '80', 'stepping': 'lockstep'}, {}, NOW)
+    with pytest.raises(GraphError, match='from 0 to 97'):
+        build('deploy', {'policy': str(policy), 'priority': '98'}, {}, NOW)
+
+
 def test_every_deployment_has_its_own_folder(policy):
     (policy.parent / 'deploy').mkdir()
     assert build('deploy', {'policy': str(policy)}, {}).run_directory.name == 'deploy'

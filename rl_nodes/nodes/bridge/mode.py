@@ -12,7 +12,7 @@ from rl_nodes.nodes import conversions
 from rl_nodes.nodes.bridge.episodes import Episodes
 from rl_nodes.nodes.bridge.outlet import Outlet
 from rl_nodes.nodes.lifecycle import TaskNode
-from rl_nodes.safety.watchdog import silent, stale
+from rl_nodes.safety.watchdog import lasting_s, silent, stale
 
 
 class Mode(ABC):
@@ -30,6 +30,7 @@ class Mode(ABC):
         self._node, self._outlet, self._episodes = node, outlet, episodes
         self._task, self._model = node.task, node.task.robot
         self._safety = self._model.config.safety
+        self._lasting_s = lasting_s(self._safety.command_timeout_s, self._task.period_ns / NS)
         self._command: JointCommand | None = None
         self._command_at: int | None = None  # steady time when the newest command came
         self._reset_wanted = True
@@ -125,6 +126,5 @@ class Mode(ABC):
                      self._safety.command_timeout_s, self._safety.skew_s)
 
     def _fresh(self) -> JointCommand | None:
-        """Return the newest command while it is fresh."""
-        timely = not silent(self._command_at, steady_ns(), self._safety.command_timeout_s)
-        return self._command if timely else None
+        """Return the newest command while it is fresh, and will be until the next period."""
+        return None if silent(self._command_at, steady_ns(), self._lasting_s) else self._command

@@ -75,7 +75,7 @@ class Physical(Mode):
         self._stamp = self._node.get_clock().now().nanoseconds
         if self._reset_wanted and self._from_monitor:
             self._permit_at = None  # a fallback ends with its episode
-        permitted = not silent(self._permit_at, now, self._safety.command_timeout_s)
+        permitted = not silent(self._permit_at, now, self._lasting_s)
         fresh = self._fresh() if permitted else None
         command = None if fresh is None else fresh.value
         ended, self._reset_wanted = self._reset_wanted, False

@@ -7,7 +7,7 @@ from typing import Any
 from rl_nodes.backends.base import SimulatedRobot
 from rl_nodes.core.channel import ChannelSettings
 from rl_nodes.core.errors import BackendError
-from rl_nodes.core.timing import NS, steady_ns
+from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes.bridge.episodes import Episodes
 from rl_nodes.nodes.bridge.mode import Mode
@@ -15,7 +15,6 @@ from rl_nodes.nodes.bridge.outlet import Outlet
 from rl_nodes.nodes.bridge.simulation import Simulation
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.simulated_link import ImperfectLink
-from rl_nodes.safety.watchdog import silent
 
 
 class RealTime(Mode):
@@ -79,7 +78,7 @@ class RealTime(Mode):
         self._simulation.begin_episode(self._stamp)
 
     def _verdict(self) -> tuple[int, str]:
-        if silent(self._command_at, steady_ns(), self._safety.command_timeout_s):
+        if self._fresh() is None:
             return WARN, 'holding: no fresh command'
         return OK, 'running'
 
