@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward kinematics from the measured joints: the tool's frame, or the frames of all links."""
 
+from collections.abc import Sequence
 import hashlib
 import math
 
@@ -156,17 +157,16 @@ class Tree:
                     np.concatenate([offset, *(part.ravel() for part in parts)]).tolist())))
                 self.parents.append(frame)
 
-    def frames(self, position: np.ndarray) -> list[Frame]:
+    def frames(self, position: Sequence[float]) -> list[Frame]:
         """
         Return every frame, that of ``base`` first.
 
-        :param position: joint positions [rad or m], shape (J,), in ``joint_names`` order.
+        :param position: joint positions [rad or m], (J,), in ``joint_names`` order.
         """
-        values = position.tolist()
         found = [_ORIGIN]
         for parent, index, sliding, numbers in self._joints:
             px, py, pz, r0, r1, r2, r3, r4, r5, r6, r7, r8 = found[parent]
-            q = values[index]
+            q = position[index]
             if sliding:
                 x, y, z, m0, m1, m2, m3, m4, m5, m6, m7, m8, ax, ay, az = numbers
                 x, y, z = x + ax * q, y + ay * q, z + az * q
