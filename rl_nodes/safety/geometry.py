@@ -261,8 +261,12 @@ def _zone_clearance(zone: ZoneConfig, radius: float) -> Callable[[Segment], floa
 
     if zone.shape == 'plane':
         sign = 1.0 if zone.keep == 'in' else -1.0
-        return lambda segment: min(sign * inside(segment[0])[2],
-                                   sign * inside(segment[1])[2]) - radius
+
+        def above(point: Point) -> float:
+            """Return what :func:`inside` gives along z, towards the side to keep to."""
+            return sign * (r6 * (point[0] - cx) + r7 * (point[1] - cy) + r8 * (point[2] - cz))
+
+        return lambda segment: min(above(segment[0]), above(segment[1])) - radius
     if zone.shape == 'box':
         x, y, z = zone.size
         half = x / 2, y / 2, z / 2
