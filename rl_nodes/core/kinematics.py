@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward kinematics from the measured joints: the tool's frame, or the frames of all links."""
 
+from collections.abc import Sequence
 import hashlib
 import math
 
@@ -119,8 +120,9 @@ class Tree:
     """
     The frames of every link that descends from ``base``.
 
-    Links that fixed joints join share one frame. A frame is twelve plain floats: its origin [m],
-    then its rotation matrix row by row, both in the frame of ``base``.
+    Links that fixed joints join share one frame, whose z axis is that of the joint which moves
+    them. A frame is twelve plain floats: its origin [m], then its rotation matrix row by row, both
+    in the frame of ``base``.
 
     :param joint_names: order of the joint vector that :meth:`frames` gets.
     :ivar links: by link (index of its frame, its offset there [m], its rotation there).
@@ -145,44 +147,45 @@ class Tree:
                 if joint.kind == 'fixed':
                     self.links[joint.child] = frame, offset, rotation
                     continue
-                k = rotation_about(joint.axis, math.pi / 2) - rotation_about(
-                    joint.axis, -math.pi / 2)
-                k = rotation @ (k / 2), rotation @ (k / 2) @ (k / 2)
-                sliding = joint.kind == 'prismatic'
-                parts = ([rotation, rotation @ joint.axis] if sliding
-                         else [rotation + k[1], k[0], k[1]])  # as in Chain
-                self.links[joint.child] = len(self.parents), np.zeros(3), np.eye(3)
-                self._joints.append((frame, joint_names.index(joint.name), sliding, tuple(
-                    np.concatenate([offset, *(part.ravel() for part in parts)]).tolist())))
+                own = _with_z_along(joint.axis)
+                self.links[joint.child] = len(self.parents), np.zeros(3), own.T
+                self._joints.append((frame, joint_names.index(joint.name),
+                                     joint.kind == 'prismatic', tuple(np.concatenate(
+                                         [offset, (rotation @ own).ravel()]).tolist())))
                 self.parents.append(frame)
 
-    def frames(self, position: np.ndarray) -> list[Frame]:
+    def frames(self, position: Sequence[float]) -> list[Frame]:
         """
         Return every frame, that of ``base`` first.
 
-        :param position: joint positions [rad or m], shape (J,), in ``joint_names`` order.
+        :param position: joint positions [rad or m], (J,), in ``joint_names`` order.
         """
-        values = position.tolist()
         found = [_ORIGIN]
         for parent, index, sliding, numbers in self._joints:
             px, py, pz, r0, r1, r2, r3, r4, r5, r6, r7, r8 = found[parent]
-            q = values[index]
-            if sliding:
-                x, y, z, m0, m1, m2, m3, m4, m5, m6, m7, m8, ax, ay, az = numbers
-                x, y, z = x + ax * q, y + ay * q, z + az * q
-            else:
-                (x, y, z, a0, a1, a2, a3, a4, a5, a6, a7, a8, b0, b1, b2, b3, b4, b5, b6, b7, b8,
-                 c0, c1, c2, c3, c4, c5, c6, c7, c8) = numbers
-                s, c = math.sin(q), math.cos(q)
-                m0, m1, m2 = a0 + s * b0 - c * c0, a1 + s * b1 - c * c1, a2 + s * b2 - c * c2
-                m3, m4, m5 = a3 + s * b3 - c * c3, a4 + s * b4 - c * c4, a5 + s * b5 - c * c5
-                m6, m7, m8 = a6 + s * b6 - c * c6, a7 + s * b7 - c * c7, a8 + s * b8 - c * c8
-            found.append((
-                px + r0 * x + r1 * y + r2 * z, py + r3 * x + r4 * y + r5 * z,
-                pz + r6 * x + r7 * y + r8 * z,
-                r0 * m0 + r1 * m3 + r2 * m6, r0 * m1 + r1 * m4 + r2 * m7,
-                r0 * m2 + r1 * m5 + r2 * m8, r3 * m0 + r4 * m3 + r5 * m6,
-                r3 * m1 + r4 * m4 + r5 * m7, r3 * m2 + r4 * m5 + r5 * m8,
-                r6 * m0 + r7 * m3 + r8 * m6, r6 * m1 + r7 * m4 + r8 * m7,
-                r6 * m2 + r7 * m5 + r8 * m8))
+            x, y, z, m0, m1, m2, m3, m4, m5, m6, m7, m8 = numbers
+            px, py, pz = (px + r0 * x + r1 * y + r2 * z, py + r3 * x + r4 * y + r5 * z,
+                          pz + r6 * x + r7 * y + r8 * z)
+            r0, r1, r2 = (r0 * m0 + r1 * m3 + r2 * m6, r0 * m1 + r1 * m4 + r2 * m7,
+                          r0 * m2 + r1 * m5 + r2 * m8)
+            r3, r4, r5 = (r3 * m0 + r4 * m3 + r5 * m6, r3 * m1 + r4 * m4 + r5 * m7,
+                          r3 * m2 + r4 * m5 + r5 * m8)
+            r6, r7, r8 = (r6 * m0 + r7 * m3 + r8 * m6, r6 * m1 + r7 * m4 + r8 * m7,
+                          r6 * m2 + r7 * m5 + r8 * m8)
+            q = position[index]
+            if sliding:  # along z
+                found.append((px + r2 * q, py + r5 * q, pz + r8 * q,
+                              r0, r1, r2, r3, r4, r5, r6, r7, r8))
+                continue
+            s, c = math.sin(q), math.cos(q)  # about z
+            found.append((px, py, pz, c * r0 + s * r1, c * r1 - s * r0, r2,
+                          c * r3 + s * r4, c * r4 - s * r3, r5,
+                          c * r6 + s * r7, c * r7 - s * r6, r8))
         return found
+
+
+def _with_z_along(axis: np.ndarray) -> np.ndarray:
+    """Return a rotation matrix whose third column is a unit vector, shape (3, 3)."""
+    x = np.cross(np.eye(3)[np.argmin(np.abs(axis))], axis)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(axis, x), axis], axis=1)

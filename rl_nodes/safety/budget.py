@@ -87,4 +87,4 @@ def _near(robot: RobotModel, config: CostConfig) -> Costly:
         raise ConfigError(f'robot {robot.name}: safety.costs: {config.name} counts near, which '
                           'needs the section safety.geometry')
     clearances = Clearances(robot, geometry, geometry.stop_m, config.clearance_m)
-    return lambda judged, state: bool(clearances.near(state.position, config.clearance_m))
+    return lambda judged, state: bool(clearances.near(state.position.tolist(), config.clearance_m))

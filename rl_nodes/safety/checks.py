@@ -14,11 +14,13 @@ from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import RobotState
 from rl_nodes.safety.limits import (
     Finding,
+    furthest_out,
     Narrowing,
     Reference,
     RELATIVE_TOLERANCE,
     shortened,
     Trace,
+    within,
 )
 from rl_nodes.safety.verdict import Level
 
@@ -48,21 +50,20 @@ class StateCheck:
     name = 'state'
 
     def __init__(self, robot: RobotModel) -> None:
-        self._names = robot.command_names
-        self._commanded = robot.commanded
-        self._limit = robot.limits('velocity') * robot.config.safety.overspeed
+        self._reference = Reference(robot)
+        self._limit = (robot.limits('velocity') * robot.config.safety.overspeed).tolist()
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        speed = np.abs(state.velocity[self._commanded])
-        finite = all(map(math.isfinite, [*state.position.tolist(), *state.velocity.tolist()]))
-        if finite and all((speed <= self._limit).tolist()):
-            return None
-        if not finite:
+        speed = self._reference.of_commanded(state.velocity)
+        if not all(map(math.isfinite, [*state.position.tolist(), *state.velocity.tolist()])):
             return Finding(Level.STOP, 'the measured state is not finite', None)
-        worst = int(np.argmax(speed - self._limit))
-        return Finding(Level.STOP, f'{self._names[worst]} moves at {speed[worst]:.3g}/s, the stop '
-                       f'limit is {self._limit[worst]:.3g}/s', None)
+        if within(speed, self._limit):
+            return None
+        worst = furthest_out(speed, self._limit)
+        return Finding(Level.STOP, f'{self._reference.names[worst]} moves at '
+                       f'{abs(speed[worst]):.3g}/s, the stop limit is {self._limit[worst]:.3g}/s',
+                       None)
 
 
 class VelocityCheck:
@@ -73,16 +74,16 @@ class VelocityCheck:
     def __init__(self, robot: RobotModel, narrowing: Narrowing) -> None:
         self._reference = Reference(robot)
         self._whole = robot.config.safety.scale == 'whole'
-        self._limit = robot.limits('velocity') * narrowing.speed_scale * self._reference.unit
-        self._tolerated = self._limit * (1 + RELATIVE_TOLERANCE)
+        limit = robot.limits('velocity') * narrowing.speed_scale * self._reference.unit
+        self._limit: list[float] = limit.tolist()
+        self._tolerated: list[float] = (limit * (1 + RELATIVE_TOLERANCE)).tolist()
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        origin = self._reference.standing(state)
-        step = command - origin
-        if all((np.abs(step) <= self._tolerated).tolist()):
+        origin, step = self._reference.step(command, state)
+        if within(step, self._tolerated):
             return None
-        worst = int(np.argmax(np.abs(step) - self._limit))
+        worst = furthest_out(step, self._limit)
         return Finding(Level.CLAMP, f'{self._reference.names[worst]} asks for a step of '
                        f'{step[worst]:.3g}, the limit is {self._limit[worst]:.3g}',
                        shortened(origin, step, self._limit, self._whole))
@@ -95,17 +96,20 @@ class EffortCheck:
 
     def __init__(self, robot: RobotModel) -> None:
         self._names = robot.command_names
-        self._limit = robot.limits('effort')
-        self._tolerated = self._limit * (1 + RELATIVE_TOLERANCE)
+        limit = robot.limits('effort')
+        self._limit: list[float] = limit.tolist()
+        self._tolerated: list[float] = (limit * (1 + RELATIVE_TOLERANCE)).tolist()
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        if all((np.abs(command) <= self._tolerated).tolist()):
+        wanted = command.tolist()
+        if within(wanted, self._tolerated):
             return None
-        worst = int(np.argmax(np.abs(command) - self._limit))
-        return Finding(Level.CLAMP, f'{self._names[worst]} asks for {command[worst]:.3g}, the '
-                       f'limit is {self._limit[worst]:.3g}', np.clip(command, -self._limit,
-                                                                     self._limit))
+        worst = furthest_out(wanted, self._limit)
+        return Finding(Level.CLAMP, f'{self._names[worst]} asks for {wanted[worst]:.3g}, the '
+                       f'limit is {self._limit[worst]:.3g}',
+                       np.array([min(max(effort, -limit), limit)
+                                 for effort, limit in zip(wanted, self._limit)]))
 
 
 class PositionCheck:
@@ -129,51 +133,51 @@ class PositionCheck:
     def __init__(self, robot: RobotModel, narrowing: Narrowing) -> None:
         margin = robot.config.safety.position_margin + narrowing.extra_margin
         self._reference = Reference(robot)
-        self._low = robot.limits('lower') + margin
-        self._high = robot.limits('upper') - margin
-        deceleration = robot.limits('acceleration')
-        self._braking = np.flatnonzero(np.isfinite(deceleration))
-        self._deceleration = deceleration[self._braking]
+        self._low: list[float] = (robot.limits('lower') + margin).tolist()
+        self._high: list[float] = (robot.limits('upper') - margin).tolist()
+        braking = robot.limits('acceleration').tolist()
+        self._braking = [(joint, a) for joint, a in enumerate(braking) if math.isfinite(a)]
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        position = state.position[self._reference.commanded]
+        position, wanted = self._reference.of_commanded(state.position), command.tolist()
+        joints = zip(wanted, position, self._low, self._high)
         if self._reference.mode == 'position':
-            low = np.minimum(self._low, position)
-            high = np.maximum(self._high, position)
-            allowed = np.minimum(np.maximum(command, low), high)
+            allowed = [value if low <= value <= high
+                       else min(max(value, min(low, at)), max(high, at))
+                       for value, at, low, high in joints]
         else:
-            outward = (((position >= self._high) & (command > 0))
-                       | ((position <= self._low) & (command < 0)))
-            allowed = np.where(outward, 0.0, command)
-        if len(self._braking):
-            allowed = self._braked(allowed, state, position)
-        if all((allowed == command).tolist()):
+            allowed = [0.0 if at >= high and value > 0.0 or at <= low and value < 0.0 else value
+                       for value, at, low, high in joints]
+        if self._braking:
+            self._brake(allowed, state, position)
+        change = [abs(value - asked) for value, asked in zip(allowed, wanted)]
+        if not any(change):
             return None
-        worst = int(np.argmax(np.abs(allowed - command)))
+        worst = change.index(max(change))
         return Finding(Level.CLAMP, f'{self._reference.names[worst]} at {position[worst]:.3g} '
-                       f'asks for {command[worst]:.3g}, the range is [{self._low[worst]:.3g}, '
-                       f'{self._high[worst]:.3g}]', allowed)
+                       f'asks for {wanted[worst]:.3g}, the range is [{self._low[worst]:.3g}, '
+                       f'{self._high[worst]:.3g}]', np.array(allowed))
 
-    def _braked(self, command: np.ndarray, state: RobotState,
-                position: np.ndarray) -> np.ndarray:
-        """Return the command (A,) with the parts shortened that eq. (1) does not allow."""
-        joints = self._braking
-        speed = state.velocity[self._reference.commanded][joints]
-        up = self._greatest(self._high[joints] - position[joints], speed)
-        down = self._greatest(position[joints] - self._low[joints], -speed)
-        allowed, origin = command.copy(), self._reference.standing(state)[joints]
-        step = command[joints] - origin
-        allowed[joints] = np.where(step > up, origin + up,
-                                   np.where(step < -down, origin - down, command[joints]))
-        return allowed
+    def _brake(self, command: list[float], state: RobotState, position: list[float]) -> None:
+        """Shorten the parts of a command (A,) that eq. (1) does not allow."""
+        speed = self._reference.of_commanded(state.velocity)
+        origin = self._reference.standing(state)
+        for joint, deceleration in self._braking:
+            step = command[joint] - origin[joint]
+            up = self._greatest(deceleration, self._high[joint] - position[joint], speed[joint])
+            down = self._greatest(deceleration, position[joint] - self._low[joint], -speed[joint])
+            if step > up:
+                command[joint] = origin[joint] + up
+            elif step < -down:
+                command[joint] = origin[joint] - down
 
-    def _greatest(self, distance: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    def _greatest(self, a: float, distance: float, speed: float) -> float:
         """Return the greatest step or effort towards an end that is that far away."""
-        a, room = self._deceleration, np.maximum(distance, 0.0)
-        late = (speed > 0.0) & (speed * speed > 2.0 * a * room)
+        room, period = max(distance, 0.0), self._reference.period_s
+        if speed > 0.0 and speed * speed > 2.0 * a * room:
+            return 0.0
         if self._reference.mode == 'effort':
-            return np.where(late, 0.0, np.inf)
-        period = self._reference.period_s
-        most = np.sqrt((a * period) ** 2 + 2.0 * a * room) - a * period
-        return np.where(late, 0.0, most * self._reference.unit)
+            return math.inf
+        gained = a * period
+        return (math.sqrt(gained * gained + 2.0 * a * room) - gained) * self._reference.unit

@@ -57,7 +57,7 @@ class Brake:
         """See the base class."""
         size = np.maximum(np.abs(self._speed) - self._change, 0.0)
         self._speed = np.sign(self._speed) * size
-        return self._reference.standing(state) + self._speed * self._reference.unit, ''
+        return np.array(self._reference.standing(state)) + self._speed * self._reference.unit, ''
 
     def done(self, state: RobotState) -> bool:
         """See the base class."""

@@ -8,6 +8,7 @@ are content with anything in between; so nothing has to be checked twice. Distan
 come last: of them alone that is not true.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def judge_values(checks: tuple[Check, ...], command: np.ndarray, state: RobotSta
         if finding.allowed is None:
             return Judgement(level, name, reason, None)
         allowed = finding.allowed
-    if level > Level.PASS and not np.isfinite(allowed).all():
+    if level > Level.PASS and not all(map(math.isfinite, allowed.tolist())):
         return Judgement(Level.STOP, name, f'{reason}; no finite command is left', None)
     return Judgement(level, name, reason, allowed)
 
@@ -114,7 +115,7 @@ class Gate:
         chatter = robot.config.safety.chatter
         most = robot.limits('effort' if self._reference.mode == 'effort' else 'velocity')
         self.trace = Trace() if chatter is None else Trace(
-            chatter.amplitude * most, round(chatter.window_s * NS))
+            (chatter.amplitude * most).tolist(), round(chatter.window_s * NS))
         self._remembers = any(check.name in _REMEMBERING for check in self.checks)
         self._episode = ''
 

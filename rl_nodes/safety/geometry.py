@@ -14,7 +14,7 @@ keep that is shortened as a whole. What is near already may always move away. Be
 a point moves by half a period's way at most from the nearer one, which ``stop_m`` has to cover.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import math
 
 import numpy as np
@@ -81,19 +81,19 @@ class Clearances:
             self._pair(config)
         for zone in config.zones:
             self._surround(zone)
-        for index, value in self.near(robot.home, stop_m).items():
+        for index, value in self.near(robot.home.tolist(), stop_m).items():
             raise ConfigError(
                 f'{self._where}: {self.labels[index]}: {value * 1e3:.1f} mm apart at home, '
                 f'stop_m is {stop_m * 1e3:.1f} mm; links that may touch go to ignore')
 
-    def near(self, position: np.ndarray, bound: float) -> dict[int, float]:
+    def near(self, position: Sequence[float], bound: float) -> dict[int, float]:
         """
-        Return every clearance below a bound [m], by its index.
+        Return every clearance below a bound [m], by its index in :attr:`labels`.
 
-        :param position: joint positions [rad or m], shape (J,).
+        :param position: joint positions [rad or m], (J,).
         :param bound: not above ``slow_m``.
         """
-        segments = self._segments(position)
+        segments = self.segments(position)
         found = {}
         for index, i, k, radii, greatest in self._pairs:
             a, b = segments[i], segments[k]
@@ -110,15 +110,16 @@ class Clearances:
                 found[index] = value
         return found
 
-    def all(self, position: np.ndarray) -> list[float]:
-        """Return every clearance [m], in order of :attr:`labels`."""
-        segments = self._segments(position)
-        pairs = [capsules.segments_apart(*segments[i][:2], *segments[k][:2]) - radii
-                 for _, i, k, radii, _ in self._pairs]
-        return pairs + [clearance(segments[i]) for _, i, clearance in self._zones]
+    def clearance(self, index: int, segments: Sequence[Segment]) -> float:
+        """Return the clearance [m] of an index in :attr:`labels`, for given segments."""
+        if index < len(self._pairs):
+            _, i, k, radii, _ = self._pairs[index]
+            return capsules.segments_apart(*segments[i][:2], *segments[k][:2]) - radii
+        _, i, zone = self._zones[index - len(self._pairs)]
+        return zone(segments[i])
 
-    def _segments(self, position: np.ndarray) -> list[Segment]:
-        """Return each part's segment in ``base_link``."""
+    def segments(self, position: Sequence[float]) -> list[Segment]:
+        """Return each part's segment in ``base_link``, for joint positions (J,)."""
         frames = self._tree.frames(position)
         found = []
         for frame, ax, ay, az, ux, uy, uz in self._parts:
@@ -207,37 +208,39 @@ class GeometryCheck:
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        origin = self._reference.standing(state)
-        step = command - origin
+        origin, step = self._reference.step(command, state)
         near = self._clearances.near(self._target(state, step), self._slow)
         if not near:
             return None
-        before = self._clearances.all(state.position)
-        worst = self._violated(near, before)
+        here = self._clearances.segments(state.position.tolist())
+        worst = self._violated(near, here)
         if worst is None:
             return None
         least, most = 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (least + most) / 2
-            near_there = self._clearances.near(self._target(state, share * step), self._slow)
-            if self._violated(near_there, before) is None:
+            near_there = self._clearances.near(self._target(state, step, share), self._slow)
+            if self._violated(near_there, here) is None:
                 least = share
             else:
                 most = share
+        now = self._clearances.clearance(worst, here)
         return Finding(Level.CLAMP, f'{self._clearances.labels[worst]}: '
-                       f'{before[worst] * 1e3:.1f} mm apart, the command leads to '
-                       f'{near[worst] * 1e3:.1f} mm', origin + least * step)
+                       f'{now * 1e3:.1f} mm apart, the command leads to '
+                       f'{near[worst] * 1e3:.1f} mm', np.array([
+                           start + least * part for start, part in zip(origin, step)]))
 
-    def _target(self, state: RobotState, step: np.ndarray) -> np.ndarray:
-        """Return where a step leads within one period, shape (J,)."""
-        target = state.position.copy()
-        target[self._reference.commanded] += step * self._ahead
+    def _target(self, state: RobotState, step: list[float], share: float = 1.0) -> list[float]:
+        """Return where a share of a step leads within one period, (J,)."""
+        target: list[float] = state.position.tolist()
+        for joint, part in zip(self._reference.commanded, step):
+            target[joint] += share * part * self._ahead
         return target
 
-    def _violated(self, near: dict[int, float], before: list[float]) -> int | None:
+    def _violated(self, near: dict[int, float], here: list[Segment]) -> int | None:
         """Return a clearance that eq. (1) or (2) does not allow, None where there is none."""
         for index, value in near.items():
-            now = before[index]
+            now = self._clearances.clearance(index, here)
             least = (min(self._slow, self._stop + self._kept * (now - self._stop))
                      if now >= self._stop else now)
             if not value >= least - _ROUNDING_M:
@@ -258,8 +261,12 @@ def _zone_clearance(zone: ZoneConfig, radius: float) -> Callable[[Segment], floa
 
     if zone.shape == 'plane':
         sign = 1.0 if zone.keep == 'in' else -1.0
-        return lambda segment: min(sign * inside(segment[0])[2],
-                                   sign * inside(segment[1])[2]) - radius
+
+        def above(point: Point) -> float:
+            """Return what :func:`inside` gives along z, towards the side to keep to."""
+            return sign * (r6 * (point[0] - cx) + r7 * (point[1] - cy) + r8 * (point[2] - cz))
+
+        return lambda segment: min(above(segment[0]), above(segment[1])) - radius
     if zone.shape == 'box':
         x, y, z = zone.size
         half = x / 2, y / 2, z / 2

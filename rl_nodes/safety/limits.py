@@ -1,8 +1,14 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every check on values shares: findings, the memory of what was executed, narrowing."""
+"""
+What every check on values shares: findings, the memory of what was executed, narrowing.
+
+Checks compute with plain floats, joint by joint: for as few values as a robot has joints that is
+several times faster than arrays, and the same bits.
+"""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -28,56 +34,59 @@ class Executed(NamedTuple):
     """One executed command: stamp of its state [ns], the speed (or effort) it asked for (A,)."""
 
     stamp_ns: int
-    speed: np.ndarray
+    speed: list[float]
 
 
 class Trace:
     """
     What the robot was last told to do, by speed (position and velocity control) or effort.
 
-    :param least: least speed or effort that has a direction, shape (A,); None where changes of
+    :param least: least speed or effort that has a direction, (A,); empty where changes of
         direction are not counted.
     :param window_ns: how far back they count.
     :ivar last: the newest two commands, newest first; fewer after a halt.
     """
 
-    def __init__(self, least: np.ndarray | None = None, window_ns: int = 0) -> None:
+    def __init__(self, least: Sequence[float] = (), window_ns: int = 0) -> None:
         self._least, self._window_ns = least, window_ns
         self.forget()
 
     def forget(self) -> None:
         """Begin anew: another episode, or motion is allowed again."""
-        self._turns: deque[tuple[int, np.ndarray]] = deque()
+        self._turns: deque[tuple[int, list[int]]] = deque()
         self.halted()
 
     def halted(self) -> None:
         """The robot was told to stand; changes of direction are remembered."""
         self.last: tuple[Executed, ...] = ()
-        self._direction: np.ndarray | float = 0.0
+        self._moved = [0.0] * len(self._least)  # the speeds that last had a direction
 
-    def executed(self, stamp_ns: int, speed: np.ndarray) -> None:
+    def executed(self, stamp_ns: int, speed: list[float]) -> None:
         """Take what was executed."""
         self.last = (Executed(stamp_ns, speed), *self.last[:1])
-        if self._least is None:
-            return
-        turned, direction = self._turned(speed)
-        self._direction = np.where(direction != 0.0, direction, self._direction)
-        if turned.any():
+        turned = self._turned(speed)
+        self._moved = [now if abs(now) > least else before
+                       for now, before, least in zip(speed, self._moved, self._least)]
+        if turned:
             self._turns.append((stamp_ns, turned))
         while self._turns and stamp_ns - self._turns[0][0] > self._window_ns:
             self._turns.popleft()
 
-    def reversals(self, stamp_ns: int, speed: np.ndarray) -> np.ndarray:
-        """Return how often each joint will have changed direction within the window, (A,)."""
-        turned, _ = self._turned(speed)
-        recent = [turns for at, turns in self._turns if stamp_ns - at <= self._window_ns]
-        counted: np.ndarray = turned * (1 + np.sum(recent, axis=0, dtype=int))
-        return counted
+    def reversals(self, stamp_ns: int, speed: list[float]) -> dict[int, int]:
+        """
+        Return how often joints will have changed direction within the window.
 
-    def _turned(self, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (joints that change direction, directions or 0), each (A,)."""
-        direction = np.where(np.abs(speed) > self._least, np.sign(speed), 0.0)
-        return direction * self._direction < 0.0, direction
+        :return: by index of each commanded joint that changes it now.
+        """
+        recent = [turned for at, turned in self._turns if stamp_ns - at <= self._window_ns]
+        return {joint: 1 + sum(joint in turned for turned in recent)
+                for joint in self._turned(speed)}
+
+    def _turned(self, speed: list[float]) -> list[int]:
+        """Return the commanded joints that change direction, by index."""
+        return [joint for joint, (now, before, least) in enumerate(
+            zip(speed, self._moved, self._least))
+            if abs(now) > least and (now < 0.0 < before or before < 0.0 < now)]
 
 
 NOTHING = Trace()  # of a command that follows nothing; never written to
@@ -158,38 +167,63 @@ class Reference:
 
     :param robot: its control mode and rate.
     :ivar period_s: of the robot's control.
-    :ivar commanded: indices of the commanded joints, shape (A,).
+    :ivar commanded: indices of the commanded joints, (A,).
     """
 
     def __init__(self, robot: RobotModel) -> None:
         self.names = robot.command_names
-        self.commanded = robot.commanded
+        self.commanded: list[int] = robot.commanded.tolist()
         self.mode = robot.config.control_mode
         self.period_s = period_ns(robot.config.rate_hz) / NS
         self.unit = self.period_s if self.mode == 'position' else 1.0
-        self._zero = np.zeros(len(robot.commanded))
+        self._all = self.commanded == list(range(len(robot.joints)))
+        self._zero = [0.0] * len(self.commanded)
 
-    def standing(self, state: RobotState) -> np.ndarray:
-        """Return the command that asks for nothing, shape (A,)."""
-        return state.position[self.commanded] if self.mode == 'position' else self._zero
+    def of_commanded(self, measured: np.ndarray) -> list[float]:
+        """Return the commanded joints' part (A,) of positions or velocities, shape (J,)."""
+        values: list[float] = measured.tolist()
+        return values if self._all else [values[index] for index in self.commanded]
 
-    def speed(self, command: np.ndarray, state: RobotState) -> np.ndarray:
-        """Return the speed or effort that a command asks for, shape (A,)."""
-        asked: np.ndarray = (command - self.standing(state)) / self.unit
-        return asked
+    def standing(self, state: RobotState) -> list[float]:
+        """Return the command that asks for nothing, (A,)."""
+        return self.of_commanded(state.position) if self.mode == 'position' else self._zero
+
+    def step(self, command: np.ndarray, state: RobotState) -> tuple[list[float], list[float]]:
+        """Return (the command that asks for nothing, how far another one is from it), (A,)."""
+        origin = self.standing(state)
+        return origin, [wanted - start for wanted, start in zip(command.tolist(), origin)]
+
+    def speed(self, command: np.ndarray, state: RobotState) -> list[float]:
+        """Return the speed or effort that a command asks for, (A,)."""
+        return [step / self.unit for step in self.step(command, state)[1]]
 
 
-def shortened(origin: np.ndarray, step: np.ndarray, bound: np.ndarray,
+def within(values: Sequence[float], bounds: Sequence[float]) -> bool:
+    """Return whether no value is larger than its bound, nor NaN."""
+    for value, bound in zip(values, bounds):
+        if not -bound <= value <= bound:
+            return False
+    return True
+
+
+def furthest_out(values: Sequence[float], bounds: Sequence[float]) -> int:
+    """Return the index of the value that is furthest beyond its bound."""
+    beyond = [abs(value) - bound for value, bound in zip(values, bounds)]
+    return beyond.index(max(beyond))
+
+
+def shortened(origin: Sequence[float], step: Sequence[float], bound: Sequence[float],
               whole: bool) -> np.ndarray:
     """
     Return a command whose step from ``origin`` is within bounds, shape (A,).
 
-    :param step: asked for, shape (A,); not within the bounds.
-    :param bound: greatest size of each part, shape (A,).
+    :param step: asked for, (A,); not within the bounds.
+    :param bound: greatest size of each part, (A,).
     :param whole: shorten the step as a whole, which keeps its direction; else part by part.
     """
     if not whole:
-        return origin + np.clip(step, -bound, bound)
-    size = np.abs(step)
-    over = size > bound
-    return origin + step * np.min(bound[over] / size[over], initial=1.0)
+        return np.array([start + min(max(part, -most), most)
+                         for start, part, most in zip(origin, step, bound)])
+    share = min([1.0, *(most / abs(part) for part, most in zip(step, bound)
+                        if abs(part) > most)])
+    return np.array([start + part * share for start, part in zip(origin, step)])

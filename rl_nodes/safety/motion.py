@@ -6,6 +6,8 @@ Checks on how commands follow each other, and on joints that depend on each othe
 Each is off unless the robot's YAML file has the numbers for it.
 """
 
+import math
+
 import numpy as np
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.errors import ConfigError
@@ -13,7 +15,15 @@ from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.safety_config import ChatterConfig, CouplingConfig
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import RobotState
-from rl_nodes.safety.limits import Finding, Reference, RELATIVE_TOLERANCE, shortened, Trace
+from rl_nodes.safety.limits import (
+    Finding,
+    furthest_out,
+    Reference,
+    RELATIVE_TOLERANCE,
+    shortened,
+    Trace,
+    within,
+)
 from rl_nodes.safety.verdict import Level
 
 _FOLLOWS = 5  # periods within which one command follows another
@@ -82,40 +92,44 @@ class AccelerationCheck:
         self.name = 'jerk' if jerk else 'acceleration'
         self._reference = Reference(robot)
         self._whole = robot.config.safety.scale == 'whole'
-        limit = robot.limits(self.name)
-        self._free = ~np.isfinite(limit)
-        self._limit = np.where(self._free, 0.0, limit)
+        self._limit: list[float] = robot.limits(self.name).tolist()
         self._jerk = jerk
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        origin = self._reference.standing(state)
-        step = command - origin
-        bound = self._bound(np.sign(step), state, trace) * self._reference.unit
-        if all((np.abs(step) <= bound * (1 + RELATIVE_TOLERANCE)).tolist()):
+        origin, step = self._reference.step(command, state)
+        bound = self._bound(step, state, trace)
+        if within(step, [most * (1 + RELATIVE_TOLERANCE) for most in bound]):
             return None
-        worst = int(np.argmax(np.abs(step) - bound))
+        worst = furthest_out(step, bound)
         return Finding(Level.CLAMP, f'{self._reference.names[worst]} asks for '
                        f'{step[worst] / self._reference.unit:.3g}/s, from the speed before '
                        f'{bound[worst] / self._reference.unit:.3g}/s can be had',
                        shortened(origin, step, bound, self._whole))
 
-    def _bound(self, direction: np.ndarray, state: RobotState, trace: Trace) -> np.ndarray:
-        """Return the greatest speed in some directions, eq. (1), shape (A,)."""
-        period = self._reference.period_s
-        before = state.velocity[self._reference.commanded]
-        passed, gain = period, np.zeros_like(before)
-        since = (state.stamp_ns - trace.last[0].stamp_ns) / NS if trace.last else np.inf
+    def _bound(self, step: list[float], state: RobotState, trace: Trace) -> list[float]:
+        """Return the greatest size of each part of a step in its direction, eq. (1), (A,)."""
+        period, unit = self._reference.period_s, self._reference.unit
+        before, passed = self._reference.of_commanded(state.velocity), period
+        earlier, took = before, math.inf
+        since = (state.stamp_ns - trace.last[0].stamp_ns) / NS if trace.last else math.inf
         if 0.0 <= since <= _FOLLOWS * period:
             before, passed = trace.last[0].speed, min(since, period)
+            earlier = before
             if self._jerk and len(trace.last) > 1:
-                earlier = trace.last[1]
-                took = (trace.last[0].stamp_ns - earlier.stamp_ns) / NS
-                if 0.0 < took <= _FOLLOWS * period:
-                    gain = np.maximum(direction * (before - earlier.speed) / took, 0.0)
-        most = gain + self._limit * passed if self._jerk else self._limit
-        bound = np.maximum(direction * before, 0.0) + most * passed
-        return np.where(self._free, np.inf, bound)
+                between = (trace.last[0].stamp_ns - trace.last[1].stamp_ns) / NS
+                if 0.0 < between <= _FOLLOWS * period:
+                    earlier, took = trace.last[1].speed, between
+        found = []
+        for part, now, then, limit in zip(step, before, earlier, self._limit):
+            if limit == math.inf:
+                found.append(limit)
+                continue
+            sign, most = (part > 0.0) - (part < 0.0), limit
+            if self._jerk:
+                most = max(sign * (now - then) / took, 0.0) + limit * passed
+            found.append((max(sign * now, 0.0) + most * passed) * unit)
+        return found
 
 
 class ChatterCheck:
@@ -131,8 +145,8 @@ class ChatterCheck:
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
         turns = trace.reversals(state.stamp_ns, self._reference.speed(command, state))
-        worst = int(np.argmax(turns))
-        if turns[worst] < self._most:
+        worst = max(turns, key=turns.__getitem__, default=0)
+        if not turns or turns[worst] < self._most:
             return None
         return Finding(self._level, f'{self._reference.names[worst]} has changed direction '
                        f'{turns[worst]} times within {self._window_s:g} s', None)
@@ -165,9 +179,9 @@ class CouplingCheck:
 
     def check(self, command: np.ndarray, state: RobotState, trace: Trace) -> Finding | None:
         """See the class."""
-        origin = self._reference.standing(state)
+        origin = np.array(self._reference.standing(state))
         step = command - origin
-        here = float(self._weights @ state.position[self._reference.commanded])
+        here = float(self._weights @ self._reference.of_commanded(state.position))
         change = float(self._weights @ step) * self._ahead
         room = max(self._high - here if change > 0.0 else here - self._low, 0.0)
         if abs(change) <= room:

@@ -304,7 +304,7 @@ class Supervisor:
             return self.hold_command(), HOLD
         last = self._gate.trace.last
         commanded = last and self._robot.config.control_mode != 'effort'
-        self._ladder.begin(last[0].speed if commanded
+        self._ladder.begin(np.array(last[0].speed) if commanded
                            else self._state.velocity[self._robot.commanded])
         return self._fallback_command(steady_ns, self._state)
 

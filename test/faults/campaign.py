@@ -31,10 +31,11 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from conftest import leased_domain  # noqa: E402
 from faults import attempt, Fault, FAULTS, Outcome  # noqa: E402
+import learning  # noqa: E402
 from rl_nodes.core import ros_environment  # noqa: E402
-from rl_nodes.training.in_process import train, TrainOptions  # noqa: E402
 from stage import Stage  # noqa: E402
 import violations  # noqa: E402
+from violations import WANDERERS  # noqa: E402
 
 from benchmarks.report import Metric, percentile, publish, table  # noqa: E402
 
@@ -42,7 +43,6 @@ RESTARTS_SHARE, MAIN_RESTARTS_SHARE, OTHERS_SHARE, LEAST = 100, 15, 30, 3
 LONGEST_PEACE_S = 60.0
 SURE = 3.0  # of no events in N trials, the rate is below 3 / N with 95 % confidence
 HEAD = ['fault', '', 'expected', 'observed', 'trials', 'p50 ms', 'p99 ms', 'p99.9 ms', 'max ms']
-WANDERERS = {'arm': 'reach', 'quadruped': 'quadruped_walk'}
 
 
 class Result(NamedTuple):
@@ -166,24 +166,26 @@ def behaviour_metrics(results: list[Result], acts: list[Act]) -> dict[str, Metri
                               'machine had no time')}
 
 
+def _told(found: Counter[str]) -> str:
+    """Return violations in words."""
+    return f'{found.total()}' + ''.join(f', {name}: {n}' for name, n in found.most_common())
+
+
 def wandering_metrics(steps: int, learn: int) -> dict[str, Metric]:
     """Return the violations of policies that know nothing, with the monitor and without it."""
     found = {}
-    for robot, task in WANDERERS.items():
+    for robot, task in WANDERERS.items() if steps else ():
         watched, free = (violations.wander(robot, task, steps, monitored)
                          for monitored in (True, False))
         found[f'violations_{robot}'] = Metric(
             watched.found.total(), '= 0', f'{steps} random steps, {watched.stops} stops; without '
-            f'the monitor {free.found.total()}' + ''.join(
-                f', {name}: {n}' for name, n in free.found.most_common()))
-    if learn:
-        with tempfile.TemporaryDirectory() as folder:
-            violations.made.clear()
-            train(TrainOptions(env='rl_nodes/WatchedReach-v0', env_module='violations',
-                               steps=learn, run_dir=folder))
-        bad = sum((env.count() for env in violations.made), Counter())
-        found['violations_while_learning'] = Metric(
-            bad.total(), '= 0', f'{sum(env.steps for env in violations.made)} steps of SAC')
+            f'the monitor {_told(free.found)}')
+    for robot in WANDERERS if learn else ():
+        watched, free = learning.watched(robot, learn), learning.unwatched(robot, learn)
+        found[f'violations_learning_{robot}'] = Metric(
+            watched.found.total(), '= 0', f'{watched.commands} commands while learning, the '
+            f'policy asked for {_told(watched.wanted)}; without the monitor '
+            f'{_told(free.found)} in {free.commands} steps')
     return found
 
 
@@ -206,7 +208,7 @@ def main() -> int:
                for act in acts for index, outcomes in act.outcomes.items()]
     sys.stdout.write(table(HEAD, [result.row() for result in results]) + '\n')
     metrics = {**behaviour_metrics(results, acts), **reaction_metrics(results),
-               **(wandering_metrics(options.steps, options.learn) if options.steps else {})}
+               **wandering_metrics(options.steps, options.learn)}
     publish(metrics)
     return 0 if all(metric.reached for metric in metrics.values()) else 1
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from rl_nodes.core.robot import RobotModel
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.nodes.safety_monitor import LOCKSTEP
@@ -30,8 +31,9 @@ from oracle import EPS, link_poses, moved, Oracle, surface_points  # noqa: E402
 
 BLOCK = 5000     # commands that are judged at a time
 HELD = (5, 40)   # steps for which a random policy keeps to an action, so that it gets somewhere
+WANDERERS = {'arm': 'reach', 'quadruped': 'quadruped_walk'}  # robots with a task
 SPACING_M = 0.02  # of the points on a link's surface
-made: list['WatchedEnv'] = []  # by this module's environment, for whoever trains in it
+made: list['WatchedEnv'] = []  # by this module's environments, for whoever trains in them
 
 
 class Monitored:
@@ -71,24 +73,67 @@ class Open:
         """Do nothing."""
 
 
+class Witness:
+    """
+    Judges what reached a robot, some thousands of commands at a time.
+
+    :param robot: whose limits count.
+    :ivar found: violations by name.
+    """
+
+    def __init__(self, robot: RobotModel) -> None:
+        self._robot, self._oracle = robot, Oracle(robot)
+        geometry = robot.config.safety.geometry
+        self._above = {} if geometry is None else {
+            link: surface_points(robot, link, SPACING_M)
+            for zone in geometry.zones if zone.name == 'table' for link in zone.links}
+        self._kept: list[tuple[np.ndarray, ...]] = []
+        self.found: Counter[str] = Counter()
+
+    def see(self, state: RobotState, wanted: np.ndarray, given: np.ndarray | None) -> None:
+        """Take what the robot was given, None for nothing, in place of what was wanted."""
+        self._kept.append((state.position, state.velocity, np.array(wanted), np.full_like(
+            wanted, np.nan) if given is None else np.array(given)))
+        if len(self._kept) == BLOCK:
+            self.count()
+
+    def count(self) -> Counter[str]:
+        """Judge what has been kept; return all violations so far by name."""
+        if self._kept:
+            q, dq, wanted, given = (np.array(values) for values in zip(*self._kept))
+            self._kept.clear()
+            self.found.update(self._oracle.violations(q, dq, wanted, given))
+            if below := self._into_the_table(q, given):
+                self.found['into the table'] += below
+        return self.found
+
+    def _into_the_table(self, q: np.ndarray, given: np.ndarray) -> int:
+        """Count commands that lead a link into the table, or deeper into it."""
+        passed = ~np.isnan(given).all(axis=1)
+        here, there = q[passed], q[passed].copy()
+        there[:, self._oracle.index] = given[passed]
+        bad = np.zeros(len(here), bool)
+        before, after = (link_poses(self._robot, poses) for poses in (here, there))
+        for link, points in self._above.items():
+            lowest = [moved(poses[link], points)[:, :, 2].min(axis=1)
+                      for poses in (before, after)]
+            bad |= (lowest[1] < -EPS) & (lowest[1] < lowest[0] - EPS)
+        return int(bad.sum())
+
+
 class WatchedEnv(SimEnv):
     """
     The simulated environment with an eye on what reaches the robot.
 
     :param monitored: whether the supervisor is there.
-    :ivar found: violations by name.
+    :ivar witness: of all that is commanded.
+    :ivar steps: taken so far.
     """
 
     def __init__(self, robot: str, task: str, monitored: bool = True) -> None:
         super().__init__(robot, task)
         self._gate = Monitored(self.task.robot) if monitored else Open()
-        self._oracle = Oracle(self.task.robot)
-        geometry = self.task.robot.config.safety.geometry
-        self._above = {} if geometry is None else {
-            link: surface_points(self.task.robot, link, SPACING_M)
-            for zone in geometry.zones if zone.name == 'table' for link in zone.links}
-        self._kept: list[tuple[np.ndarray, ...]] = []
-        self.found: Counter[str] = Counter()
+        self.witness = Witness(self.task.robot)
         self.steps = 0
         made.append(self)
 
@@ -97,13 +142,11 @@ class WatchedEnv(SimEnv):
         return self._gate.stops
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        state, judge = self._state, self._gate.judge
+        judge = self._gate.judge
 
         def witnessed(command: np.ndarray, before: RobotState) -> Judgement:
             judged = judge(command, before)
-            allowed = judged.allowed
-            self._kept.append((state.position, state.velocity, np.array(command), np.full_like(
-                command, np.nan) if allowed is None else np.array(allowed)))
+            self.witness.see(before, command, judged.allowed)
             return judged
         self._gate.judge = witnessed
         try:
@@ -111,32 +154,7 @@ class WatchedEnv(SimEnv):
         finally:
             self._gate.judge = judge
         self.steps += 1
-        if len(self._kept) == BLOCK:
-            self.count()
         return result
-
-    def count(self) -> Counter[str]:
-        """Judge what has been kept; return all violations so far by name."""
-        if self._kept:
-            q, dq, wanted, allowed = (np.array(values) for values in zip(*self._kept))
-            self._kept.clear()
-            self.found.update(self._oracle.violations(q, dq, wanted, allowed))
-            if below := self._into_the_table(q, allowed):
-                self.found['into the table'] += below
-        return self.found
-
-    def _into_the_table(self, q: np.ndarray, allowed: np.ndarray) -> int:
-        """Count commands that lead a link into the table, or deeper into it."""
-        passed = ~np.isnan(allowed).all(axis=1)
-        here, there = q[passed], q[passed].copy()
-        there[:, self._oracle.index] = allowed[passed]
-        bad = np.zeros(len(here), bool)
-        before, after = (link_poses(self.task.robot, poses) for poses in (here, there))
-        for link, points in self._above.items():
-            lowest = [moved(poses[link], points)[:, :, 2].min(axis=1)
-                      for poses in (before, after)]
-            bad |= (lowest[1] < -EPS) & (lowest[1] < lowest[0] - EPS)
-        return int(bad.sum())
 
 
 class Run(NamedTuple):
@@ -159,10 +177,11 @@ def wander(robot: str, task: str, steps: int, monitored: bool, seed: int = 0) ->
         _, _, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             env.reset()
-    found, stops = env.count(), env.stops
+    found, stops = env.witness.count(), env.stops
     env.close()
     return Run(found, stops)
 
 
-gymnasium.register('rl_nodes/WatchedReach-v0', entry_point=WatchedEnv,
-                   kwargs={'robot': 'arm', 'task': 'reach'})
+for robot_name, task_name in WANDERERS.items():  # for whoever learns without a monitor
+    gymnasium.register(f'rl_nodes/open_{robot_name}-v0', entry_point=WatchedEnv, kwargs={
+        'robot': robot_name, 'task': task_name, 'monitored': False})

@@ -26,6 +26,12 @@ def geometry(**settings):
     return {'stop_m': STOP, 'slow_m': SLOW, 'approach': APPROACH, 'ignore': IGNORE, **settings}
 
 
+def clearances_at(clearances, position):
+    """Return every clearance, in order of the labels."""
+    segments = clearances.segments(position)
+    return [clearances.clearance(k, segments) for k in range(len(clearances.labels))]
+
+
 def random_positions(robot, count, seed=0):
     low = np.array([joint.lower for joint in robot.joints])
     high = np.array([joint.upper for joint in robot.joints])
@@ -38,7 +44,7 @@ def test_clearances_never_exceed_the_distances_of_the_real_bodies(robot_with) ->
     assert len(clearances.labels) == 15
     q = random_positions(robot, 60)
     poses = oracle.link_poses(robot, q)
-    ours = np.array([clearances.all(position) for position in q])
+    ours = np.array([clearances_at(clearances, position) for position in q])
     for k, label in enumerate(clearances.labels):
         a, b = (oracle.moved(poses[link], oracle.surface_points(robot, link, 0.012))
                 for link in label.split(' and '))
@@ -53,7 +59,7 @@ def test_near_finds_what_all_finds(robot_with) -> None:
         clearances = Clearances(robot, GeometryConfig(self_collision=True, zones=(
             ZoneConfig(name='floor', keep='in', shape='plane', xyz=(0.0, 0.0, -0.3)),)), -1, SLOW)
         for position in random_positions(robot, 300):
-            every = clearances.all(position)
+            every = clearances_at(clearances, position)
             assert clearances.near(position, SLOW) == {
                 k: value for k, value in enumerate(every) if value < SLOW}
 
@@ -84,7 +90,7 @@ def test_clearances_to_zones(robot_with, settings, expected) -> None:
     clearances = Clearances(robot, config, -10.0, SLOW)
     q = random_positions(robot, 80, 1)
     poses = oracle.link_poses(robot, q)
-    ours = np.array([clearances.all(position) for position in q])
+    ours = np.array([clearances_at(clearances, position) for position in q])
     assert clearances.labels == ['forearm and zone', 'hand and zone']
     for k, link in enumerate(links):
         real = expected(oracle.moved(poses[link], oracle.surface_points(robot, link))).min(axis=1)
@@ -110,10 +116,10 @@ def approach(robot, state_of, direction, ticks=80):
     for tick in range(ticks):
         state = state_of(robot, position, period=tick)
         origin = position if robot.config.control_mode == 'position' else np.zeros(6)
-        before = clearances.all(position)
+        before = clearances_at(clearances, position)
         judged = gate.judge(origin + np.array(direction) * unit, state)
         position = position + (judged.allowed - origin) / unit * 0.02
-        yield before, clearances.all(position), judged
+        yield before, clearances_at(clearances, position), judged
         np.testing.assert_allclose(np.cross((judged.allowed - origin)[1:4], direction[1:4]), 0,
                                    atol=1e-12)
 
@@ -140,7 +146,7 @@ def test_what_is_too_near_may_move_away_and_not_nearer(robot_with, state_of) -> 
     robot = robot_with('arm', geometry=geometry(zones=[zone(keep='in', shape='plane')]))
     checks, low = checks_for(robot), LEVEL + [0, 0.55, 0, 0, 0, 0]
     clearances = Clearances(robot, robot.config.safety.geometry, -1.0, SLOW)
-    assert min(clearances.all(low)) < STOP
+    assert min(clearances_at(clearances, low)) < STOP
     step = np.array([0, 0.02, 0, 0, 0, 0])
     assert judge_values(checks, low - step, state_of(robot, low)).level == Level.PASS
     nearer = judge_values(checks, low + step, state_of(robot, low))
@@ -172,7 +178,8 @@ def test_random_motions_never_break_the_stated_condition(robot_with, state_of) -
         command = position + rng.uniform(-1, 1, 6) * 0.05
         judged = judge_values(checks, command, state_of(robot, position))
         touched += judged.check == 'geometry'
-        before, after = (np.array(clearances.all(q)) for q in (position, judged.allowed))
+        before, after = (np.array(clearances_at(clearances, q))
+                         for q in (position, judged.allowed))
         least = np.where(before >= STOP, np.minimum(
             SLOW, STOP + (1 - APPROACH) * (before - STOP)), before)
         assert (after >= least - 1e-9).all()
@@ -191,7 +198,7 @@ def test_a_payload_and_a_tool_count_as_part_of_their_link(robot_with, state_of) 
     labels = Clearances(longer, longer.config.safety.geometry, -1.0, SLOW)
     assert labels.labels == ['flange and table', 'stick and table']
     tip = oracle.link_poses(longer, position[None])['flange'][0] @ [0.3, 0, 0, 1]
-    assert labels.all(position)[1] == pytest.approx(tip[2] - 0.01, abs=1e-6)
+    assert clearances_at(labels, position)[1] == pytest.approx(tip[2] - 0.01, abs=1e-6)
 
 
 def test_neighbours_may_touch_and_bodies_of_one_link_too(robot_with) -> None:
@@ -209,7 +216,7 @@ def test_extra_clearance_narrows(robot_with, state_of) -> None:
         keep='in', shape='plane', links=['hand'])]))
     gate = Gate(robot)
     hand = Clearances(robot, robot.config.safety.geometry, -1.0, SLOW)
-    height = hand.all(LEVEL)[0]
+    height = clearances_at(hand, LEVEL)[0]
     command = LEVEL + [0, 0.02, 0, 0, 0, 0]
     assert gate.judge(command, state_of(robot, LEVEL)).level == Level.PASS
     assert gate.narrow(Narrowing(extra_clearance_m=height - 0.01)) == ''

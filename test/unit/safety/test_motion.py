@@ -246,11 +246,11 @@ def test_chatter(robot_with, state_of, mode, verdict, level) -> None:
 
 
 def test_a_trace_forgets_what_is_older_than_its_window() -> None:
-    trace = Trace(np.array([0.1]), 100)
+    trace = Trace([0.1], 100)
     for stamp, speed in ((0, 1.0), (10, -1.0), (50, 1.0), (160, -1.0)):
-        trace.executed(stamp, np.array([speed]))
-    assert trace.reversals(161, np.array([1.0])) == [2], 'that at 160 and this one'
-    assert trace.reversals(161, np.array([-1.0])) == [0]
+        trace.executed(stamp, [speed])
+    assert trace.reversals(161, [1.0]) == {0: 2}, 'that at 160 and this one'
+    assert trace.reversals(161, [-1.0]) == {}
     assert len(trace.last) == 2
 
 
