@@ -368,8 +368,8 @@ def test_killed_at_any_moment_a_recording_loses_its_last_instant_only(tmp_path, 
             assert episode.metadata['recovered'] == 'true' and episode.metadata['seed'] == '11'
             assert episode.message_count == len(rows) <= sent + 1
             losses_ms.append((newest_ns - rows[-1].log_time) / 1e6)
-    # 80 ms between flushes, the rest is a loaded machine.
-    assert sorted(losses_ms)[groups] < 150 and max(losses_ms) < 400, losses_ms
+    # 40 ms between flushes, the rest is a loaded machine.
+    assert sorted(losses_ms)[groups] < 100 and max(losses_ms) < 400, losses_ms
 
 
 def test_a_recording_in_progress_is_left_alone(tmp_path):
