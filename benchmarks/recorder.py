@@ -173,7 +173,7 @@ def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = Fa
             time.sleep(freeze_s)
             os.kill(child.pid, signal.SIGCONT)
         for publisher in publishers:
-            publisher.join(seconds + START_S)
+            publisher.join(2 * seconds + START_S)
         processor = (processor_s(child.pid) - before) / (time.monotonic() - at)
         os.kill(child.pid, signal.SIGTERM)
         if decoding:

@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 import platform
 import re
+import threading
 import time
 
 from rl_nodes.core.contract import Contract
@@ -118,6 +119,8 @@ class LockedFile:
     """
 
     def __init__(self, path: Path, replace: bool = False) -> None:
+        self._syncing: threading.Thread | None = None
+        self._failure: OSError | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
         self.path, self.slowest_s = path, 0.0
         self._descriptor = os.open(path, flags, 0o644)
@@ -139,16 +142,43 @@ class LockedFile:
         return len(data)
 
     def sync(self) -> None:
-        """Wait until the content is on the disk."""
+        """Wait until the content is on the disk; raise what :meth:`sync_aside` ran into, too."""
+        if self._syncing is not None:
+            self._syncing.join()
+        self._to_disk()
+        if self._failure is not None:
+            raise self._failure
+
+    def sync_aside(self) -> None:
+        """
+        Have a thread bring the content to the disk, unless it is at it; writing goes on meanwhile.
+
+        :raises OSError: an earlier time failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._syncing is None or not self._syncing.is_alive():
+            self._syncing = threading.Thread(target=self._sync, name='disk_sync', daemon=True)
+            self._syncing.start()
+
+    def close(self) -> None:
+        """Close and unlock, once what is under way is on the disk; again does nothing."""
+        if self._descriptor >= 0:
+            if self._syncing is not None:
+                self._syncing.join()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _sync(self) -> None:
+        try:
+            self._to_disk()
+        except OSError as error:
+            self._failure = error
+
+    def _to_disk(self) -> None:
         begin = time.monotonic()
         os.fdatasync(self._descriptor)
         self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
-
-    def close(self) -> None:
-        """Close and unlock; closing again does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def open_mcap(file: LockedFile) -> McapWriter:

@@ -4,7 +4,7 @@
 Write what the safety monitor saw around its interventions, one MCAP file per incident.
 
 The files are like those of episodes, and as safe: ``event_000001.mcap.partial`` until they are
-complete, bytes on their way to the operating system every 80 ms and on the disk every second. A
+complete, bytes on their way to the operating system every 40 ms and on the disk every second. A
 thread does all of it, some messages at a time with pauses, so that who decides never waits for
 the interpreter; what does not fit into its bounded queue is dropped and counted. Where the disk
 fails an incident stays as far as it was written, and the next one is tried again.
@@ -182,7 +182,7 @@ class _EventFile:
         self._mcap.flush()
         self._flushed = time.monotonic()
         if self._flushed - self._synced >= SYNC_PERIOD_S:
-            self._file.sync()
+            self._file.sync_aside()
             require_space(self._directory, RESERVE_BYTES)
             self._synced = time.monotonic()
 

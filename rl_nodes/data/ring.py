@@ -28,7 +28,8 @@ class EventRing:
     :param directory: where files of events go.
     :param start: provenance of these files.
     :param keep_s: how far back they reach [s].
-    :param most_bytes: of messages kept; the oldest are forgotten beyond.
+    :param most_bytes: of messages kept; the oldest are forgotten beyond half of it, as much may
+        be on its way to a file at the same time.
     :ivar written: files that are complete.
     :ivar error: why the newest event was not written; empty where it was.
     """
@@ -36,7 +37,7 @@ class EventRing:
     def __init__(self, directory: Path, start: EpisodeStart, keep_s: float,
                  most_bytes: int = MOST_BYTES) -> None:
         self._directory, self._start = directory, start
-        self._keep_ns, self._most_bytes = round(keep_s * NS), most_bytes
+        self._keep_ns, self._most_bytes = round(keep_s * NS), most_bytes // 2
         self._lock = threading.Lock()
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
@@ -90,7 +91,7 @@ class EventRing:
     def _run(self, kept: list[_Kept], topics: dict[str, tuple[str, str]], why: str) -> None:
         try:
             writer = EpisodeWriter(self._directory, self._start, most_messages=len(kept),
-                                   most_bytes=2 * self._most_bytes,
+                                   most_bytes=self._most_bytes,
                                    reserve_bytes=RESERVE_BYTES)
             for topic, (type_name, qos) in topics.items():
                 writer.add_channel(topic, type_name, qos)

@@ -15,8 +15,54 @@ REGULAR = 0.2           # where its jitter is below this part of a period
 SLOW = 0.7              # of the expected rate
 STALLED_PERIODS = 5     # without a message, after which a topic is taken for stalled,
 STALLED_LEAST_S = 0.5   # but not before this time
+MOST_SENDERS = 16
+GONE_NS = 10 * NS       # after which a publisher that is silent is forgotten
 
 Condition = Literal['OK', 'SLOW', 'STALLED']
+
+
+class Senders:
+    """
+    Tells whether several publishers send on a topic, by the numbers each gives its messages.
+
+    The graph does not tell: one that was killed is listed for 20 s more, and one that is listed
+    may be silent. But the numbers of one publisher follow each other, so where some go on after
+    others have come between, both are there, and where many are lost on the way, they go back
+    and forth. One that was started again goes back once.
+
+    :ivar numbered: False where the middleware gives no numbers.
+    :ivar back_ns: when numbers went back last [ns].
+    """
+
+    def __init__(self) -> None:
+        self.back_ns = -2 * NS
+        self._rows: deque[tuple[int, int]] = deque(maxlen=MOST_SENDERS)  # number and time [ns]
+        self.numbered = True
+
+    def came(self, now_ns: int, number: int | None) -> bool:
+        """
+        Take note of a message; return whether it shows that another publisher sends, too.
+
+        :param now_ns: on the steady clock [ns].
+        """
+        if number is None:
+            self.numbered = False
+            return False
+        rows = self._rows
+        while rows and now_ns - rows[0][1] > GONE_NS:
+            rows.popleft()
+        newest = rows[-1][0] if rows else number - 1
+        if rows and newest == number - 1:
+            rows[-1] = number, now_ns
+            return False
+        goes_on = next((row for row in rows if row[0] == number - 1), None)
+        if goes_on is not None:
+            rows.remove(goes_on)
+        rows.append((number, now_ns))
+        before_ns = self.back_ns
+        if number <= newest:
+            self.back_ns = now_ns
+        return goes_on is not None or (number <= newest and now_ns - before_ns < NS)
 
 
 class TopicWatch:
@@ -35,7 +81,7 @@ class TopicWatch:
         self._intervals = np.zeros(WINDOW)
         self._newest_ns: int | None = None
         self._sequence: int | None = None
-        self._backwards: deque[int] = deque(maxlen=2)   # when numbers went back
+        self._senders, self._crowded_ns = Senders(), -2 * NS
         self._stamp_age_ns: int | None = None
         self.count, self.lost = 0, 0
 
@@ -54,10 +100,10 @@ class TopicWatch:
         self._stamp_age_ns = stamp_age_ns
         if sequence is not None:
             before = sequence - 1 if self._sequence is None else self._sequence
-            if sequence <= before:
-                self._backwards.append(now_ns)
-            elif not self._backwards or now_ns - self._backwards[-1] > NS:
-                self.lost += sequence - before - 1
+            if self._senders.came(now_ns, sequence):
+                self._crowded_ns = now_ns
+            elif now_ns - self._senders.back_ns > NS:
+                self.lost += max(0, sequence - before - 1)
             self._sequence = sequence
         if self._learns and self.count > LEARNED and not self.count % LEARNED and (
                 self.jitter_s() * self.rate_hz() < REGULAR):
@@ -65,9 +111,8 @@ class TopicWatch:
 
     @property
     def crowded(self) -> bool:
-        """Return whether several publishers send by turns: their numbers go back and forth."""
-        back = self._backwards
-        return len(back) > 1 and back[1] - back[0] < NS and (self._newest_ns or 0) - back[1] < NS
+        """Return whether several publishers have sent within a second."""
+        return self._newest_ns is not None and self._newest_ns - self._crowded_ns < NS
 
     @property
     def stamp_age_s(self) -> float | None:

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 _KINDS = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CameraInfo': CameraInfo}
 
 Keep = Callable[[str, int, bytes], None]
+Numbers = Callable[[int | None], None]
 
 
 class CameraListener:
@@ -25,10 +26,11 @@ class CameraListener:
     :param cameras: the ones promised.
     :param keep: gets (topic, stamp [ns], serialized message) of every picture; None for a watch
         alone, which then takes no picture off the wire.
+    :param numbers: returns, for a topic, what gets the numbers of its messages.
     """
 
     def __init__(self, node: ManagedNode, cameras: tuple[CameraSensorConfig, ...],
-                 keep: Keep | None) -> None:
+                 keep: Keep | None, numbers: Callable[[str], Numbers | None]) -> None:
         self._logger = node.get_logger()
         self._watch = CameraWatch(cameras)
         self._keep = keep
@@ -40,7 +42,7 @@ class CameraListener:
                     node.subscribe(
                         _KINDS[kind], topic,
                         partial(self._on_message, topic, camera.name if told else ''),
-                        qos.PICTURE, raw=True)
+                        qos.PICTURE, raw=True, numbers=numbers(topic))
 
     @property
     def complaint(self) -> str:

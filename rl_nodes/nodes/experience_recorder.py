@@ -9,7 +9,7 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
 batch_size, discount, seed, cameras, record_images, jpeg_quality, shadow, sources, operator, keep,
 most_episodes, topics, keep_last_s (see below).
-Subscribes (all STREAM, serialized):
+Subscribes (all RECORDED, serialized):
   joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
   teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
   with teleop/intended_command (sensor_msgs/JointState);
@@ -20,7 +20,7 @@ Subscribes (all STREAM, serialized):
   policy/shadow_command (sensor_msgs/JointState), where a policy runs in the shadow;
   safety/decision (sensor_msgs/JointState), which is counted by check, too;
   recorder/annotation (std_msgs/String): what a person remarks, kept with the present episode;
-  privileged (sensor_msgs/JointState, STREAM), where the task lists privileged signals;
+  privileged (sensor_msgs/JointState), where the task lists privileged signals;
   safety/state, robot/status (diagnostic_msgs/DiagnosticArray, LATCHED); the latter not
   serialized, it names the episodes that do not count;
   camera/<name>/camera_info (sensor_msgs/CameraInfo, PICTURE) where cameras are watched, and the
@@ -37,6 +37,7 @@ Services (std_srvs/Trigger), each about the newest demonstration:
 and ~/save_event: write the last ``keep_last_s`` seconds to a file, as every stop does.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
+from rclpy.qos import QoSProfile
 from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
 from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import read_text
@@ -57,7 +59,7 @@ from rl_nodes.data.ring import EVENTS_FOLDER
 from rl_nodes.data.rosbag2 import index_folder
 from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.camera_listener import CameraListener
+from rl_nodes.nodes.camera_listener import CameraListener, Numbers
 from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
@@ -156,10 +158,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                   ANNOTATION: ANNOTATION_TYPE}
         if self.task.variation_names:
             topics['randomisation'] = JOINT_STATE
-            self.subscribe(JointState, 'randomisation', self._on_variation, qos.EPISODE, raw=True)
         if parameters.shadow:
             topics[SHADOW] = JOINT_STATE
-            self.subscribe(JointState, SHADOW, self._on_shadow, qos.STREAM, raw=True)
         cameras = self.task.robot.config.cameras if parameters.cameras else ()
         linger = LINGER_STATES
         self._compressor: PictureCompressor | None = None
@@ -185,14 +185,19 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self._unheard = {JOINTS, GOAL, self._feed.wanted[0], EXECUTED, REWARD}
         self._batches = self.publish_on(Float32MultiArray, 'experience', qos.BATCH)
         for topic, kind in self._feed.kinds.items():
-            self.subscribe(kind, topic, partial(self._on_message, topic),
-                           qos.EPISODE if topic == GOAL else qos.STREAM, raw=True)
+            self._take(kind, topic, partial(self._on_message, topic),
+                       qos.EPISODE if topic == GOAL else qos.RECORDED)
+        if self.task.variation_names:
+            self._take(JointState, 'randomisation', self._on_variation, qos.EPISODE)
+        if parameters.shadow:
+            self._take(JointState, SHADOW, self._on_shadow, qos.RECORDED)
         self.subscribe(DiagnosticArray, 'robot/status', self._on_robot, qos.LATCHED)
-        self.subscribe(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED, raw=True)
-        self.subscribe(JointState, DECISION, self._on_decision, qos.STREAM, raw=True)
-        self.subscribe(String, ANNOTATION, self._on_annotation, qos.STREAM, raw=True)
-        self._cameras = CameraListener(self, cameras,
-                                       self._keep_picture if parameters.record_images else None)
+        self._take(DiagnosticArray, 'safety/state', self._on_safety, qos.LATCHED)
+        self._take(JointState, DECISION, self._on_decision, qos.RECORDED)
+        self.subscribe(String, ANNOTATION, self._on_annotation, qos.RECORDED, raw=True)
+        self._cameras = CameraListener(
+            self, cameras, self._keep_picture if parameters.record_images else None,
+            self._numbers)
         marks: tuple[tuple[str, Mark], ...] = (
             ('save_episode', 'save'), ('discard_episode', 'discard'),
             ('mark_success', 'success'), ('mark_failure', 'failure'))
@@ -252,6 +257,14 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         if log is not None:
             log.close(timeout_s=2.0)
             self._index()
+
+    def _take(self, kind: type, topic: str, callback: Callable[[bytes], None],
+              profile: QoSProfile) -> None:
+        """Subscribe to what is recorded as it came."""
+        self.subscribe(kind, topic, callback, profile, raw=True, numbers=self._numbers(topic))
+
+    def _numbers(self, topic: str) -> Numbers | None:
+        return None if self._wider is None else self._wider.numbers(topic)
 
     def _on_message(self, topic: str, data: bytes) -> None:
         """Keep a message with its episode, and have it joined to transitions."""

@@ -103,18 +103,21 @@ class ManagedNode(LifecycleNode, Generic[P]):
 
     def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None],
                   profile: QoSProfile, raw: bool = False,
-                  tap: Callable[[bytes], None] | None = None) -> None:
+                  tap: Callable[[bytes], None] | None = None,
+                  numbers: Callable[[int | None], None] | None = None) -> None:
         """
         Subscribe until cleanup; the callback runs only while the node is active.
 
         A JointState comes as a :class:`JointStateView`, which has the same fields.
 
         :param tap: gets the bytes of each JointState before the callback gets the view.
+        :param numbers: gets the number of each message, as its publisher counts them, before the
+            callback gets the message; None where the middleware gives none.
         """
         if kind is JointState and not raw:
             callback, raw = self._reading(callback, topic, tap), True
-        subscription = self.create_subscription(kind, topic, self._guarded(callback), profile,
-                                                raw=raw)
+        heard = self._guarded(callback) if numbers is None else self._numbered(callback, numbers)
+        subscription = self.create_subscription(kind, topic, heard, profile, raw=raw)
         self._entities.append((self.destroy_subscription, subscription))
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Timer:
@@ -211,6 +214,15 @@ class ManagedNode(LifecycleNode, Generic[P]):
                 return
             callback(msg)
         return reading
+
+    def _numbered(self, callback: Callable[[Any], None],
+                  numbers: Callable[[int | None], None]) -> Callable[[Any, Any], None]:
+        """Let the numbers of messages be known; rclpy gives two arguments to who takes two."""
+        def both(message: Any, info: dict[str, Any]) -> None:
+            numbers(info['publication_sequence_number'])
+            callback(message)
+        guarded = self._guarded(both)
+        return lambda message, info: guarded(message, info)
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """An exception in a callback would end spin() with a bare traceback; make it a fault."""

@@ -25,6 +25,9 @@ def _profile(depth: int, latched: bool = False, reliable: bool = True) -> QoSPro
 # What publishers of states, commands and rewards keep. A reliable writer forgets what no longer
 # fits into its own history, acknowledged or not, so this bounds how far the recorder may lag.
 STREAM = _profile(2000)
+# What the recorder queues of them while its thread waits for a processor: 5 s at 1 kHz, and as
+# much as Fast DDS keeps for one subscription. It grows with what is in it.
+RECORDED = _profile(5000)
 # What the monitor lets through, also for a reward computer that is matched late: in lockstep a
 # step whose command it never saw would stall the robot. The robot itself subscribes with COMMAND.
 EXECUTED = _profile(2000, latched=True)

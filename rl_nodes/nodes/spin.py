@@ -18,9 +18,11 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from rl_nodes.core.timing import NS, steady_ns
 
 STOCK_PERIOD_NS = NS // 2
+MESSAGE_ONLY = Subscription.CallbackType.MessageOnly
 BURST = 10  # messages of one topic that are taken before timers have their turn again
 
 
@@ -101,7 +103,10 @@ class NodeSpinner:
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:
                 found = True
-                subscription.callback(taken[0])
+                if subscription._callback_type is MESSAGE_ONLY:
+                    subscription.callback(taken[0])
+                else:
+                    subscription.callback(*taken)
         return found
 
     def shutdown(self) -> None:

@@ -69,7 +69,6 @@ class _Heard:
         self.asked: QoSProfile | None = None
         self.subscription: Subscription | None = None
         self.watch = TopicWatch()
-        self.publishers = 0
 
 
 class TopicListener:
@@ -172,8 +171,8 @@ class TopicListener:
         watch.came(steady_ns(), info['publication_sequence_number'], age_ns)
         if watch.lost > lost:
             self._tell(f'{heard.name}: messages were lost on the way')
-        if watch.crowded and heard.publishers < 2:
-            self._tell(f'{heard.name}: several publishers send')
+        if watch.crowded and heard.name.rpartition('/')[2] not in SHARED:
+            self._tell(f'{heard.name} has several publishers; all of them are recorded')
 
     def _tell(self, why: str) -> None:
         """Name what is wrong, in each episode that it happens in."""
@@ -214,7 +213,6 @@ class TopicListener:
                            message_schema(type_name).stamped)
         if heard.offers == offers:
             return
-        self._count(heard, offers)
         asked = qos.to_hear(offers, LARGE_DEPTH if type_name in LARGE else DEPTH)
         self._records.add_topic(
             name, type_name, qos.described(offers),
@@ -227,11 +225,6 @@ class TopicListener:
         heard.offers, heard.asked = offers, asked
         self._heard[full] = heard
         self._collect()
-
-    def _count(self, heard: _Heard, offers: list[QoSProfile]) -> None:
-        if heard.publishers != len(offers) > 1 and heard.name.rpartition('/')[2] not in SHARED:
-            self._tell(f'{heard.name} has {len(offers)} publishers; all of them are recorded')
-        heard.publishers = len(offers)
 
     def _refuse(self, full: str, name: str, why: str) -> None:
         heard = self._heard.pop(full, None)

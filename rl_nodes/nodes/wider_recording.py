@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recorder keeps beside transitions: further topics, and the last seconds of all."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.data.ring import EventRing, EVENTS_FOLDER
 from rl_nodes.data.topic_choice import TopicChoice
-from rl_nodes.data.topic_watch import TopicWatch
+from rl_nodes.data.topic_watch import Senders, TopicWatch
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import ManagedNode
@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 DERIVED = 'experience'      # can be had again from what is recorded
 CLOSE_S = 1.0
 LOW_MB = 1024               # of free disk; recording ends below 64
-CROWD_PERIOD_S = 0.5        # publishers are counted this often
+LOOK_PERIOD_S = 0.5         # states that stall are noted so soon
 
 
 class WiderRecording:
@@ -47,7 +47,7 @@ class WiderRecording:
     def __init__(self, node: ManagedNode, log: EpisodeLog, topics: Mapping[str, str],
                  heard: Collection[str], choice: TopicChoice, directory: Path,
                  start: EpisodeStart, keep_last_s: float, rate_hz: float) -> None:
-        self._node, self._log, self._own = node, log, (*topics, *heard)
+        self._node, self._log = node, log
         self._told: set[str] = set()
         self._mode = Mode.STOPPED.value     # a monitor starts so
         self._states = TopicWatch(rate_hz)
@@ -58,8 +58,9 @@ class WiderRecording:
                 self._ring.add_topic(topic, type_name, log.qos(topic))
             node.serve(Trigger, 'save_event', lambda _request: self._save('asked for'))
         self._listener = (
-            TopicListener(node, choice, {*self._own, DERIVED}, self) if choice else None)
-        node.every(CROWD_PERIOD_S, self._count_publishers)
+            TopicListener(node, choice, {*topics, *heard, DERIVED}, self) if choice else None)
+        self._senders: dict[str, Senders] = {}
+        node.every(LOOK_PERIOD_S, self._look)
 
     # --- what the node itself hears -------------------------------------------------------------
 
@@ -86,13 +87,23 @@ class WiderRecording:
         self._node.get_logger().info(message)
         return done, message
 
-    def _count_publishers(self) -> None:
-        """Two who send what transitions are made of make them worthless."""
-        for topic in self._own:
-            count = self._node.count_publishers(topic)
-            if count > 1:
-                self._log.note_fault(f'{topic} has several publishers', void=True)
-                self._name(f'{topic} has {count} publishers; episodes of this time are void')
+    def numbers(self, topic: str) -> Callable[[int | None], None]:
+        """Return what gets the numbers of a topic's messages: two who send make them worthless."""
+        senders = self._senders[topic] = Senders()
+
+        def came(number: int | None) -> None:
+            if senders.came(steady_ns(), number):
+                self._crowded(topic)
+        return came
+
+    def _crowded(self, topic: str) -> None:
+        self._log.note_fault(f'{topic} has several publishers', void=True)
+        self._name(f'{topic} has several publishers; episodes of this time are void')
+
+    def _look(self) -> None:
+        for topic, senders in self._senders.items():
+            if not senders.numbered and self._node.count_publishers(topic) > 1:
+                self._crowded(topic)
         if self._states.condition(steady_ns()) == 'STALLED' and self._states.count:
             self._log.note_fault(f'{JOINTS} stalled', void=False)
 

@@ -1,11 +1,16 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A recorder as a process keeps every message that processes send, whatever becomes of it."""
+"""
+A recorder as a process keeps every message that processes send, whatever becomes of it.
+
+Figures are made by ``python -m benchmarks.recorder`` and ``benchmarks.kill_loss``.
+"""
 
 import pytest
 from rl_nodes.tasks import load_task
 
 from benchmarks._traffic import Stream
+from benchmarks.kill_loss import kills
 from benchmarks.recorder import CAMERAS, load
 
 
@@ -18,6 +23,16 @@ def states(count: int) -> Stream:
 def test_frozen_for_a_second_at_1_khz_it_loses_nothing() -> None:
     found = load((states(3000),), freeze_s=1.0)
     assert (found.sent, found.lost) == (3000, 0)
+
+
+@pytest.mark.parametrize('count', [
+    10, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(0)])])
+def test_killed_at_any_moment_it_loses_less_than_a_tenth_of_a_second(count: int) -> None:
+    found = kills(count)
+    assert len(found) == count and all(kill.contiguous for kill in found), found
+    lost_ms = sorted(kill.lost_ms for kill in found)
+    # A flush every 40 ms; what is above 100 ms is a machine that let the recorder wait.
+    assert lost_ms[count // 2] < 80 and lost_ms[-1] < 400, lost_ms
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 """Folders of episodes are bags: as rosbag2 writes them, and to a reader that is not ours."""
 
 from pathlib import Path
+import threading
 
 import pytest
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.data.episode_file import LockedFile
 from rl_nodes.data.reader import read_episode
 from rl_nodes.data.ring import EventRing, OVERHEAD_BYTES
 from rl_nodes.data.rosbag2 import index_folder, INDEX_NAME, offered_qos, qos_profile
@@ -108,6 +110,15 @@ def test_names_and_expressions_choose_topics() -> None:
         TopicChoice('camera/(')
 
 
+class Counted(bytes):
+    """Bytes of which it is known how many there are."""
+
+    alive = 0
+
+    def __del__(self) -> None:
+        Counted.alive -= len(self)
+
+
 def make_ring(folder: Path, keep_s: float = 2.0, most_bytes: int = 1 << 20) -> EventRing:
     ring = EventRing(folder / 'events', make_start(), keep_s, most_bytes)
     ring.add_topic('x', JOINT_STATE, '')
@@ -130,18 +141,37 @@ def test_a_ring_writes_the_last_seconds(tmp_path: Path) -> None:
 
 
 def test_a_ring_is_bounded_whatever_comes(tmp_path: Path) -> None:
-    ring = make_ring(tmp_path, keep_s=600, most_bytes=1 << 16)
+    most = 1 << 16
+    ring = make_ring(tmp_path, keep_s=600, most_bytes=2 * most)
     for k in range(3000):
         ring.add('x', b'', k, k)
-        assert ring.kept_bytes <= 1 << 16
+        assert ring.kept_bytes <= most
     ring.add('x', bytes(1 << 15), 3000, 3000)
-    assert ring.kept_bytes <= 1 << 16
+    assert ring.kept_bytes <= most
     ring.write('full')
     ring.close(10)
     path, = (tmp_path / 'events').iterdir()
     assert read_episode(path).message_count == 1 + ((1 << 15) - OVERHEAD_BYTES) // OVERHEAD_BYTES
     ring.add('x', bytes(1 << 17), 3001, 3001)
     assert ring.kept_bytes == 0
+
+
+def test_while_an_event_is_written_the_ring_and_it_keep_the_bound_together(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, go_on = LockedFile.write, threading.Event()
+    monkeypatch.setattr(LockedFile, 'write',
+                        lambda file, data: write(file, data) if go_on.wait(20) else 0)
+    ring = make_ring(tmp_path, keep_s=600, most_bytes=1 << 20)
+    for k in range(400):
+        if k == 200:
+            assert ring.write('the disk is stuck')[0]
+        Counted.alive += 1 << 14
+        ring.add('x', Counted(1 << 14), k, k)
+        assert Counted.alive <= 1 << 20
+    assert Counted.alive > 0.9 * (1 << 20)
+    go_on.set()
+    ring.close(20)
+    assert (ring.written, ring.error) == (1, '')
 
 
 def test_an_event_that_cannot_be_written_is_said(tmp_path: Path) -> None:

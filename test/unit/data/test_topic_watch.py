@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of topics is seen: slow, stalled, unsteady, incomplete, crowded."""
 
-from rl_nodes.data.topic_watch import stamp_skew_s, TopicWatch
+import pytest
+from rl_nodes.data.topic_watch import Senders, stamp_skew_s, TopicWatch
 
 MS = 1_000_000
 
@@ -55,6 +56,39 @@ def test_numbers_tell_what_was_lost_and_who_else_sends() -> None:
     for k in range(500):
         watch.came((2200 + k) * MS, (50 + k, 1900 + k)[k % 2])
     assert watch.lost == before, 'numbers of two publishers tell nothing'
+
+
+def shown(numbers: list[int], period_ms: float = 100.0) -> list[int]:
+    """Return which of some messages show that several publishers send."""
+    senders = Senders()
+    return [k for k, number in enumerate(numbers)
+            if senders.came(round(k * period_ms * MS), number)]
+
+
+@pytest.mark.parametrize('numbers', [
+    [*range(1, 500)],
+    [*range(1, 50), *range(1, 500)],                    # killed and started again
+    [*range(70, 99), *range(4, 40), *range(9, 300)],    # twice; the first were missed
+    [1, 2, 5, 9, 10, 20, 21, 22, 40],                   # messages are lost
+    [1, 2, 3, 1, 2, 3, 4, 5],                           # latched ones come again to who asks again
+    [8, 1, 2, 3]])
+def test_one_publisher_after_another_is_one_publisher(numbers: list[int]) -> None:
+    assert shown(numbers) == []
+
+
+@pytest.mark.parametrize(('numbers', 'first'), [
+    ([1, 1, 2, 2, 3, 3], 3), ([1, 2, 2, 3, 3, 4], 4), ([5, 900, 6, 901], 2),
+    ([900, 5, 6, 901], 3), ([1, 30, 3, 32, 5], 4), ([*range(1, 90), 4000, 90], 90),
+    ([1, 50, 99, 2, 51, 100], 3)])
+def test_two_who_both_send_are_seen_when_one_goes_on(numbers: list[int], first: int) -> None:
+    assert shown(numbers)[0] == first
+
+
+def test_two_who_send_seldom_are_seen_too_and_one_without_numbers_is_not_guessed() -> None:
+    assert shown([7, 3, 8, 4], period_ms=2500) == [2, 3]
+    assert shown([7, 3, 8, 4], period_ms=6000) == []
+    senders = Senders()
+    assert not senders.came(0, None) and not senders.numbered
 
 
 def test_ages_of_stamps_tell_how_far_clocks_are_apart() -> None:
