@@ -3,7 +3,6 @@
 """Off-policy methods besides SAC on problems whose answer is known, and every switch of DQN."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.algorithms.td3 import Td3, Td3Config
-from rl_nodes.core.resources import find_config
-from rl_nodes.training.in_process import train, TrainOptions
 from test_sac_known_answers import endless_task, GAMMA, looping
 import torch
 
@@ -81,47 +78,3 @@ def test_taking_truncation_for_termination_misses_it(name):
     value = learned_value(kind, config, replace(batch, terminated=batch.truncated))
     wanted = 1 + GAMMA + GAMMA ** 2 + GAMMA ** 3
     assert value == pytest.approx(wanted, rel=tolerance(name, 0.05))
-
-
-def written(folder, base, **learner):
-    """Return a copy of a shipped file with some settings of the learner changed."""
-    text = Path(find_config('train', base)).read_text()
-    lines = [line for line in text.splitlines() if line.strip().partition(':')[0] not in learner]
-    place = lines.index('learner:') + 1
-    lines[place:place] = [f'  {key}: {str(value).lower()}' for key, value in learner.items()]
-    path = folder / f'{base}_changed.yaml'
-    path.write_text('\n'.join(lines) + '\n')
-    return str(path)
-
-
-@pytest.mark.learning
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize('algorithm', ['td3_pendulum', 'ddpg_pendulum'])
-def test_the_pendulum_is_swung_up(tmp_path, algorithm):
-    """The published figures are -152 ± 90 at 20 000 steps; a policy that fails gets -1200."""
-    result = train(TrainOptions(env='Pendulum-v1', algorithm=algorithm, steps=20_000,
-                                target=-200.0, run_directory=str(tmp_path / 'run')))
-    assert result.evaluation.mean_return > -200.0
-
-
-@pytest.mark.learning
-@pytest.mark.timeout(1800)
-def test_td3_finds_the_flag_of_the_mountain_car(tmp_path):
-    result = train(TrainOptions(env='MountainCarContinuous-v0', algorithm='td3_mountaincar',
-                                steps=50_000, target=85.0, run_directory=str(tmp_path / 'run')))
-    assert result.evaluation.mean_return > 85.0
-
-
-@pytest.mark.learning
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize('switch', [*SWITCHES])
-def test_every_switch_alone_balances_the_pole(tmp_path, switch):
-    changed = {key: value for key, value in SWITCHES[switch].items()
-               if key not in ('value_min', 'value_max')}
-    if 'noisy' in changed:
-        changed |= {'noise_scale': 0.2}
-    base = 'rainbow' if switch == 'rainbow' else 'dqn'
-    algorithm = base if switch in ('rainbow', 'plain') else written(tmp_path, base, **changed)
-    result = train(TrainOptions(env='CartPole-v1', algorithm=algorithm, steps=50_000,
-                                target=475.0, run_directory=str(tmp_path / 'run')))
-    assert result.evaluation.mean_return >= 475.0
