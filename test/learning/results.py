@@ -65,6 +65,9 @@ def main() -> int:
     present = {run.name: run.configuration for run in (*runs.tasks, *runs.methods)}
     missed = []
     for run in chosen(runs, options.names):
+        if isinstance(run, MethodRun) and not run.available:
+            sys.stderr.write(f'left out: {run.name}, as {run.env_module} is not installed\n')
+            continue
         for seed in [] if options.page else options.seeds:
             done = [record for record in read(lines) if (record.name, record.seed) == (
                 run.name, seed) and record.configuration == present[run.name]]

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterable, Sequence
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -118,6 +119,11 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     env_module: str = ''
     changes: dict[str, Any] = {}
     published: str = ''
+
+    @property
+    def available(self) -> bool:
+        """Return whether what registers the environment is installed."""
+        return not self.env_module or importlib.util.find_spec(self.env_module) is not None
 
     @property
     def settings(self) -> str:

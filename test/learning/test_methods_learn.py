@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method learns what ``results.yaml`` asks of it, judged through the exported policy."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ METHODS = load(Path(results_runs.__file__).with_name('results.yaml'), results_ru
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize('run', METHODS, ids=lambda run: run.name)
 def test_learns(tmp_path, run):
-    if run.env_module and importlib.util.find_spec(run.env_module) is None:
+    if not run.available:
         pytest.skip(f'{run.env_module} is not installed')
     record = run.perform(0, tmp_path / 'run')
     assert run.scores([record])[0] >= run.expect
