@@ -1,73 +1,41 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Train every shipped task and write docs/results.md: ``python test/learning/results.py``.
+Train what ``results.yaml`` asks for, write docs/results.md: ``python test/learning/results.py``.
 
-What is trained is in ``results.yaml`` beside this file. Each run is trained in this process by the
-shipped settings; then its exported ONNX policy plays 50 episodes that neither training nor its
-evaluations have seen, in every simulator that is installed. A run is one line of
-``docs/results.jsonl``, written when it ends, and the page is drawn from those lines. Runs that are
-there, of the task as it is now, are not repeated. The exit status is 1 where a task misses what
-is expected of it.
+That are the tasks of this package, by their shipped settings, and every method on environments
+that others have figures for. Each run is trained in this process; then its exported ONNX policy
+plays 50 episodes that neither training nor its evaluations have seen, tasks in every simulator
+that is installed. A run is one line of ``docs/results.jsonl``, written when it ends, and the page
+is drawn from those lines. Runs that are there, of task and learner as they are now, are not
+repeated; one that Ctrl-C stopped goes on where it was. The exit status is 1 where something misses
+what is expected of it.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
-import hashlib
-import json
-import os
+from collections.abc import Sequence
+import itertools
 from pathlib import Path
-import platform
 import sys
-from typing import Annotated
 
-import gymnasium
-import msgspec
-from rl_nodes import __version__
-from rl_nodes.backends import BACKENDS, installed_backends
-from rl_nodes.core.config import load, read_yaml, suggestion
+from results_page import page
+from results_runs import MethodRun, read, Runs, TaskRun, write
+from rl_nodes.core.config import load, suggestion
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.core.resources import find_config
-from rl_nodes.envs.sim_env import SimEnv
-from rl_nodes.inference.bundle import PolicyBundle
-from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.runs.statistics import interquartile_mean
-from rl_nodes.tasks import load_task
-from rl_nodes.training.evaluation import evaluate
-from rl_nodes.training.in_process import train, TrainOptions
-from rl_nodes.training.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'results.md'
-FIRST_SEED = 3_000_000  # beyond the evaluation's and the confirmation's
-EPISODES = 50
-
-HEAD = """# Results
-
-Written by `python test/learning/results.py` (`make test-learning` runs it) from the runs in
-[results.jsonl](results.jsonl), which also has every seed by itself.
-
-Success and return are those of the exported ONNX policy on {episodes} episodes that neither
-training nor its evaluations have seen. Over seeds: the mean of the middle half (IQM) of the runs,
-in brackets the least and the greatest. A run ends when its target is confirmed, so steps and time
-say how long that took, beside whatever else the machine had to do.
-"""
+ASKED = Path(__file__).with_suffix('.yaml')
 
 
-class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+def chosen(runs: Runs, names: Sequence[str]) -> list[TaskRun | MethodRun]:
     """
-    One line of ``results.yaml``.
+    Return the runs of some tasks, environments or names of runs, all where none are named.
 
-    :param robot: name in ``config/robots``.
-    :param task: name in ``config/tasks``.
-    :param algorithm: name in ``config/train``.
-    :param backend: simulator to train in.
-    :param steps: control steps that a run may take; None for no limit.
-    :param time_budget_s: wall time that it may take [s].
-    :param target: evaluated success rate at which a run ends.
-    :param n_envs: environments stepped together.
-    :param expect: least success over seeds; less is a failure.
+    :raises ConfigError: an unknown one.
     """
+<<<<<<< HEAD
 
     robot: str
     task: str
@@ -238,41 +206,60 @@ def chosen(runs: Sequence[Run], tasks: Sequence[str]) -> list[Run]:
     for task in tasks:
         if task not in known:
             raise ConfigError(f'results.yaml has no task {task!r}{suggestion(task, known)}; '
+=======
+    everything = [*runs.tasks, *runs.methods]
+    named = {run.name: {run.name, run.task if isinstance(run, TaskRun) else run.env}
+             for run in everything}
+    known = sorted(set().union(*named.values()))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f'results.yaml has no {name!r}{suggestion(name, known)}; '
+>>>>>>> h6
                               f'it has {", ".join(known)}')
-    return [run for run in runs if not tasks or run.task in tasks]
+    return [run for run in everything if not names or named[run.name] & set(names)]
+
+
+def free(folder: Path) -> Path:
+    """Return the first of ``folder.1``, ``folder.2``... that is not there yet."""
+    return next(path for number in itertools.count(1)
+                if not (path := folder.with_name(f'{folder.name}.{number}')).exists())
 
 
 def main() -> int:
     """Train what is missing, write the page, and say by the status whether all is as expected."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[1])
-    parser.add_argument('tasks', nargs='*', help='only these; all where left out')
+    parser.add_argument('names', nargs='*', help='tasks, environments or runs; all if left out')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run for each')
     parser.add_argument('--again', action='store_true', help='repeat runs that are there')
     parser.add_argument('--page', action='store_true', help='train nothing, draw the page only')
     options = parser.parse_args()
-    everything = load(Path(__file__).with_suffix('.yaml'), Runs).runs
+    runs = load(ASKED, Runs)
     lines = PAGE.with_suffix('.jsonl')
-    present = {run.name: configuration_of(run) for run in everything}
+    present = {run.name: run.configuration for run in (*runs.tasks, *runs.methods)}
     missed = []
-    for run in chosen(everything, options.tasks):
+    for run in chosen(runs, options.names):
+        if isinstance(run, MethodRun) and not run.available:
+            sys.stderr.write(f'left out: {run.name}, as {run.env_module} is not installed\n')
+            continue
         for seed in [] if options.page else options.seeds:
             done = [record for record in read(lines) if (record.name, record.seed) == (
                 run.name, seed) and record.configuration == present[run.name]]
             if done and not options.again:
                 continue
-            attempt = 1
-            while (folder := ROOT / 'runs' / 'results' / f'{run.name}_{seed}.{attempt}').exists():
-                attempt += 1
-            record = perform(run, seed, folder)
+            folder = ROOT / 'runs' / 'results' / f'{run.name}_{seed}_{present[run.name]}'
+            if done:
+                folder = free(folder)
+            record = run.perform(seed, folder)
+            if record is None:
+                return 130  # as a shell says it of Ctrl-C
             others = [other for other in read(lines)
                       if (other.name, other.seed) != (run.name, seed)]
             write(lines, sorted([*others, record], key=lambda row: (row.name, row.seed)))
-            PAGE.write_text(page(everything, read(lines), present), encoding='utf-8')
-        mine = [record for record in read(lines) if record.name == run.name]
-        rates = successes(mine, run.backend)
-        if rates and interquartile_mean(rates) < run.expect:
-            missed.append(f'{run.name}: {interquartile_mean(rates):.0%} of {run.expect:.0%}')
-    PAGE.write_text(page(everything, read(lines), present), encoding='utf-8')
+            PAGE.write_text(page(runs, read(lines), present), encoding='utf-8')
+        scores = run.scores([record for record in read(lines) if record.name == run.name])
+        if scores and interquartile_mean(scores) < run.expect:
+            missed.append(f'{run.name}: {interquartile_mean(scores):g} of {run.expect:g}')
+    PAGE.write_text(page(runs, read(lines), present), encoding='utf-8')
     for text in missed:
         sys.stderr.write(f'missed: {text}\n')
     return 1 if missed else 0

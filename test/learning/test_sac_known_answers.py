@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.core.types import TransitionBatch
-from rl_nodes.training.in_process import train, TrainOptions
 import torch
 
 GAMMA = 0.8
@@ -73,6 +72,7 @@ def test_no_gradient_flows_through_the_target():
     # Q - y = 2 - (1 + 0.8 * 2) = -0.6; through the target it would be (1 - 0.8) times that.
     torch.testing.assert_close(sac.critics.bias_gradients[-1].flatten(),
                                torch.tensor([-0.6, -0.6]), atol=1e-5, rtol=0)
+<<<<<<< HEAD
 
 
 @pytest.mark.learning
@@ -84,3 +84,5 @@ def test_sac_swings_up_the_pendulum(tmp_path, seed):
                                 steps=10_000, target=-200.0, run_dir=str(tmp_path)))
     assert result.evaluation.mean_return > -200.0
     assert (tmp_path / 'learning_curve.png').is_file()
+=======
+>>>>>>> h6
