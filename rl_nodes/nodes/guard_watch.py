@@ -13,7 +13,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 import numpy as np
-from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.errors import SpecError
 from rl_nodes.core.goals import GoalBook
 from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
@@ -21,7 +21,7 @@ from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.state_topics import JOINTS, StateReader
 from rl_nodes.safety.guard import DistributionGuard, Eye, Guard, RiskGuard
-from rl_nodes.safety.guard_file import MAX_GUARD_BYTES, parse_guard, Risk
+from rl_nodes.safety.guard_file import read_guard, Risk
 from sensor_msgs.msg import JointState
 
 LOCKSTEP_BOUND_S = 5.0
@@ -44,7 +44,7 @@ class GuardWatch:
         self._node, self._task = node, node.task
         contract, safety = node.task.contract, node.task.robot.config.safety
         eye = Eye(safety.command_timeout_s)
-        file = parse_guard(_read(path), contract, path)
+        file = read_guard(path, contract)
         distribution = DistributionGuard(file, contract.observation.elements, eye,
                                          node.task.period_ns)
         self._distribution = distribution
@@ -155,15 +155,3 @@ class GuardWatch:
             asked[:size], asked[size:] = observation, task.to_action(state, command)
             return float(bounded(asked)[0])
         return ask
-
-
-def _read(path: str) -> bytes:
-    try:
-        with Path(path).open('rb') as file:
-            content = file.read(MAX_GUARD_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f'guard {path} cannot be read: {error.strerror}; "rl_nodes safety '
-                          'calibrate" makes one') from None
-    if len(content) > MAX_GUARD_BYTES:
-        raise ConfigError(f'guard {path} has more than {MAX_GUARD_BYTES} bytes; it is no guard')
-    return content

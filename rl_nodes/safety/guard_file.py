@@ -7,6 +7,7 @@ It belongs to one contract.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import json, Meta, MsgspecError, Struct, structs, UNSET, UnsetType
@@ -96,6 +97,24 @@ class GuardFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def to_json(self) -> bytes:
         """Return it as JSON, the counterpart of :func:`parse_guard`."""
         return json.encode(self, order='deterministic') + b'\n'
+
+
+def read_guard(path: str, contract: Contract) -> GuardFile:
+    """
+    Return the guard in a file.
+
+    :param contract: that it must have been made for.
+    :raises ConfigError: it cannot be read, is damaged, or was made for something else.
+    """
+    try:
+        with Path(path).open('rb') as file:
+            content = file.read(MAX_GUARD_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f'guard {path} cannot be read: {error.strerror}; "rl_nodes safety '
+                          'calibrate" makes one') from None
+    if len(content) > MAX_GUARD_BYTES:
+        raise ConfigError(f'guard {path} has more than {MAX_GUARD_BYTES} bytes; it is no guard')
+    return parse_guard(content, contract, path)
 
 
 def parse_guard(content: bytes, contract: Contract, source: str) -> GuardFile:
