@@ -55,7 +55,7 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     for name in ROBOTS:  # all topics are those of the robot itself
         newest = read_episode(sorted((tmp_path / 'two' / 'episodes' / name).glob('*.mcap'))[-1])
         assert 'robot/status' in newest.topics
-        assert not [topic for topic in newest.topics if 'robot_' in topic]
+        assert not [topic for topic in newest.topics if topic.strip('/').startswith(ROBOTS)]
 
 
 def until_moving(seen: Observer, namespace: str) -> None:
