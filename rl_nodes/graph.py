@@ -192,7 +192,7 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
 def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
     robot, task = _reference('robots', values['robot']), _reference('tasks', values['task'])
     algorithm = _reference('train', values['algorithm'])
-    _contract(robot, task)
+    contract = _contract(robot, task)
     read_yaml(find_config('train', algorithm))
     label = f'{now:%Y%m%d-%H%M%S}_{Path(task).stem}_{Path(algorithm).stem}'
     run = _absolute(str(values['run_dir']) or f'runs/{label}')
@@ -209,7 +209,7 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
         if given[name] and not Path(given[name]).exists():
             raise GraphError(f'{name}:={values[name]}: no such file or folder')
     values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
-               'channel': _channel(values)}
+               'channel': _channel(values), 'guard': _guard(values, contract, stops=False)}
     nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_dir': str(run), 'seed': values['seed'],
@@ -239,22 +239,14 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
                  f'policy {policy.name}')
     if values['target_return']:
         target_of(str(values['target_return']), ours)
-    run = _unused(policy.parent / 'deploy')
-    if values['run_dir']:
-        run = _absolute(str(values['run_dir']))
-        _require_unused(run)
-    shadow = str(values['shadow'])
-    if shadow:
-        shadow = str(_absolute(shadow))
-        ours.require(PolicyBundle.load(shadow).manifest.contract,
-                     f'robot {Path(robot).stem} with task {Path(task).stem}', f'shadow {shadow}')
+    run = _absolute(str(values['run_dir'])) if values['run_dir'] else _unused(
+        policy.parent / 'deploy')
+    _require_unused(run)
+    shadow = _policy_for(ours, 'shadow', str(values['shadow']))
     if ours.pictures and values['backend'] not in HARDWARE:  # whose cameras have drivers
         values['cameras'] = True
-    guard = str(values['guard'])
-    if guard and not _absolute(guard).is_file():
-        raise GraphError(f'guard:={guard}: no such file; "rl_nodes safety calibrate" makes one')
     values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
-               'shadow': shadow, 'guard': guard and str(_absolute(guard))}
+               'shadow': shadow, 'guard': _guard(values, ours)}
     own = values if values['teleop'] == 'none' else values | {
         'sources': 'policy+teleop', 'operator': values['teleop']}
     nodes = _common(own, run, {
@@ -290,10 +282,11 @@ def _common(values: dict[str, Value], run: Path, server: dict[str, Value], recor
 def _gym(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
     """Return a graph without a policy server: a Gymnasium client (``RosEnv``) acts in it."""
     robot, task = _reference('robots', values['robot']), _reference('tasks', values['task'])
-    _contract(robot, task)
+    contract = _contract(robot, task)
     run = _absolute(str(values['run_dir']) or f'runs/{now:%Y%m%d-%H%M%S}_{Path(task).stem}_gym')
     _require_unused(run)
-    values |= {'robot': robot, 'task': task, 'channel': _channel(values)}
+    values |= {'robot': robot, 'task': task, 'channel': _channel(values),
+               'guard': _guard(values, contract)}
     # No step ends without its reward, so this graph does not go on without the reward computer.
     own = values | (_events(run) if values['record'] else {})
     nodes = [*_watched_robot(own, bool(values['record'])),
@@ -312,7 +305,8 @@ def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     for key in ('policy', 'expert'):
         values[key] = _policy_for(contract, key, str(values[key]))
     values |= {'robot': robot, 'task': task, 'channel': _channel(values),
-               'operator': values['operator'] or values['input']}
+               'operator': values['operator'] or values['input'],
+               'guard': _guard(values, contract)}
     own = values | _events(run) | {'sources': 'policy+teleop' if values['policy'] else 'teleop'}
     nodes = [*_watched_robot(own, recorded=True),
              _node(values, 'reward_computer', {}, 'fail', 'shutdown'),
@@ -345,8 +339,7 @@ def _replay(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     _require_unused(run)
     values |= {'robot': robot, 'task': task, 'episode': str(episode)}
     own = values | _events(run) | {'stepping': 'realtime', 'seed': 0, 'sources': 'teleop'}
-    values['channel'] = _channel(own)
-    own['channel'] = values['channel']
+    values['channel'] = own['channel'] = _channel(own)
     return run, [*_watched_robot(own, recorded=False), _node(own, 'teleop', {
         'input': 'replay', 'episode': str(episode), 'ramp': values['ramp'],
         'operator': episode.stem}, 'shutdown', 'shutdown')]
@@ -379,6 +372,19 @@ def _policy_for(contract: Contract, key: str, given: str) -> str:
                          'training run has written')
     contract.require(PolicyBundle.load(path).manifest.contract,
                      f'robot {contract.robot} with task {contract.task}', f'{key} {path.name}')
+    return str(path)
+
+
+def _guard(values: dict[str, Value], contract: Contract, stops: bool = True) -> str:
+    """Return the path of a guard that fits, or ``''``; ``stops`` says whether it may stop."""
+    from rl_nodes.safety.guard_file import read_guard
+
+    if not values['guard']:
+        return ''
+    path = _absolute(str(values['guard']))
+    if read_guard(path, contract).verdict == 'stop' and not stops:
+        raise GraphError(f'guard:={values["guard"]} stops the robot until a person clears that: '
+                         'training would stand still; calibrate one with verdict:=hold')
     return str(path)
 
 
@@ -457,8 +463,7 @@ def _contract(robot: str, task: str) -> Contract:
     """Return the contract of a robot doing a task; reads and checks both files."""
     from rl_nodes.tasks import load_task
 
-    contract: Contract = load_task(robot, task).contract
-    return contract
+    return load_task(robot, task).contract
 
 
 def _reference(family: str, value: Value) -> str:

@@ -90,8 +90,8 @@ _BOTH = {
         'jpeg_quality', '90', 'of pictures that record_images:=compressed keeps.', 'integer',
         low=1, high=95),
     'guard': Argument(
-        'guard', '', 'stops the robot where what it observes is far from the recorded episodes '
-        'that went well: the .json file that rl_nodes safety calibrate makes of these.'),
+        'guard', '', 'stops or holds the robot where what it observes is far from the recorded '
+        'episodes that went well: the .json file that rl_nodes safety calibrate makes of these.'),
     'priority': Argument(
         'priority', '0', 'of SCHED_FIFO, for what must answer in time: the policy server has this '
         'one, the robot bridge one more, the safety monitor two; 0 for the usual scheduling. '
@@ -130,6 +130,7 @@ _TRAIN = (
     _BOTH['robots'],
     Argument('seed', '0', 'seed of the learner, the exploration and the resets.', 'integer',
              high=2**31 - 1),
+    _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
@@ -222,6 +223,7 @@ _RECORD = (
     _BOTH['channel'],
     _BOTH['priority'],
     Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
+    _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
@@ -260,6 +262,7 @@ _GYM = (
     Argument('seed', '0', 'seed of the resets until the client gives one.', 'integer',
              high=2**31 - 1),
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
+    _BOTH['guard'],
     _BOTH['cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
@@ -373,6 +376,9 @@ def _settle_recording(values: dict[str, Value]) -> None:
     if values['policy'] and scripted:
         raise GraphError(f'policy:={values["policy"]} with input:=scripted: a script does not '
                          'take over; for a policy that demonstrates use expert:=...')
+    if values['guard'] and not values['policy']:
+        raise GraphError(f'guard:={values["guard"]} without policy:=...: a guard knows what a '
+                         'policy does, and here somebody shows what none has done')
 
 
 def _require_pictures(values: Mapping[str, Value]) -> None:

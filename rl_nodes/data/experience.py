@@ -7,9 +7,10 @@ Row n is transition n; the columns follow each other in the order of the fields 
 :class:`TransitionBatch`. A message carries the layout's name and version (``transitions/v1``) and
 one text that names every column and its width, as in ``observation:21,action:6,...``; the columns
 ``privileged`` and ``next_privileged`` are there only where the task has such signals. ``origin``
-is not sent: no trainer that learns while a policy acts asks who acted. A receiver
-refuses whatever it does not know, so an old recorder and a new trainer cannot misunderstand each
-other. The layout is named apart from the widths because widths belong to a task.
+and ``intervention`` are not sent: no trainer that learns while a policy acts asks for them. A
+receiver refuses whatever it does not know, so an old recorder and a new trainer cannot
+misunderstand each other. The layout is named apart from the widths because widths belong to a
+task.
 
 A float32 holds integers exactly only up to 2^24. Episode numbers, steps and policy versions get
 two columns, v = high * 2^24 + low with 0 <= low < 2^24, exact for |v| < 2^47; flags are 0 or 1.

@@ -3,18 +3,12 @@
 """
 Receives what cameras send and makes it what a policy sees, away from the control tick.
 
-It has a thread, a node and a participant in the middleware of its own, so that states and commands
-do not wait behind megabytes. A message is looked at as it lies in its bytes.
+A message is looked at as it lies in its bytes.
 """
 
 from collections.abc import Callable, Sequence
-import threading
-import traceback
 
 import numpy as np
-from rclpy.context import Context
-from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
-from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rl_nodes.core.errors import SpecError
@@ -25,11 +19,10 @@ from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.data.cdr import read_picture
 from rl_nodes.nodes import qos
 from rl_nodes.nodes.lifecycle import TaskNode
+from rl_nodes.nodes.listening import Listening
 from sensor_msgs.msg import Image
 
-WAKE_S = 0.1
 SILENT_NS = NS // 2  # after which it is looked at whether the camera sends in another way
-CLOSE_S = 2.0
 
 
 def seen(data: bytes, sight: Sight, reduction: AreaAverage) -> Picture:
@@ -72,7 +65,7 @@ class _Eye:
             self.desk.put(camera, picture, (steady_ns() - self.heard_ns) / NS)
 
 
-class PictureInbox:
+class PictureInbox(Listening):
     """
     Fills the desks of one or more robots.
 
@@ -84,56 +77,33 @@ class PictureInbox:
 
     def __init__(self, node: TaskNode, namespaces: Sequence[str],
                  arrived: Callable[[], None]) -> None:
+        super().__init__(node, 'pictures')
         task = node.task
         pictured_at = task.pictured_at if node.lockstep else None
         self.desks = {namespace: PictureDesk(task.sights, pictured_at) for namespace in namespaces}
-        self._fault, self._arrived = node.fault, arrived
-        self._context = Context()
-        self._context.init(args=[], initialize_logging=False)
-        self._node = Node(f'{node.get_name()}_pictures', namespace=node.get_namespace(),
-                          context=self._context, use_global_arguments=False, enable_rosout=False,
-                          start_parameter_services=False)
+        self._arrived = arrived
         self._eyes = [
             _Eye(node.resolve_topic_name(topic_in(
                 namespace, f'camera/{sight.spec.camera}/image_raw')), sight, desk)
             for namespace, desk in self.desks.items() for sight in task.sights]
         for eye in self._eyes:
             self._subscribe(eye)
-        with self._context.handle:
-            self._wait_set = _rclpy.WaitSet(len(self._eyes), 0, 0, 0, 0, 0, self._context.handle)
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name='pictures', daemon=True)
-        self._thread.start()
+        self.start()
 
-    def close(self) -> None:
-        """End the thread and let go of the topics, once."""
-        if self._ended:
-            return
-        self._ended = True
-        self._thread.join(CLOSE_S)
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
-    def _run(self) -> None:
-        try:
-            while not self._ended:
-                self._once()
-        except Exception:
-            self._fault(traceback.format_exc())
-
-    def _once(self) -> None:
-        """Take what has come."""
-        self._wait_set.clear_entities()
+    def subscriptions(self) -> list[Subscription]:
+        """See the base class; a camera that is silent may send in another way."""
         for eye in self._eyes:
-            self._wait_set.add_subscription(eye.subscription.handle)
-        self._wait_set.wait(int(WAKE_S * NS))
+            if steady_ns() - eye.heard_ns > SILENT_NS:
+                self._match(eye)
+        return [eye.subscription for eye in self._eyes]
+
+    def take(self) -> None:
+        """See the base class."""
         for eye in self._eyes:
             taken = eye.subscription.handle.take_message(Image, True)
             if taken is not None:
                 eye.take(taken[0])
                 self._arrived()
-            elif steady_ns() - eye.heard_ns > SILENT_NS:
-                self._match(eye)
 
     def _match(self, eye: _Eye) -> None:
         """Ask for no more than a camera offers: many drivers do not wait for who listens."""
@@ -147,10 +117,5 @@ class PictureInbox:
             self._subscribe(eye)
 
     def _subscribe(self, eye: _Eye) -> None:
-        eye.subscription = self._node.create_subscription(
-            Image, eye.topic, _never, qos.NEWEST if eye.reliable else qos.NEWEST_OFFERED,
-            raw=True)
-
-
-def _never(data: bytes) -> None:
-    """Messages are taken by hand."""
+        eye.subscription = self.hear(
+            Image, eye.topic, qos.NEWEST if eye.reliable else qos.NEWEST_OFFERED)

@@ -3,23 +3,16 @@
 """
 Hears any topics, serialized, away from those that make transitions.
 
-It has a thread, a node and a participant in the middleware of its own, so that states and commands
-do not wait behind what else is recorded. Topics are looked for while it runs; each is asked for no
-more than its publishers offer. One type per topic: whatever brings another is named, and nothing
-more is taken from that topic.
+Topics are looked for while it runs; each is asked for no more than its publishers offer. One type
+per topic: whatever brings another is named, and nothing more is taken from that topic.
 """
 
 from collections.abc import Collection
 from importlib import import_module
-import threading
 import time
-import traceback
 from typing import Any, Protocol
 
 from rclpy._rclpy_pybind11 import RCLError
-from rclpy.context import Context
-from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rl_nodes.core.errors import RecordingError
@@ -31,11 +24,10 @@ from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.data.topic_watch import stamp_skew_s, TopicWatch
 from rl_nodes.nodes import qos
 from rl_nodes.nodes.lifecycle import ManagedNode
+from rl_nodes.nodes.listening import Listening
 
 LOOK_NS = NS // 4       # topics are looked for this often
-WAKE_S = 0.05
 BURST = 50              # messages of one topic that are taken before the next has its turn
-CLOSE_S = 2.0
 MOST_TOPICS = 256
 DEPTH = 2000            # of queues; 1 s of freezing at 1 kHz loses nothing
 LARGE_DEPTH = 60        # of queues for messages of megabytes
@@ -71,7 +63,7 @@ class _Heard:
         self.watch = TopicWatch()
 
 
-class TopicListener:
+class TopicListener(Listening):
     """
     Hears all topics of a choice but those that are heard already.
 
@@ -83,20 +75,14 @@ class TopicListener:
 
     def __init__(self, node: ManagedNode, choice: TopicChoice, heard_already: Collection[str],
                  records: Records) -> None:
+        super().__init__(node, 'topics')
         self._choice, self._others, self._records = choice, frozenset(heard_already), records
-        self._fault, self._logger = node.fault, node.get_logger()
+        self._logger = node.get_logger()
         self._inside = node.get_namespace().rstrip('/') + '/'
-        self._context = Context()
-        self._context.init(args=[], initialize_logging=False)
-        self._node = Node(f'{node.get_name()}_topics', namespace=node.get_namespace(),
-                          context=self._context, use_global_arguments=False, enable_rosout=False,
-                          start_parameter_services=False)
         self._heard: dict[str, _Heard] = {}
         self._refused: dict[str, str] = {}
-        self._wait_set: Any = None
-        self._look_ns, self._ended = 0, False
-        self._thread = threading.Thread(target=self._run, name='topics', daemon=True)
-        self._thread.start()
+        self._look_ns = 0
+        self.start()
 
     @property
     def complaint(self) -> str:
@@ -120,39 +106,17 @@ class TopicListener:
                 'topics_skew_ms': round(stamp_skew_s(watches.values()) * 1e3, 3),
                 **{f'topic {name}': watch.summary(now_ns) for name, watch in watches.items()}}
 
-    def close(self) -> None:
-        """Take what has come, end the thread and let go of the topics, once."""
-        if self._ended:
-            return
-        self._ended = True
-        self._thread.join(CLOSE_S)
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
     # --- in the thread --------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            while not self._ended:
-                self._once()
-            self._take_all()
-        except Exception:
-            self._fault(traceback.format_exc())
-
-    def _once(self) -> None:
+    def subscriptions(self) -> list[Subscription]:
+        """See the base class; topics are looked for."""
         if steady_ns() >= self._look_ns:
             self._look()
             self._look_ns = steady_ns() + LOOK_NS
-        if not self._heard:
-            time.sleep(WAKE_S)
-            return
-        self._wait_set.clear_entities()
-        for heard in self._heard.values():
-            self._wait_set.add_subscription(heard.subscription.handle)
-        self._wait_set.wait(int(WAKE_S * NS))
-        self._take_all()
+        return [heard.subscription for heard in self._heard.values()]
 
-    def _take_all(self) -> None:
+    def take(self) -> None:
+        """See the base class."""
         for heard in self._heard.values():
             for _ in range(BURST):
                 taken = heard.subscription.handle.take_message(heard.kind, True)
@@ -186,8 +150,9 @@ class TopicListener:
             if heard.watch.condition(now_ns) == 'STALLED':
                 self._tell(f'{heard.name} stalled')
         for full, _ in self._node.get_topic_names_and_types():
-            name = full.removeprefix(self._inside) if full.startswith(self._inside) else full
-            if name in self._others or name in self._refused or not self._choice.fits(full, name):
+            name = full.removeprefix(self._inside)
+            if name in self._others or name in self._refused \
+                    or not self._choice.fits(full, self._inside):
                 continue
             offers = self._node.get_publishers_info_by_topic(full)
             if not offers:
@@ -220,25 +185,18 @@ class TopicListener:
         if heard.asked != asked:
             if heard.subscription is not None:
                 self._node.destroy_subscription(heard.subscription)
-            heard.subscription = self._node.create_subscription(
-                heard.kind, full, _never, asked, raw=True)
+            heard.subscription = self.hear(heard.kind, full, asked)
         heard.offers, heard.asked = offers, asked
         self._heard[full] = heard
-        self._collect()
 
     def _refuse(self, full: str, name: str, why: str) -> None:
         heard = self._heard.pop(full, None)
         if heard is not None:
             self._node.destroy_subscription(heard.subscription)
-            self._collect()
         self._records.end_topic(name)
         self._refused[name] = f'{name} is not recorded: {why}'
         self._logger.error(self._refused[name])
         self._tell(self._refused[name])
-
-    def _collect(self) -> None:
-        with self._context.handle:
-            self._wait_set = _rclpy.WaitSet(len(self._heard), 0, 0, 0, 0, 0, self._context.handle)
 
 
 def _message_class(type_name: str) -> type:
@@ -253,7 +211,3 @@ def _message_class(type_name: str) -> type:
     except (ImportError, AttributeError) as error:
         raise RecordingError(f'{type_name} cannot be received: {error}; install the package '
                              f'{package} or source its workspace') from None
-
-
-def _never(data: bytes) -> None:
-    """Messages are taken by hand."""

@@ -31,7 +31,8 @@ class Heard(NamedTuple):
     What a message says.
 
     :param stamp_ns: of its header [ns].
-    :param frame_id: of its header: the episode id of states and rewards, the source of commands.
+    :param frame_id: of its header: the episode id of states and rewards; of commands, who they
+        come from, see ``core/origin.py``.
     :param value: RobotState, Goal, JointCommand, Outcome or what the critic is to see; None where
         other parts of a state are on their way.
     """

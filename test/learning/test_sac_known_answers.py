@@ -72,17 +72,3 @@ def test_no_gradient_flows_through_the_target():
     # Q - y = 2 - (1 + 0.8 * 2) = -0.6; through the target it would be (1 - 0.8) times that.
     torch.testing.assert_close(sac.critics.bias_gradients[-1].flatten(),
                                torch.tensor([-0.6, -0.6]), atol=1e-5, rtol=0)
-<<<<<<< HEAD
-
-
-@pytest.mark.learning
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize('seed', [0, 1, 2])
-def test_sac_swings_up_the_pendulum(tmp_path, seed):
-    """The published figure is -157 ± 89 at 20 000 steps; a policy that fails gets -1200."""
-    result = train(TrainOptions(env='Pendulum-v1', algorithm='sac_pendulum', seed=seed,
-                                steps=10_000, target=-200.0, run_dir=str(tmp_path)))
-    assert result.evaluation.mean_return > -200.0
-    assert (tmp_path / 'learning_curve.png').is_file()
-=======
->>>>>>> h6

@@ -18,10 +18,12 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, joint_state, safety_monitor
 from rl_nodes.nodes.lifecycle import FAILURE, SUCCESS
+from rl_nodes.nodes.recorded_transitions import read_transitions
 from rl_nodes.nodes.safety_monitor import SafetyMonitor
 from rl_nodes.training.guarding import calibrate, CalibrateOptions
 from test_graph_faults import watch
 from test_safety_monitor import Sink
+from test_training_graph import SETTINGS
 
 FIRST_SEED = 1000  # of deploy
 EPISODES, STEPS = 60, 100  # as long as they are in the graph
@@ -56,6 +58,9 @@ def guards(policy_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     failed = [simulated(1000 + number, env, policy, True) for number in range(10)]
     env.close()
     return {
+        'hold': calibrate(CalibrateOptions(
+            output=str(folder / 'hold.json'), false_alarms=0.025, fit_share=0.33,
+            verdict='hold'), episodes, env.contract, [])[0],
         'distribution': calibrate(CalibrateOptions(
             output=str(folder / 'guard.json'), false_alarms=0.025, fit_share=0.33), episodes,
             env.contract, [])[0],
@@ -102,6 +107,26 @@ def test_the_robot_that_was_recorded_raises_none(policy_path: Path, tmp_path: Pa
     assert report['episodes'] == 5
 
 
+@pytest.mark.slow
+def test_training_goes_on_under_a_guard_that_holds(tmp_path: Path,
+                                                   guards: dict[str, Path]) -> None:
+    """A learner that explores is held often; the episodes say when, and by what."""
+    settings, run_dir = tmp_path / 'small.yaml', tmp_path / 'run'
+    settings.write_text(SETTINGS)
+    with observer() as seen, graph(
+            'train', 'task:=reach', f'algorithm:={settings}', f'run_dir:={run_dir}',
+            f'guard:={guards["hold"]}', 'time_budget_s:=20', 'target_success:=1.0') as run:
+        watch(seen)
+        seen.until(lambda: int(seen.values('safety/state').get('hold/distribution', 0)) > 10,
+                   'the guard')
+        assert run.wait(120) == 0, run.output
+    assert 'STOPPED' not in run.output, run.output
+    batch, _ = read_transitions([run_dir / 'episodes'])
+    held = batch.intervention == b'hold/distribution'
+    assert held.any() and (batch.origin[held] == Origin.NOBODY).all() and batch.limited[held].all()
+    assert (batch.origin[~held] == Origin.AUTONOMOUS).all()
+
+
 # --- The node alone ---------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['distribution', 'risk'])
@@ -134,6 +159,8 @@ def test_a_guard_that_sees_nothing_holds_and_what_is_odd_stops(
     modes = {live() for _ in range(30)}
     assert modes <= {('OK', ''), ('LIMITING', 'velocity'), ('LIMITING', 'geometry')}
     assert sink.heard[-1].source == 'p@1'
+    assert {command.intervention for command in sink.heard} <= {
+        'hold/distribution', 'clamp/velocity', 'clamp/geometry', ''}
     assert 0.0 < node.health()[2]['guard_score'] < 10.0
     assert ('guard_risk' in node.health()[2]) == (kind == 'risk')
     assert live(1.5) == ('STOPPED', 'distribution')

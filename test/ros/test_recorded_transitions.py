@@ -62,8 +62,8 @@ def test_live_and_offline_are_the_same(tmp_path: Path, mixed: bool, target: str)
     node.destroy_node()
     live, told = TransitionBatch.concatenate(made), TransitionBatch.concatenate(sent)
     assert len(sent) > 5 and len(live) == 3 * 40
-    for name, column in told.columns().items():
-        assert column.tobytes() == getattr(live, name).tobytes(), name
+    for key, column in told.columns().items():
+        assert column.tobytes() == getattr(live, key).tobytes(), key
 
     files = sorted(tmp_path.glob('*.mcap'))
     offline = TransitionBatch.concatenate(

@@ -43,7 +43,7 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     path = policy(tmp_path)
     for name, robots, episodes in (('one', 1, 2), ('two', 2, 6)):
         with graph('deploy', f'policy:={path}', f'run_dir:={tmp_path / name}', f'robots:={robots}',
-                   'stepping:=lockstep', f'episodes:={episodes}') as run:
+                   'stepping:=lockstep', f'episodes:={episodes}', 'topics:=all') as run:
             assert run.wait(90) == 0, run.output
     alone, first, second = (states(tmp_path / 'one'), states(tmp_path / 'two', 'robot_1'),
                             states(tmp_path / 'two', 'robot_2'))
@@ -52,6 +52,10 @@ def test_each_robot_does_what_it_would_do_alone(tmp_path: Path) -> None:
     report = json.loads((tmp_path / 'two' / 'report.json').read_text())
     assert {row['robot'] for row in report['per_episode']} == set(ROBOTS)
     assert report['episodes'] == 6
+    for name in ROBOTS:  # all topics are those of the robot itself
+        newest = read_episode(sorted((tmp_path / 'two' / 'episodes' / name).glob('*.mcap'))[-1])
+        assert 'robot/status' in newest.topics
+        assert not [topic for topic in newest.topics if topic.strip('/').startswith(ROBOTS)]
 
 
 @pytest.mark.slow

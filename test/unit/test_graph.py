@@ -156,23 +156,13 @@ def test_a_target_return_is_for_policies_that_observe_it(policy, tmp_path, monke
 
 
 def test_a_shadow_is_computed_and_recorded(policy):
+    policy.with_name('other.onnx').write_bytes(b'')
     graph = build('deploy', {'policy': str(policy), 'shadow': 'run/other.onnx',
                              'control_path': 'python'}, {}, NOW)
     server = node(graph, 'policy_server').parameters
     assert (server['shadow'], server['control_path']) == (
         str(policy.with_name('other.onnx')), 'python')
     assert node(graph, 'experience_recorder').parameters['shadow'] is True
-
-
-def test_a_guard_is_for_the_monitor_and_has_to_be_there(policy, tmp_path):
-    given = {'policy': str(policy), 'guard': 'guard.json'}
-    with pytest.raises(GraphError, match='guard:=guard.json: no such file'):
-        build('deploy', given, {}, NOW)
-    Path('guard.json').write_text('{}')
-    graph = build('deploy', given, {}, NOW)
-    assert node(graph, 'safety_monitor').parameters['guard'] == str(Path('guard.json').resolve())
-    assert 'guard' not in node(build('deploy', {'policy': str(policy)}, {}, NOW),
-                               'safety_monitor').parameters
 
 
 def test_who_stops_the_robot_goes_before_who_moves_it(policy):

@@ -41,7 +41,7 @@ BELOW = {
               'teleop'),
     # The way in: which nodes run, with which arguments.
     'graph_arguments': ('core', 'backends'),
-    'graph': ('graph_arguments', 'tasks', 'inference', 'data'),
+    'graph': ('graph_arguments', 'tasks', 'inference', 'data', 'safety'),
     'console': (),
     'words': ('core',),
     'orphan_guard': (),

@@ -99,11 +99,11 @@ def test_a_recovered_file_keeps_its_profiles(tmp_path: Path) -> None:
 def test_names_and_expressions_choose_topics() -> None:
     choice = TopicChoice('tf_static camera/.*/compressed /absolute')
     assert choice.names == ('tf_static', '/absolute')
-    assert choice.fits('/arm/tf_static', 'tf_static')
-    assert choice.fits('/camera/eye/compressed', 'camera/eye/compressed')
+    assert choice.fits('/arm/tf_static', '/arm/')
+    assert choice.fits('/camera/eye/compressed')
     assert choice.fits('/absolute')
-    assert not choice.fits('/camera/eye/compressed/more', 'camera/eye/compressed/more')
-    assert not choice.fits('/tf', 'tf')
+    assert not choice.fits('/camera/eye/compressed/more')
+    assert not choice.fits('/tf')
     assert TopicChoice('all').fits('/anything') and TopicChoice('all').names == ()
     assert not TopicChoice('').fits('/anything') and not TopicChoice('')
     with pytest.raises(ConfigError, match='names or regular expressions separated by spaces'):
@@ -117,6 +117,16 @@ class Counted(bytes):
 
     def __del__(self) -> None:
         Counted.alive -= len(self)
+
+
+@pytest.mark.parametrize(('topic', 'meant'), [
+    ('/robot_1/gripper', True), ('/robot_1/camera/eye/image_raw', True), ('/tf', True),
+    ('/clock', True), ('/diagnostics', True), ('/robot_2/experience', False),
+    ('/robot_2/tf', False), ('/robot_10/gripper', False), ('/policy/status', False)])
+def test_all_topics_are_those_of_the_robot_and_of_the_machine(topic: str, meant: bool) -> None:
+    assert TopicChoice('all').fits(topic, '/robot_1/') == meant
+    assert TopicChoice('all /policy/.* /robot_2/.*').fits(topic, '/robot_1/') == (
+        meant or topic.startswith(('/policy/', '/robot_2/')))
 
 
 def make_ring(folder: Path, keep_s: float = 2.0, most_bytes: int = 1 << 20) -> EventRing:
