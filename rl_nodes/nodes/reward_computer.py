@@ -47,7 +47,7 @@ class RewardComputer(TaskNode[NodeParameters]):
     def configure(self) -> None:
         """Build the entities."""
         super().configure()
-        self._model = self.task.robot
+        self._model, self._judge = self.task.robot, self.task.judge()
         self._goals = GoalBook()
         self._queue: deque[RobotState] = deque(maxlen=WINDOW)  # not rewarded yet
         self._before: RobotState | None = None
@@ -114,7 +114,7 @@ class RewardComputer(TaskNode[NodeParameters]):
                 command = self._command_after(before)
                 if command is None:
                     return
-                outcome = self.task.evaluate(before, command, after, goal)
+                outcome = self._judge(before, command, after, goal)
             self._queue.popleft()
             self._before = after
             self._publish(after, outcome)
