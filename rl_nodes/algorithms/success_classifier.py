@@ -50,10 +50,10 @@ class SuccessLearnerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     hidden: Annotated[tuple[_Count, ...], msgspec.Meta(min_length=1)] = (64, 64)
     learning_rate: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 256
-    epochs: _Count = 200
+    epochs: _Count = 100
     positive_share: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.5
     mixup: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
-    label_smoothing: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.02
+    label_smoothing: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.1
 
 
 class SuccessModule(nn.Module):

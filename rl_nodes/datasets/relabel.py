@@ -24,7 +24,8 @@ from rl_nodes.nodes.joint_state import decode
 from rl_nodes.nodes.recorded_states import read_states
 from rl_nodes.nodes.state_topics import JOINTS
 from rl_nodes.nodes.transition_feed import REWARD
-from rl_nodes.tasks.base import Task
+from rl_nodes.tasks.base import Judge, Task
+from rl_nodes.tasks.success import SuccessJudge
 
 LATCHED = ('goal', 'randomisation', 'safety/state')  # hold from before an episode's first state
 
@@ -57,7 +58,8 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
     :param final: the new file.
     :raises RecordingError: no state in it, or the file cannot be written.
     """
-    outcomes, first = _outcomes(episode, task)
+    judge = task.judge()
+    outcomes, first = _outcomes(episode, task, judge)
     score = Score(first.start_ns, float(episode.metadata.get('discount', '1')))
     for stamp, (_, outcome) in outcomes.items():
         score.add(stamp, outcome)
@@ -66,7 +68,7 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
     counts = {'changed': 0}
     path = rewrite(episode, final, _rewarded(episode, rewards, counts), {
         **_result(episode, score, task.contract.task),
-        'relabelled_from': episode.path.name}, task.contract)
+        'relabelled_from': episode.path.name, **_classifier(episode, judge)}, task.contract)
     return Relabelled(path, counts['changed'], _said(episode.metadata),
                       (score.total, score.success, score.reason))
 
@@ -108,10 +110,10 @@ def trim(episode: Episode, final: Path, start_ns: int, end_ns: int) -> Path:
             {'file': episode.path.name, 'start_s': start_ns / NS, 'end_s': end_ns / NS})})
 
 
-def _outcomes(episode: Episode, task: Task
+def _outcomes(episode: Episode, task: Task, judge: Judge
               ) -> tuple[dict[int, tuple[str, Outcome]], EpisodeId]:
     """Return (episode id, outcome) by stamp of every state, in order."""
-    recorded, judge = read_states(episode, task), task.judge()
+    recorded = read_states(episode, task)
     found: dict[int, tuple[str, Outcome]] = {}
     before: RobotState | None = None
     for stamp, (after, goal) in recorded.states.items():
@@ -175,6 +177,13 @@ def _result(episode: Episode, score: Score, task: str) -> dict[str, str]:
             'judge': 'operator' if judged else 'reward',
             'steps': str(score.steps), 'return_undiscounted': repr(float(score.total)),
             'return_discounted': repr(float(score.discounted))}
+
+
+def _classifier(episode: Episode, judge: Judge) -> dict[str, str]:
+    """Return the metadata that tell which success classifier was asked, now or before."""
+    if isinstance(judge, SuccessJudge):
+        return {'success_classifier': judge.label}
+    return dict.fromkeys({'success_classifier'} & set(episode.metadata), '')
 
 
 def _said(metadata: dict[str, str]) -> tuple[float, bool, str]:

@@ -110,6 +110,7 @@ class SuccessJudge:
     :param config: its section ``success_classifier``.
     :raises BundleError: the classifier is damaged, or something else.
     :raises ContractError: it was made for something else.
+    :ivar label: name, version and the beginning of the hash of the classifier.
     """
 
     def __init__(self, task: 'Task', config: SuccessConfig) -> None:
@@ -123,6 +124,7 @@ class SuccessJudge:
         structs.replace(self._view.contract, task=config.examples_of or task.name).require(
             made_for, f'robot {task.robot.name} doing {task.name} by examples of '
             f'{config.examples_of or task.name}', f'success classifier {config.file}')
+        self.label = f'{bundle.label} {bundle.manifest.sha256[:16]}'
         self._task, self._steps = task, config.steps
         self._answer, self._probability = PolicyRuntime(bundle).act, probability
         self._threshold = config.threshold or figures.threshold
