@@ -111,8 +111,7 @@ def read_examples(inputs: Sequence[str | Path], signals: tuple[str, ...],
                 continue
             rows.append(view.see(state, goal))
             flags.append(stamp in recorded.rewards and recorded.rewards[stamp].success)
-        found.append(EpisodeStates(
-            episode.path.name, np.array(rows, np.float32).reshape(-1, *view.contract.observation
-                                                                  .shape),
-            np.array(flags, bool), episode.metadata.get('success') == 'true'))
+        seen = np.array(rows, np.float32).reshape(-1, *view.contract.observation.shape)
+        found.append(EpisodeStates(episode.path.name, seen, np.array(flags, bool),
+                                   episode.metadata.get('success') == 'true'))
     return found, view, task, [episode.path for episode in opened]

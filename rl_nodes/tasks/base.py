@@ -135,8 +135,7 @@ class Task(ABC):
         self.episode_steps = max(1, round(config.episode_s * robot.config.rate_hz))
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
-            self.history.spec, self.action_map.spec, self.action_map.kind,
-            self._geometry(frame),
+            self.history.spec, self.action_map.spec, self.action_map.kind, self._geometry(frame),
             UNSET if self._privileged is None else self._privileged.spec,
             config.pictures or UNSET)
 
