@@ -150,20 +150,31 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from rl_nodes.training.cloning import CloneOptions, clones
+    from rl_nodes.core.config import read_yaml
+    from rl_nodes.core.resources import find_config
+    from rl_nodes.training.cloning import CloneOptions
     from rl_nodes.training.in_process import train, TrainOptions
+    from rl_nodes.training.success import SuccessOptions
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
         print(record_help(TrainOptions))
         print('\nwith algorithm:=bc, of recorded demonstrations:\n')
         print(record_help(CloneOptions))
+        print('\nwith algorithm:=success_classifier, of recorded examples:\n')
+        print(record_help(SuccessOptions))
         return 0
     given = parse_assignments(options.arguments)
-    if clones(given.get('algorithm', '')):
-        return _clone(given)
+    of_recordings = {'bc': _clone, 'success_classifier': _train_success}
+    method = read_yaml(find_config('train', given.get('algorithm', 'sac'))).get('algorithm')
+    if method in of_recordings:
+        if 'dataset' not in given:
+            raise ConfigError(f'algorithm:={given["algorithm"]} learns from recorded episodes: '
+                              'dataset:=FOLDER; "rl_nodes launch record" makes them')
+        return of_recordings[method](given)
     if 'dataset' in given:
-        raise ConfigError('dataset:=... is what algorithm:=bc learns from; add algorithm:=bc')
+        raise ConfigError(f'dataset:=... is what algorithm:={" and ".join(of_recordings)} learn '
+                          'from; name one of them')
     if (result := train(_train_options(given))) is None:  # the first process of several tells
         return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
@@ -192,15 +203,31 @@ def _clone(given: dict[str, str]) -> int:
     from rl_nodes.nodes.recorded_transitions import read_transitions
     from rl_nodes.training.cloning import clone, CloneOptions
 
-    if 'dataset' not in given:
-        raise ConfigError(f'algorithm:={given["algorithm"]} learns from recorded episodes: '
-                          'dataset:=FOLDER; "rl_nodes launch record" makes them')
     options = convert(coerce(given, CloneOptions), CloneOptions, 'rl_nodes train')
     files = episode_files([Path(options.dataset).expanduser()])
     result = clone(options, *read_transitions(files), files)
     print(f'policy: {result.policy}')
     print(f'files:  {result.run_dir}')
     print(f'next:   rl_nodes launch deploy policy:={result.policy}')
+    return 0
+
+
+def _train_success(given: dict[str, str]) -> int:
+    from rl_nodes.core.config import convert
+    from rl_nodes.nodes.recorded_states import read_examples
+    from rl_nodes.training.success import describe, SuccessOptions, train_success
+
+    options = convert(coerce(given, SuccessOptions), SuccessOptions, 'rl_nodes train')
+    signals = tuple(filter(None, options.signals.split(',')))
+    episodes, view, task, files = read_examples([options.dataset], signals)
+    negatives: list = []
+    if options.negatives:
+        negatives, _, _, more = read_examples([options.negatives], signals, task)
+        files = [*files, *more]
+    result = train_success(options, episodes, negatives, view.contract, files)
+    print(describe(result.figures))
+    print(f'classifier: {result.classifier}')
+    print(f'files:      {result.run_directory}')
     return 0
 
 

@@ -240,6 +240,11 @@ class RobotModel:
                               f'{", ".join(self.joint_names)}')
         return self.joint_names.index(joint)
 
+    def geometry(self, tool: bool, ranges: bool, imu: bool) -> str:
+        """Return the fingerprints of what signals are derived by, one after another."""
+        used = ((self.chain, tool), (self.range_sensor, ranges), (self.imu, imu))
+        return ''.join(part.fingerprint() for part, needed in used if needed and part)
+
     def limits(self, field: str) -> np.ndarray:
         """
         Return one limit of the commanded joints.

@@ -18,6 +18,7 @@ from rl_nodes.data.recorded import RecordedEpisode
 from rl_nodes.datasets import folders, relabel
 from rl_nodes.datasets.formats import find_format, Source
 from rl_nodes.nodes.pictures import recorded_pictures
+from rl_nodes.nodes.recorded_states import require_same_robot
 from rl_nodes.nodes.recorded_transitions import recorded_episodes, task_of
 from rl_nodes.tasks import load_task
 
@@ -163,7 +164,7 @@ def _relabel(inputs: list[str], options: DatasetOptions) -> Answer:
     def write(episode: Episode, final: Path) -> None:
         if options.task:
             task = task_of(episode, task=options.task, same=False)
-            relabel.require_same_robot(episode, task)
+            require_same_robot(episode, task, 'relabelled as')
         else:
             task = task_of(episode)
         done = relabel.relabel(episode, task, final)

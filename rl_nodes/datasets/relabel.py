@@ -12,23 +12,22 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 
-import numpy as np
-from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
-from rl_nodes.core.goals import GoalBook
+from rl_nodes.core.errors import RecordingError, SpecError
 from rl_nodes.core.timing import NS
-from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState
+from rl_nodes.core.types import EpisodeId, Outcome, RobotState
 from rl_nodes.data.cdr import header_stamp_ns
 from rl_nodes.data.episode_log import Score
 from rl_nodes.data.reader import Episode, RecordedMessage
 from rl_nodes.data.rewriting import rewrite
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.joint_state import decode
+from rl_nodes.nodes.recorded_states import read_states
 from rl_nodes.nodes.state_topics import JOINTS
-from rl_nodes.nodes.transition_feed import EXECUTED, REWARD, TransitionFeed
-from rl_nodes.tasks.base import Task
+from rl_nodes.nodes.transition_feed import REWARD
+from rl_nodes.tasks.base import Judge, Task
+from rl_nodes.tasks.success import SuccessJudge
 
 LATCHED = ('goal', 'randomisation', 'safety/state')  # hold from before an episode's first state
-MOST_GOALS = 100_000
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,15 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
     """
     Write an episode with the rewards and ends that a task says today.
 
-    A state without a command counts as holding still, as for the reward computer in real time.
+    Where the task names a success classifier, it is asked. A state without a command counts as
+    holding still, as for the reward computer in real time.
 
     :param task: of the same robot; its contract becomes that of the new file.
     :param final: the new file.
     :raises RecordingError: no state in it, or the file cannot be written.
     """
-    outcomes, first = _outcomes(episode, task)
+    judge = task.judge()
+    outcomes, first = _outcomes(episode, task, judge)
     score = Score(first.start_ns, float(episode.metadata.get('discount', '1')))
     for stamp, (_, outcome) in outcomes.items():
         score.add(stamp, outcome)
@@ -67,7 +68,7 @@ def relabel(episode: Episode, task: Task, final: Path) -> Relabelled:
     counts = {'changed': 0}
     path = rewrite(episode, final, _rewarded(episode, rewards, counts), {
         **_result(episode, score, task.contract.task),
-        'relabelled_from': episode.path.name}, task.contract)
+        'relabelled_from': episode.path.name, **_classifier(episode, judge)}, task.contract)
     return Relabelled(path, counts['changed'], _said(episode.metadata),
                       (score.total, score.success, score.reason))
 
@@ -115,52 +116,20 @@ def trim(episode: Episode, final: Path, start_ns: int, end_ns: int) -> Path:
             {'file': episode.path.name, 'start_s': start_ns / NS, 'end_s': end_ns / NS})})
 
 
-def require_same_robot(episode: Episode, task: Task) -> None:
-    """
-    Refuse a task whose robot is another one than the one recorded.
-
-    :raises ConfigError: names what differs.
-    """
-    recorded, ours = episode.contract, task.contract
-    for key in ('robot', 'rate_hz', 'control_mode', 'joints'):
-        if getattr(recorded, key) != getattr(ours, key):
-            raise ConfigError(f'{episode.path} cannot be relabelled as {ours.task}: {key} was '
-                              f'{getattr(recorded, key)}, is {getattr(ours, key)}')
-
-
-def _outcomes(episode: Episode, task: Task
+def _outcomes(episode: Episode, task: Task, judge: Judge
               ) -> tuple[dict[int, tuple[str, Outcome]], EpisodeId]:
     """Return (episode id, outcome) by stamp of every state, in order."""
-    feed = TransitionFeed(task)
-    states: dict[int, RobotState] = {}
-    goals, commands = GoalBook(MOST_GOALS), dict[int, np.ndarray]()
-    for message in episode.messages((*feed.state_topics, 'goal', EXECUTED)):
-        try:
-            value = feed.add(message.topic, message.data).value
-        except SpecError as error:
-            raise RecordingError(f'{episode.path}: {error}') from None
-        if isinstance(value, RobotState):
-            states.setdefault(value.stamp_ns, value)
-        elif isinstance(value, Goal):
-            goals.add(value)
-        elif isinstance(value, JointCommand) and np.isfinite(value.value).all():
-            commands.setdefault(value.stamp_ns, value.value)
+    recorded = read_states(episode, task)
     found: dict[int, tuple[str, Outcome]] = {}
     before: RobotState | None = None
-    for stamp in sorted(states):
-        after = states[stamp]
-        goal = goals.of(after)
-        if goal is None:
-            continue
+    for stamp, (after, goal) in recorded.states.items():
         if before is None or before.episode != after.episode:
             outcome = task.first_outcome()
         else:
-            command = commands.get(before.stamp_ns)
-            outcome = task.evaluate(
+            command = recorded.commands.get(before.stamp_ns)
+            outcome = judge(
                 before, task.hold_command(before) if command is None else command, after, goal)
         found[stamp], before = (after.episode, outcome), after
-    if not found:
-        raise RecordingError(f'{episode.path} has no complete state with a goal')
     return found, _id(episode)
 
 
@@ -214,6 +183,13 @@ def _result(episode: Episode, score: Score, task: str) -> dict[str, str]:
             'judge': 'operator' if judged else 'reward',
             'steps': str(score.steps), 'return_undiscounted': repr(float(score.total)),
             'return_discounted': repr(float(score.discounted))}
+
+
+def _classifier(episode: Episode, judge: Judge) -> dict[str, str]:
+    """Return the metadata that tell which success classifier was asked, now or before."""
+    if isinstance(judge, SuccessJudge):
+        return {'success_classifier': judge.label}
+    return dict.fromkeys({'success_classifier'} & set(episode.metadata), '')
 
 
 def _said(metadata: dict[str, str]) -> tuple[float, bool, str]:

@@ -76,7 +76,7 @@ class SimEnv(gymnasium.Env):
             self.observation_space = gymnasium.spaces.Dict({
                 'observation': self.observation_space, **self._eyes.spaces()})
         self._gate, self._costs = Gate(self.task.robot), budgets_of(self.task.robot)
-        self._observer = self.task.observer()
+        self._observer, self._judge = self.task.observer(), self.task.judge()
         self._robot = make_robot(backend, self.task.robot, self.task.objects, self.task.disturbs)
         self._window = EpisodeWindow(robot, task, self.task.period_ns) \
             if render_mode == 'human' else None
@@ -139,7 +139,7 @@ class SimEnv(gymnasium.Env):
         self._state = self._read(before.episode)
         if self._window is not None:
             self._window.show(self._state, self._goal)
-        outcome = self.task.evaluate(before, executed, self._state, self._goal)
+        outcome = self._judge(before, executed, self._state, self._goal)
         self._rewarded(outcome.total)
         info = {'success': outcome.success, 'limited': judged.level > Level.PASS, **outcome.terms}
         for cost in self._costs:

@@ -5,7 +5,8 @@ Reward computer: says what each step earned and whether it ended the episode.
 
 The reward is stamped with the state it rewards, the one after the step; an episode's first state
 gets a reward of 0. It uses the command really executed, joined by stamp. In real time a period
-without a command counts as holding still.
+without a command counts as holding still. Where the task names a success classifier, it is asked
+by ONNX Runtime, once a state.
 
 Parameters: robot, task, stepping, autostart.
 Subscribes:
@@ -34,6 +35,7 @@ from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.state_topics import StateReader
+from rl_nodes.tasks.success import SuccessJudge
 from sensor_msgs.msg import JointState
 
 WINDOW = 64  # states and commands remembered while the other half is on its way
@@ -47,7 +49,7 @@ class RewardComputer(TaskNode[NodeParameters]):
     def configure(self) -> None:
         """Build the entities."""
         super().configure()
-        self._model = self.task.robot
+        self._model, self._judge = self.task.robot, self.task.judge()
         self._goals = GoalBook()
         self._queue: deque[RobotState] = deque(maxlen=WINDOW)  # not rewarded yet
         self._before: RobotState | None = None
@@ -114,7 +116,7 @@ class RewardComputer(TaskNode[NodeParameters]):
                 command = self._command_after(before)
                 if command is None:
                     return
-                outcome = self.task.evaluate(before, command, after, goal)
+                outcome = self._judge(before, command, after, goal)
             self._queue.popleft()
             self._before = after
             self._publish(after, outcome)
@@ -139,9 +141,11 @@ class RewardComputer(TaskNode[NodeParameters]):
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return how many states were rewarded, and how many on an assumed command."""
+        by = {'success_classifier': self._judge.label} \
+            if isinstance(self._judge, SuccessJudge) else {}
         return (WARN if self._refused else OK), 'running', {
             'rewarded': self._rewarded, 'command_assumed': self._assumed,
-            'dropped': self._refused}
+            'dropped': self._refused, **by}
 
 
 def main() -> None:

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks by type, and the one way to load a robot doing a task."""
 
+from pathlib import Path
+
+from msgspec.structs import replace
 from rl_nodes.core.config import convert, read_yaml, suggestion
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.robot import load_robot
-from rl_nodes.tasks.base import Task
+from rl_nodes.tasks.base import Task, TaskConfig
 from rl_nodes.tasks.cartpole_balance import CartpoleBalance
 from rl_nodes.tasks.cartpole_swingup import CartpoleSwingup
 from rl_nodes.tasks.navigate import Navigate
@@ -43,7 +46,17 @@ def load_task(robot: str, task: str) -> Task:
                           f'task types: {", ".join(TASK_TYPES)}')
     task_type = TASK_TYPES[kind]
     try:
-        return task_type(path.stem, convert(data, task_type.config_type, str(path)), model)
+        config = convert(data, task_type.config_type, str(path))
+        return task_type(path.stem, _located(config, path), model)
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(str(path)) else f'{path}: {text}') from None
+
+
+def _located(config: TaskConfig, path: Path) -> TaskConfig:
+    """Return a task's configuration whose files are named from anywhere, not from its folder."""
+    section = config.success_classifier
+    if section is None:
+        return config
+    file = path.parent / Path(section.file).expanduser()
+    return replace(config, success_classifier=replace(section, file=str(file)))

@@ -9,6 +9,7 @@ all use the same object, so they cannot drift apart.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -40,10 +41,12 @@ from rl_nodes.tasks.signals import (
     SIGNALS,
     View,
 )
+from rl_nodes.tasks.success import Classified, SuccessConfig, SuccessJudge
 
 NOTHING = np.zeros(0, np.float32)
 
 Frames = Annotated[int, Meta(ge=1, le=100)]
+Judge = Callable[[RobotState, np.ndarray, RobotState, Goal], Outcome]
 
 
 class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,6 +64,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param reward: weight per reward term.
     :param objects: what is in the robot's world beside the ground.
     :param randomisation: what varies from episode to episode, see ``tasks/randomisation.py``.
+    :param success_classifier: network that says which states are success, see ``success.py``.
     :param curriculum: ranges that the start is drawn from at difficulty 0, by dotted key.
     :param record_topics: names and regular expressions of topics that are recorded besides.
     """
@@ -76,6 +80,7 @@ class TaskConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pictures: Annotated[tuple[PictureSpec, ...], Meta(max_length=MOST_PICTURES)] = ()
     objects: tuple[ObjectConfig, ...] = ()
     randomisation: Randomisation | None = None
+    success_classifier: SuccessConfig | None = None
     curriculum: dict[str, Easy] = {}
     record_topics: tuple[str, ...] = ()
 
@@ -88,12 +93,14 @@ class Task(ABC):
     :param config: its record.
     :param robot: the robot that does it.
     :raises ConfigError: robot and task do not fit.
+    :ivar term_names: reward terms, those of a success classifier last.
+    :ivar success: its section; None where no classifier says what success is.
     :ivar target_return: what an episode is to earn, of the signal ``return_to_go``; None where it
         is not observed. Observers that were made before do not notice a change.
     """
 
     config_type: ClassVar[type[TaskConfig]]
-    term_names: ClassVar[tuple[str, ...]]  # in the order of ``terms``; the first tells most
+    term_names: tuple[str, ...]  # in the order of ``terms``; the first tells most
     needs_tool: ClassVar[bool] = False
     goal_frame: ClassVar[str] = 'base_link'  # that goals are given in
     start_ranges: ClassVar[tuple[str, ...]] = ()  # keys that a curriculum may speak of
@@ -117,6 +124,9 @@ class Task(ABC):
         self._privileged = (self._privileged_layout(config.privileged)
                             if config.privileged else None)
         self.sights = find_sights(config.pictures, robot.config.cameras, robot.config.rate_hz)
+        self.success = config.success_classifier
+        if self.success is not None:
+            self.term_names = (*self.term_names, *Classified.term_names)
         self._reward = WeightedSum(config.reward, self.term_names)
         self._derives_tool = self.needs_tool or frame.needs_tool or (
             self._privileged is not None and self._privileged.needs_tool)
@@ -125,8 +135,7 @@ class Task(ABC):
         self.episode_steps = max(1, round(config.episode_s * robot.config.rate_hz))
         self.contract = Contract(
             robot.name, name, robot.config.rate_hz, robot.config.control_mode, robot.joints,
-            self.history.spec, self.action_map.spec, self.action_map.kind,
-            self._geometry(frame.needs_ranges, frame.needs_imu),
+            self.history.spec, self.action_map.spec, self.action_map.kind, self._geometry(frame),
             UNSET if self._privileged is None else self._privileged.spec,
             config.pictures or UNSET)
 
@@ -225,21 +234,37 @@ class Task(ABC):
         """Return the command that keeps the robot where it is, shape (A,), float64."""
         return self.action_map.hold(state)
 
-    def evaluate(self, before: RobotState, command: np.ndarray, after: RobotState,
-                 goal: Goal) -> Outcome:
+    def judge(self) -> Judge:
         """
-        Return what one step earned and whether it ended the episode.
+        Return what says what each step of one robot earned, from any state on.
+
+        It takes what :meth:`evaluate` takes, and asks the success classifier where there is one.
+
+        :raises BundleError: the classifier is damaged, or something else.
+        :raises ContractError: it was made for something else.
+        """
+        return self.evaluate if self.success is None else SuccessJudge(self, self.success)
+
+    def evaluate(self, before: RobotState, command: np.ndarray, after: RobotState,
+                 goal: Goal, classified: Classified | None = None) -> Outcome:
+        """
+        Return what one step earned and whether it ended the episode; see :meth:`judge`.
 
         :param before: state that the command answered.
         :param command: the command really executed, shape (A,).
         :param after: the state one period later, of the same episode.
+        :param classified: what the task's success classifier says of that state.
         """
         step = self.step_of(after)
         terms = self.terms(before, self.to_action(before, command), after, goal)
-        terminated = self.failed(after, goal)
+        terminated, success = self.failed(after, goal), self.succeeded(after, goal, step)
+        if classified is not None and self.success is not None:
+            terms |= classified.terms()
+            terminated |= self.success.ends_episode and classified.success
+            if self.success.success == 'classifier':
+                success = classified.success
         return Outcome(self._reward.total(terms), terms, terminated,
-                       step >= self.episode_steps and not terminated,
-                       self.succeeded(after, goal, step))
+                       step >= self.episode_steps and not terminated, success)
 
     def first_outcome(self) -> Outcome:
         """Return the outcome of an episode's first state, which nothing has led to."""
@@ -250,14 +275,12 @@ class Task(ABC):
         since = state.stamp_ns - EpisodeId.parse(state.episode).start_ns
         return round(since / self.period_ns)
 
-    def _geometry(self, needs_ranges: bool, needs_imu: bool) -> str:
+    def _geometry(self, frame: ObservationLayout) -> str:
         """Return the fingerprints of what observations are derived by, one after another."""
-        used = ((self.robot.chain, self._derives_tool), (self.robot.range_sensor, needs_ranges),
-                (self.robot.imu, needs_imu))
         mounts = [CameraMount(sight.camera, self.robot.urdf, self.robot.joint_names)
                   for sight in self.sights]
-        return ''.join(part.fingerprint() for part in (
-            *[part for part, needed in used if needed and part], *mounts))
+        return self.robot.geometry(self._derives_tool, frame.needs_ranges, frame.needs_imu) \
+            + ''.join(mount.fingerprint() for mount in mounts)
 
     def pictured_at(self, state: RobotState, sight: Sight) -> int:
         """

@@ -83,12 +83,6 @@ class CloneResult(msgspec.Struct, frozen=True):
     evaluation: Evaluation | None
 
 
-def clones(algorithm: str) -> bool:
-    """Return whether a file of ``config/train`` is about cloning; False for no name."""
-    return bool(algorithm) and config.read_yaml(
-        resources.find_config('train', algorithm)).get('algorithm') == 'bc'
-
-
 def clone(options: CloneOptions, batch: TransitionBatch, contract: Contract,
           files: Sequence[Path], progress: Progress | None = None) -> CloneResult:
     """

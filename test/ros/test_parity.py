@@ -16,6 +16,7 @@ from harness import (
 )
 import numpy as np
 import pytest
+from rl_nodes.cli import main
 from rl_nodes.core.resources import find_config
 from rl_nodes.data.reader import read_episode
 from rl_nodes.envs.sim_env import SimEnv
@@ -24,6 +25,7 @@ from rl_nodes.nodes import conversions
 from rl_nodes.nodes.joint_state import decode
 from rl_nodes.nodes.recorded_transitions import read_recorded
 from rl_nodes.tasks import load_task
+from success_files import classified_task
 
 SEED = 11
 
@@ -63,6 +65,16 @@ def recorded(folder: Path, task) -> tuple[list, np.ndarray]:
     return batches, totals
 
 
+def rewarded_alike_offline(folder: Path, task_name: str, output: Path) -> None:
+    """Compute the rewards anew and compare every bit of every message."""
+    assert main(['dataset', 'relabel', str(folder), f'task:={task_name}',
+                 f'output:={output}']) == 0
+    for path in sorted(folder.glob('episode_*.mcap')):
+        found = [[message.data for message in read_episode(file).messages(('reward',))]
+                 for file in (path, output / path.name)]
+        assert found[0] == found[1]
+
+
 SLOW = pytest.mark.slow
 
 
@@ -73,6 +85,7 @@ SLOW = pytest.mark.slow
     pytest.param('cartpole', 'cartpole_swingup_partial', 'pybullet', marks=SLOW),
     pytest.param('quadruped', 'disturbed', 'mujoco', marks=SLOW), ('arm', 'recurrent', 'mujoco'),
     ('arm', 'sensing', 'mujoco'), pytest.param('arm', 'sensing', 'pybullet', marks=SLOW),
+    ('arm', 'classified', 'mujoco'), pytest.param('arm', 'classified', 'pybullet', marks=SLOW),
     ('arm', 'returning', 'mujoco'), pytest.param('arm', 'returning', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance', 'pybullet', marks=SLOW),
     pytest.param('cartpole', 'cartpole_balance_residual', 'mujoco', marks=SLOW),
@@ -92,6 +105,9 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
         make = partial(make_bundle, gain=0.5)  # accelerations are large numbers
     if task_name == 'returning':
         task_name, make = returning(tmp_path), make_spending_bundle
+    if task_name == 'classified':
+        task_name = classified_task(tmp_path, ', steps: 2, ends_episode: true', slope=20.0,
+                                    reward='success_log_odds: 0.3, classified_success: 1.0')
     episodes = 20 if (robot, task_name) == ('arm', 'reach') else 5
     task = load_task(robot, task_name)
     bundle = make(task.contract)
@@ -102,6 +118,9 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
         assert run.wait(150) == 0, run.output
 
     batches, totals = recorded(tmp_path / 'run' / 'episodes', task)
+    if task.success is not None:
+        rewarded_alike_offline(tmp_path / 'run' / 'episodes', task_name, tmp_path / 'new')
+        assert any(batch.terminated.any() for batch in batches), 'none was taken for success'
     drawn = [json.loads(read_episode(path).metadata['randomisation'])
              for path in sorted((tmp_path / 'run' / 'episodes').glob('episode_*.mcap'))]
     assert len(batches) >= episodes

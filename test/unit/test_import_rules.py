@@ -28,7 +28,7 @@ BELOW = {
     'inference.export': ('networks', 'inference'),
     'algorithms': ('networks', 'data'),
     'control': ('core',),
-    'tasks': ('rewards', 'control'),
+    'tasks': ('rewards', 'control', 'inference'),
     'realtime': ('tasks',),
     'cluster': ('core',),
     'envs': ('backends', 'tasks', 'safety', 'cluster'),

@@ -16,6 +16,7 @@ from rl_nodes.training.settings import (
     ScheduleConfig,
     settings_from,
 )
+from rl_nodes.training.success import SuccessSettings
 
 UNSET = ('checkpoint_every_steps',)  # takes the place of another one where it is given
 
@@ -34,8 +35,13 @@ def test_ppo_yaml_names_every_key():
 
 def test_every_shipped_file_loads():
     names = {path.stem for path in resources.find_config('train', 'sac').parent.glob('*.yaml')}
-    assert {load_settings(name).algorithm for name in names - {'bc'}} == set(METHODS)
-    assert config.load(resources.find_config('train', 'bc'), CloneSettings).algorithm == 'bc'
+    of_recordings = {'bc': CloneSettings, 'success_classifier': SuccessSettings}
+    assert {load_settings(name).algorithm for name in names - {*of_recordings}} == set(METHODS)
+    for name, record in of_recordings.items():
+        file = resources.find_config('train', name)
+        assert config.load(file, record) == record(name), 'the file says what the record does'
+        assert sorted(config.read_yaml(file)['learner']) == sorted(
+            config.field_names(type(record(name).learner)))
 
 
 @pytest.mark.parametrize(('text', 'message'), [

@@ -1,0 +1,63 @@
+# Copyright 2026 rl_nodes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reaching learned from a classifier's word alone, which was learned from a script's examples.
+
+``python test/learning/test_success_learns.py FOLDER`` makes the run of docs/success_classifier.md;
+it goes on where it was interrupted.
+"""
+
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+from rl_nodes.envs.sim_env import SimEnv
+from rl_nodes.inference.bundle import PolicyBundle
+from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.training.evaluation import evaluate, FRESH_SEED
+from rl_nodes.training.in_process import train, TrainOptions
+
+EXAMPLE = Path(__file__).parents[2] / 'examples' / 'reach_by_example.yaml'
+DEMONSTRATIONS, STEPS = 200, 40_000
+LEAST_SUCCESS = 0.8  # within 2 cm, of 50 goals never seen
+
+
+def rl_nodes(*words: str) -> None:
+    subprocess.run([sys.executable, '-m', 'rl_nodes', *words], check=True)
+
+
+def learned(folder: Path, seed: int = 0) -> float:
+    """Record, learn what success is, learn to succeed; return the share of goals truly reached."""
+    shown, known, run = folder / 'shown', folder / 'known', folder / f'run_{seed}'
+    if not shown.exists():
+        rl_nodes('launch', 'record', 'task:=reach', f'episodes:={DEMONSTRATIONS}', 'noise:=0.8',
+                 'keep:=demonstrated', f'run_dir:={shown}')
+    if not (known / 'success.onnx').exists():
+        rl_nodes('train', 'algorithm:=success_classifier', f'dataset:={shown / "episodes"}',
+                 f'run_directory:={known}')
+    task = known / EXAMPLE.name
+    shutil.copy(EXAMPLE, task)
+    gymnasium.register('by_example/Reach-v0', entry_point='rl_nodes.envs.sim_env:SimEnv',
+                       kwargs={'robot': 'arm', 'task': str(task)})
+    train(TrainOptions(env='by_example/Reach-v0', seed=seed, steps=STEPS, film=False,
+                       run_directory=str(run), resume=(run / 'checkpoints').exists()))
+    # Neither rewards nor the choice of the best policy knew this measure.
+    task.write_text(task.read_text().replace('success: classifier', 'success: task'))
+    env = SimEnv('arm', str(task))
+    found = evaluate(env, PolicyRuntime(PolicyBundle.load(run / 'policy.onnx')),
+                     range(FRESH_SEED, FRESH_SEED + 50))
+    env.close()
+    return found.success_rate
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(3600)
+def test_a_classifier_is_all_that_reaching_needs(tmp_path: Path) -> None:
+    assert learned(tmp_path) >= LEAST_SUCCESS
+
+
+if __name__ == '__main__':
+    print(learned(Path(sys.argv[1])))  # noqa: T201
