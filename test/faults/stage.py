@@ -143,7 +143,7 @@ class Stage:
         self.shown: deque[Shown] = deque([Shown(0, '', '')], maxlen=KEPT)
         self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}}
         self.still_since, self._goal = 0, ()
-        self._calm = self._halted = False
+        self._calm = self._halted = self._clearing = False
         self._unjudged: list[Heard] = []
         model = self.task.robot
         margin = model.config.safety.position_margin
@@ -232,7 +232,7 @@ class Stage:
         if heard.stops:
             self._halted = True
         elif self._halted:
-            self.restarts += 1
+            self.restarts += not self._clearing
         else:
             self.nominal += self._calm
         self._unjudged.append(heard)
@@ -333,13 +333,15 @@ class Stage:
                     f'the robot does not move after {timeout_s} s: {self.shown[-1]}, {answer}, '
                     f'{self.values[ROBOT]}\n' + '\n'.join(
                         actor.said[-2000:] for actor in self.actors.values()))
-            if self.mode != 'STOPPED' and self._halted:  # a monitor that is there again says so
+            if self.mode != 'STOPPED' and self._halted and not self._clearing:
+                # A monitor that is there again says so.
                 self.pump()
                 continue
-            self._halted = False  # it may move before the answer is here
+            self._clearing = True  # it may move before the answer is here
             answer = self.call('safety_monitor/clear_stop')
             if answer is not None:
-                self._halted = not answer.success
+                self.pump(0.0)  # a stop before that may not have been read yet
+                self._clearing, self._halted = False, not answer.success
                 if answer.success:
                     self.until(lambda: self.mode != 'STOPPED', 0.5)
             self.live(0.02)
@@ -357,7 +359,7 @@ class Stage:
 
     def disturb(self) -> int:
         """Say that a fault comes now; return the moment [ns]."""
-        self._calm = False
+        self._calm = self._clearing = False
         return steady_ns()
 
     @contextmanager
