@@ -132,12 +132,14 @@ class MonitorFiles:
                 modes: list[tuple[int, dict[str, str]]]) -> Intervention:
         """Return the intervention that a decision belongs to."""
         check = decision.name.partition('/')[2]
-        if self._tell.begins(decision.level, check, at):
+        one = next((found for found in reversed(self.interventions)
+                    if (found.level, found.check) == (decision.level, check)), None)
+        # Files made otherwise may hold decisions that a monitor does not tell, as stop/latched.
+        if self._tell.begins(decision.level, check, at) or one is None:
             reason = next((mode.get('reason', '') for when, mode in modes
                            if abs(when - at) < NS and mode.get('check') == check), '')
-            self.interventions.append(Intervention(at, decision.level, check, reason))
-        one = next(found for found in reversed(self.interventions)
-                   if (found.level, found.check) == (decision.level, check))
+            one = Intervention(at, decision.level, check, reason)
+            self.interventions.append(one)
         one.decisions += 1
         if decision.level == Level.CLAMP:
             margin = _margin(decision, contract)

@@ -18,6 +18,7 @@ of fewer it is the greatest value.
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 import multiprocessing
 import os
@@ -171,22 +172,20 @@ def _told(found: Counter[str]) -> str:
     return f'{found.total()}' + ''.join(f', {name}: {n}' for name, n in found.most_common())
 
 
-def wandering_metrics(steps: int, learn: int) -> dict[str, Metric]:
-    """Return the violations of policies that know nothing, with the monitor and without it."""
-    found = {}
+def wandering_metrics(steps: int, learn: int) -> Iterator[tuple[str, Metric]]:
+    """Yield the violations of policies that know nothing, with the monitor and without it."""
     for robot, task in WANDERERS.items() if steps else ():
         watched, free = (violations.wander(robot, task, steps, monitored)
                          for monitored in (True, False))
-        found[f'violations_{robot}'] = Metric(
+        yield f'violations_{robot}', Metric(
             watched.found.total(), '= 0', f'{steps} random steps, {watched.stops} stops; without '
             f'the monitor {_told(free.found)}')
     for robot in WANDERERS if learn else ():
         watched, free = learning.watched(robot, learn), learning.unwatched(robot, learn)
-        found[f'violations_learning_{robot}'] = Metric(
+        yield f'violations_learning_{robot}', Metric(
             watched.found.total(), '= 0', f'{watched.commands} commands while learning, the '
             f'policy asked for {_told(watched.wanted)}; without the monitor '
             f'{_told(free.found)} in {free.commands} steps')
-    return found
 
 
 def main() -> int:
@@ -207,8 +206,10 @@ def main() -> int:
     results = [Result(FAULTS[index], outcomes)
                for act in acts for index, outcomes in act.outcomes.items()]
     sys.stdout.write(table(HEAD, [result.row() for result in results]) + '\n')
-    metrics = {**behaviour_metrics(results, acts), **reaction_metrics(results),
-               **wandering_metrics(options.steps, options.learn)}
+    metrics = behaviour_metrics(results, acts) | reaction_metrics(results)
+    for name, metric in wandering_metrics(options.steps, options.learn):
+        sys.stderr.write(f'{name}: {metric.value}; {metric.peer}\n')
+        metrics[name] = metric
     publish(metrics)
     return 0 if all(metric.reached for metric in metrics.values()) else 1
 

@@ -161,3 +161,15 @@ def test_a_picture_is_drawn_with_and_without_stops(tmp_path: Path) -> None:
         assert output.read_bytes().startswith(b'\x89PNG')
     with pytest.raises(RecordingError, match='cannot be written'):
         write_figure(make_report([tmp_path / 'a']), tmp_path / 'nowhere' / 'x.png')
+
+
+def test_decisions_that_a_monitor_does_not_tell_are_counted(tmp_path: Path) -> None:
+    """Files made by hand may hold them; two of one kind are one intervention."""
+    story = Story(tmp_path).run(1.0).decide(Level.STOP, 'finite')
+    for level, check in ((Level.STOP, 'latched'), (Level.STOP, 'latched'), (Level.STOP, 'boot')):
+        story.run(0.1).decide(level, check)
+    story.run(1.0).end()
+    report = make_report([tmp_path])
+    found = [(one.level, one.check, one.decisions) for one in report.interventions]
+    assert found == [(Level.STOP, name, count) for name, count in (
+        ('finite', 1), ('latched', 2), ('boot', 1))]
