@@ -38,7 +38,7 @@ from rl_nodes.nodes import joint_state, qos
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 
-from benchmarks._traffic import EPISODE, start
+from benchmarks._traffic import EPISODE, LATE_S, start
 from benchmarks.recorder import spawn_recorder
 from benchmarks.report import Metric, percentile, publish, table
 
@@ -79,7 +79,7 @@ def send(shared: Path, names: tuple[str, ...]) -> None:
             publisher.publish(joint_state.encode(stamp_ns, EPISODE, names, position, zeros))
             newest[:] = _NEWEST.pack(number, stamp_ns)
             number += 1
-            due += PERIOD_S
+            due = max(due + PERIOD_S, time.monotonic() - LATE_S)
             time.sleep(max(0.0, due - time.monotonic()))
 
 
