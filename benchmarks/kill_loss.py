@@ -34,11 +34,12 @@ from rl_nodes.core import ros_environment
 from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import header_stamp_ns
 from rl_nodes.data.reader import PARTIAL_SUFFIX
+from rl_nodes.data.recovery import UNREADABLE_SUFFIX
 from rl_nodes.nodes import joint_state, qos
 from rl_nodes.tasks import load_task
 from sensor_msgs.msg import JointState
 
-from benchmarks._traffic import EPISODE, start
+from benchmarks._traffic import EPISODE, LATE_S, start
 from benchmarks.recorder import spawn_recorder
 from benchmarks.report import Metric, percentile, publish, table
 
@@ -55,7 +56,7 @@ class Kill(NamedTuple):
 
     :param lost: states that were published and are not in the file.
     :param lost_ms: stamp of the newest one published minus that of the newest one kept.
-    :param kept: states in the file.
+    :param kept: states in the file; where there is none, all since it was begun are lost.
     :param contiguous: whether none is missing among these.
     """
 
@@ -79,7 +80,7 @@ def send(shared: Path, names: tuple[str, ...]) -> None:
             publisher.publish(joint_state.encode(stamp_ns, EPISODE, names, position, zeros))
             newest[:] = _NEWEST.pack(number, stamp_ns)
             number += 1
-            due += PERIOD_S
+            due = max(due + PERIOD_S, time.monotonic() - LATE_S)
             time.sleep(max(0.0, due - time.monotonic()))
 
 
@@ -122,20 +123,29 @@ def kills(count: int, seed: int = 0) -> list[Kill]:
     with tempfile.TemporaryDirectory() as name, traffic(Path(name)) as newest:
         folder = Path(name) / 'episodes'
         folder.mkdir()
-        left: tuple[Path, int, int] | None = None
+        left: tuple[Path, tuple[int, int], tuple[int, int]] | None = None
         for turn in range(count + 1):
             recorder = spawn_recorder(folder)
             try:
                 if left is not None:
-                    path, *published = left
-                    until(path.exists, f'{path.name} recovered by the next recorder')
-                    found.append(compare(path, *published))
-                    path.unlink()
+                    path, begun, published = left
+                    aside = path.with_name(path.name + UNREADABLE_SUFFIX)
+                    until(lambda names=(path, aside): any(map(Path.exists, names)),
+                          f'{path.name} recovered by the next recorder')
+                    if path.exists():
+                        found.append(compare(path, *published))
+                    else:
+                        found.append(Kill(published[0] - begun[0],
+                                          (published[1] - begun[1]) / NS * 1e3, 0, True))
+                    path.unlink(missing_ok=True)
+                    aside.unlink(missing_ok=True)
                 if turn < count:
                     until(lambda: any(folder.glob('*' + PARTIAL_SUFFIX)), 'a recording')
                     partial, = folder.glob('*' + PARTIAL_SUFFIX)
+                    begun = newest()
                     time.sleep(rng.uniform(*ALIVE_S))
-                    left = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX)), *newest()
+                    left = (partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX)), begun,
+                            newest())
             finally:
                 recorder.kill()
                 recorder.wait()

@@ -109,12 +109,14 @@ def _metadata(files: list[_File]) -> dict[str, Any]:
     topics: dict[tuple[str, str], dict[str, Any]] = {}
     for file in files:
         for channel, kind, count in file.topics:
-            entry = topics.setdefault((channel.topic, kind), {'topic_metadata': {
-                'name': channel.topic, 'type': kind, 'serialization_format': 'cdr',
-                'offered_qos_profiles': _profiles(channel),
-                'type_description_hash': channel.metadata.get('topic_type_hash', '')},
-                'message_count': 0})
-            entry['message_count'] += count
+            key = channel.topic, kind
+            if key not in topics:   # reading profiles takes longer than the rest of a file
+                topics[key] = {'topic_metadata': {
+                    'name': channel.topic, 'type': kind, 'serialization_format': 'cdr',
+                    'offered_qos_profiles': _profiles(channel),
+                    'type_description_hash': channel.metadata.get('topic_type_hash', '')},
+                    'message_count': 0}
+            topics[key]['message_count'] += count
     return {'rosbag2_bagfile_information': {
         'version': VERSION, 'storage_identifier': 'mcap',
         'duration': {'nanoseconds': end - start},

@@ -4,11 +4,11 @@
 Write one episode as a rosbag2-compatible MCAP file, from serialized messages.
 
 The caller only queues: a thread does everything on the disk. Bytes reach the operating system
-every 40 ms, so a killed process loses less than 100 ms, and every second a thread aside, which
-nothing waits for, brings them to the disk, so a power cut loses somewhat more than a second. What
-does not fit into the bounded queue is dropped and counted. When the disk fails, recording ends
-with the reason in :attr:`EpisodeWriter.error`; nothing is raised into the control path, and what
-was written so far stays for ``recover()``.
+every 40 ms, so a killed process loses less than 100 ms unless it had to wait for a processor, and
+every second a thread aside, which nothing waits for, brings them to the disk, so a power cut loses
+somewhat more than a second. What does not fit into the bounded queue is dropped and counted. When
+the disk fails, recording ends with the reason in :attr:`EpisodeWriter.error`; nothing is raised
+into the control path, and what was written so far stays for ``recover()``.
 """
 
 from collections import deque

@@ -27,12 +27,12 @@ def test_frozen_for_a_second_at_1_khz_it_loses_nothing() -> None:
 
 @pytest.mark.parametrize('count', [
     10, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(0)])])
-def test_killed_at_any_moment_it_loses_less_than_a_tenth_of_a_second(count: int) -> None:
+def test_killed_at_any_moment_it_loses_its_last_instant_only(count: int) -> None:
     found = kills(count)
     assert len(found) == count and all(kill.contiguous for kill in found), found
     lost_ms = sorted(kill.lost_ms for kill in found)
     # A flush every 40 ms; what is above 100 ms is a machine that let the recorder wait.
-    assert lost_ms[count // 2] < 80 and lost_ms[-1] < 400, lost_ms
+    assert lost_ms[count // 2] < 80 and lost_ms[count * 9 // 10 - 1] < 150, lost_ms
 
 
 @pytest.mark.slow

@@ -32,6 +32,16 @@ def episodes(folder: Path, counts: tuple[int, ...]) -> None:
         assert writer.wait(10)
 
 
+def test_profiles_are_read_once_a_topic_and_not_once_a_file(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder has two seconds for all that it does at its end, however many its files are."""
+    read, known = [], yaml.safe_load
+    monkeypatch.setattr(yaml, 'safe_load', lambda text: read.append(text) or known(text))
+    episodes(tmp_path, (1, 1, 1, 1))
+    assert index_folder(tmp_path) is not None
+    assert len(read) == 2
+
+
 def test_profiles_are_written_as_rosbag2_does() -> None:
     text = offered_qos([LATCHED, LATCHED, BEST_EFFORT])
     first, second = yaml.safe_load(text)
