@@ -2,8 +2,9 @@
 #
 #   make demo           train a small arm to reach, deploy the policy, render an episode
 #   make test           lint and all tests that end within minutes
-#   make test-learning  learners against known answers, every task into docs/results.md (hours);
-#                       SEEDS="0 1 2" for several runs of each, TASKS="reach push" for some
+#   make test-learning  learners against known answers, every task and method into
+#                       docs/results.md (hours); SEEDS="0 1 2" for several runs of each,
+#                       TASKS="reach CartPole-v1" for some
 #   make faults         every fault injected many times into running graphs, with reaction times;
 #                       PRIORITY=80 lets what must answer in time go first, see docs/realtime.md
 #   make soak           long runs with faults and without, and every variant of the tests

@@ -26,7 +26,8 @@ The best policy that was evaluated, undiscounted return. The middle mean over se
 `expected`: 475 and 90 are the own marks of CartPole and MountainCarContinuous, elsewhere it is the
 published mean less the standard error that 50 episodes of the published spread have. Published, on
 episodes of their own: rl-baselines3-zoo's agents, mean ± spread over episodes @ control steps.
-ReacherBulletEnv-v0 needs `pip install pybullet_envs_gymnasium==0.6.0`.
+Other work kept the cores busy: steps tell more here than wall time. ReacherBulletEnv-v0 needs
+`pip install pybullet_envs_gymnasium==0.6.0`.
 """
 
 

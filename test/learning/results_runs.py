@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``results.yaml`` asks for, how one run of it is made, and the lines that tell of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 import hashlib
 import importlib.util
 import json
@@ -98,7 +99,8 @@ class TaskRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 vector_entry_point='rl_nodes.envs.vector_env:SimVectorEnv',
                 kwargs={'robot': self.robot, 'task': self.task, 'backend': self.backend})
         return trained(self, self.options(env_id, seed, folder), {
-            backend: SimEnv(self.robot, self.task, backend) for backend in installed_backends()})
+            backend: partial(SimEnv, self.robot, self.task, backend)
+            for backend in installed_backends()})
 
     def scores(self, records: 'Sequence[Record]') -> list[float]:
         """Return what is expected of, seed by seed."""
@@ -151,11 +153,10 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Train one policy and let it play; None where that was stopped."""
         options = self.options(self.env, seed, folder, env_module=self.env_module,
                                changes=self.written)
-        return trained(self, options,
-                       {GYMNASIUM: environment_maker(self.env, self.env_module)()})
+        return trained(self, options, {GYMNASIUM: environment_maker(self.env, self.env_module)})
 
     def scores(self, records: 'Sequence[Record]') -> list[float]:
-        """Return what is expected of, seed by seed; nothing is too little without a policy."""
+        """Return what is expected of, seed by seed; of a run without a policy the least."""
         return [record.played[GYMNASIUM].mean_return if record.played else -math.inf
                 for record in records]
 
@@ -214,18 +215,18 @@ def learner_of(algorithm: str, changes: dict[str, str]) -> list[Any]:
 
 
 def trained(run: TaskRun | MethodRun, options: TrainOptions,
-            envs: dict[str, gymnasium.Env]) -> Record | None:
+            makers: dict[str, Callable[[], gymnasium.Env]]) -> Record | None:
     """Train one policy and let the exported file play in environments; None where stopped."""
     result = train(options)
     if result.reason == 'stopped':
         return None
     played = {}
-    for name, env in envs.items():
-        if result.policy is not None:
-            evaluation = evaluate(env, PolicyRuntime(PolicyBundle.load(result.policy)),
-                                  range(FIRST_SEED, FIRST_SEED + EPISODES))
-            played[name] = Played(evaluation.success_rate, round(evaluation.mean_return, 3))
+    for name, make in makers.items() if result.policy is not None else ():
+        env = make()
+        evaluation = evaluate(env, PolicyRuntime(PolicyBundle.load(result.policy)),
+                              range(FIRST_SEED, FIRST_SEED + EPISODES))
         env.close()
+        played[name] = Played(evaluation.success_rate, round(evaluation.mean_return, 3))
     return Record(run.name, options.seed, run.configuration, result.steps,
                   round(result.elapsed_s, 1), result.reason, played,
                   f'{platform.machine()}, {len(os.sched_getaffinity(0))} cores', __version__)

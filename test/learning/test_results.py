@@ -3,10 +3,12 @@
 """The page of results: what is on it, from which runs, and that a run can be made at all."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import results
 from results_page import page
+import results_runs
 from results_runs import (
     GYMNASIUM,
     installed_backends,
@@ -113,6 +115,11 @@ def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path):
     assert results.free(tmp_path / 'run') == tmp_path / 'run.1'
     (tmp_path / 'run.1').mkdir()
     assert results.free(tmp_path / 'run') == tmp_path / 'run.2'
+
+
+def test_a_run_that_is_stopped_leaves_no_record(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(results_runs, 'train', lambda options: SimpleNamespace(reason='stopped'))
+    assert METHODS[0].perform(0, tmp_path) is None
 
 
 @pytest.mark.timeout(300)
