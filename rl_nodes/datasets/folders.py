@@ -53,7 +53,8 @@ def describe(episodes: Sequence[Episode]) -> str:
         episode, 'policy_versions', [])) or 'none'
     decisions: Counter[str] = Counter()
     for episode in episodes:
-        decisions.update(_json(episode, 'decisions', {}))
+        decisions.update({name: n for name, n in dict(_json(episode, 'decisions', {})).items()
+                          if isinstance(n, int)})
     rows['decisions'] = ', '.join(f'{name} ({n})' for name, n in decisions.most_common()) or 'none'
     rows['software'] = _counted(f'{name} {version}' for episode in episodes for name, version
                                 in _json(episode, 'software', {}).items())

@@ -138,7 +138,7 @@ def episode_of(name: str, number: int, columns: dict[str, np.ndarray],
     found = {}
     for key, values in filled.items():
         if key == 'intervention':
-            found[key] = as_labels(name, values, count)
+            found[key] = _as_labels(name, values, count)
             continue
         array = np.asarray(values)
         if array.dtype.kind not in 'fiub' or len(array) != count \
@@ -162,7 +162,7 @@ def as_texts(labels: np.ndarray) -> list[str]:
     return [label.decode(errors='replace') for label in labels.tolist()]
 
 
-def as_labels(name: str, texts: np.ndarray, count: int) -> np.ndarray:
+def _as_labels(name: str, texts: np.ndarray, count: int) -> np.ndarray:
     """
     Return texts as the column ``intervention``, shape (N,).
 

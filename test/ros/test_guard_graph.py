@@ -118,7 +118,7 @@ def test_training_goes_on_under_a_guard_that_holds(tmp_path: Path,
             f'guard:={guards["hold"]}', 'time_budget_s:=20', 'target_success:=1.0') as run:
         watch(seen)
         seen.until(lambda: int(seen.values('safety/state').get('hold/distribution', 0)) > 10,
-                   'the guard')
+                   'the guard', 90.0)
         assert run.wait(120) == 0, run.output
     assert 'STOPPED' not in run.output, run.output
     batch, _ = read_transitions([run_dir / 'episodes'])

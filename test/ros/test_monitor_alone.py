@@ -97,7 +97,9 @@ def test_a_simulated_clock_that_stands_still_or_jumps_stops_the_robot(tmp_path: 
         rest.live = False
         count = len(seen.heard['joint_command'])
         until_mode(seen, 'STOPPED', 5.0)
-        assert all(msg.header.frame_id == 'monitor | stop/command_silence'
+        check = seen.values('safety/state')['check']
+        assert 'silence' in check
+        assert all(msg.header.frame_id == f'monitor | stop/{check}'
                    for _, msg in seen.heard['joint_command'][count:][-1:])
 
 

@@ -158,6 +158,16 @@ def test_merge_numbers_anew_and_takes_nothing_twice(episodes, tmp_path, task, ca
     assert 'arm (5)' in text and 'reach@3 (5)' in text and 'numpy' in text
 
 
+def test_what_the_monitor_decided_is_shown(episodes, tmp_path, capsys):
+    episode = read_episode(sorted(episodes.iterdir())[0])
+    for number, told in enumerate(('{"hold/age": 2, "clamp/velocity": 3}',
+                                   '{"clamp/velocity": 4, "stop/risk": "many"}')):
+        rewrite(episode, tmp_path / 'new' / f'{number}.mcap', episode.messages(),
+                {'decisions': told})
+    assert main(['dataset', 'info', str(tmp_path / 'new')]) == 0
+    assert 'decisions    clamp/velocity (7), hold/age (2)' in capsys.readouterr().out
+
+
 def test_split_is_reproducible_and_loses_nothing(episodes, tmp_path, capsys):
     for name in ('a', 'b'):
         assert main(['dataset', 'split', str(episodes), 'shares:=train=0.67,test=0.33', 'seed:=3',
