@@ -48,7 +48,7 @@ class Search:
         optuna = _optuna()
         self._states, self._trial_of = optuna.trial.TrialState, optuna.trial.Trial
         self._plan, self._folder, self._trials, self._metric = plan, folder, trials, metric
-        self._retry = retry
+        self._retry, self._prunes = retry, prune != 'none'
         self._distributions: dict[str, Any] = {
             name: (optuna.distributions.IntDistribution if isinstance(span.low, int)
                    else optuna.distributions.FloatDistribution)(span.low, span.high, log=span.log)
@@ -83,9 +83,10 @@ class Search:
         number = self._number(trial)
         if number in self._pruned:
             return True
-        if int(trial.arguments['seed']) != int(self._plan.seeds[0]):
+        if not self._prunes or int(trial.arguments['seed']) != int(self._plan.seeds[0]):
             return False
         frozen = self._study.get_trials(deepcopy=False)[number]
+        # Only so can a trial be gone on with that another process may have begun.
         asked, told = self._trial_of(self._study, frozen._trial_id), frozen.intermediate_values
         for row in read_rows(trial.folder / 'metrics.jsonl'):
             value = _evaluated(row, self._metric) if row['kind'] == 'evaluation' else None
