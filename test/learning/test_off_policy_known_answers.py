@@ -5,7 +5,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
@@ -103,33 +102,6 @@ def test_the_pendulum_is_swung_up(tmp_path, algorithm):
     result = train(TrainOptions(env='Pendulum-v1', algorithm=algorithm, steps=20_000,
                                 target=-200.0, run_dir=str(tmp_path / 'run')))
     assert result.evaluation.mean_return > -200.0
-
-
-class Angle(gymnasium.ObservationWrapper):
-    """Shows elements 0 and 1 of an observation: of Pendulum where it is, not how it turns."""
-
-    def __init__(self, env):
-        super().__init__(env)
-        space = env.observation_space
-        self.observation_space = gymnasium.spaces.Box(space.low[:2], space.high[:2])
-
-    def observation(self, observation):
-        return observation[:2]
-
-
-@pytest.mark.learning
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize('algorithm', ['recurrent_sac', 'sac_pendulum'])
-def test_a_pendulum_whose_speed_is_not_seen_needs_a_memory(tmp_path, algorithm):
-    env_id = 'rl_nodes_test/PendulumAngle-v0'
-    if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, lambda: Angle(gymnasium.make('Pendulum-v1')))
-    result = train(TrainOptions(env=env_id, algorithm=algorithm, steps=20_000, target=-250.0,
-                                run_dir=str(tmp_path / 'run')))
-    if algorithm == 'recurrent_sac':
-        assert result.evaluation.mean_return > -250.0
-    else:
-        assert result.evaluation.mean_return < -600.0
 
 
 @pytest.mark.learning
