@@ -136,7 +136,7 @@ class ActorCritic(OffPolicyLearner):
         self.privileged_normalizer = ObservationNormalizer(privileged_size) \
             if privileged_size else None
 
-        self._critic_width = observation_size + privileged_size  # of what comes before the action
+        self._critic_width = self._given + privileged_size  # of what comes before the action
         self._critic_sizes = (self._critic_width + self._action_size, *config.hidden, 1)
         self.actor = self._new_actor()
         self.critics, self.target_critics = self._new_critics(), self._new_critics()
@@ -147,10 +147,15 @@ class ActorCritic(OffPolicyLearner):
         rows = config.batch_size
         self._acting: dict[int, Workspace] = {}
         self._critic_work = self.critics.workspace(rows)
-        self._both = torch.zeros(2 * rows, observation_size)            # o, then o'
+        self._both = torch.zeros(2 * rows, self._given)                 # o, then o'
         self._privileged = torch.zeros(2 * rows, privileged_size)
         self._stored = torch.zeros(rows, self._critic_sizes[0])         # [o, x, stored a]
         self._fresh = torch.zeros(rows, self._critic_sizes[0])  # [o, x, mu(o)], and that of o'
+
+    @property
+    def _given(self) -> int:
+        """Return how many numbers the networks are given of an observation."""
+        return self._observation_size
 
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         return ReplayBuffer(capacity, self._observation_size, self._action_size,
@@ -158,7 +163,7 @@ class ActorCritic(OffPolicyLearner):
 
     def _new_actor(self) -> StackedMlp:
         config = self._settings
-        sizes = (self._observation_size, *config.hidden, self.outputs * self._action_size)
+        sizes = (self._given, *config.hidden, self.outputs * self._action_size)
         return StackedMlp(1, sizes, config.initialisation, 0.01, self._generator,
                           config.reduced_precision)
 
@@ -250,15 +255,20 @@ class ActorCritic(OffPolicyLearner):
             sample = ReplaySample.concatenate(
                 self.buffer.sample(rows - shown, self._generator),
                 self.demonstrations.sample(shown, self._generator))
-        if self.constraint is not None and sample.cost is not None:
-            sample.reward.sub_(sample.cost, alpha=self.constraint.multiplier)
         self._prepare(self.normalizer, sample.observation, self._both[:rows])
         self._prepare(self.normalizer, sample.next_observation, self._both[rows:])
+        self._complete(sample)
+        return sample
+
+    def _complete(self, sample: ReplaySample) -> None:
+        """Take off the rewards what is limited; write what the critics see besides."""
+        rows = len(sample.reward)
+        if self.constraint is not None and sample.cost is not None:
+            sample.reward.sub_(sample.cost, alpha=self.constraint.multiplier)
         if self.privileged_normalizer is not None:
             self._prepare(self.privileged_normalizer, sample.privileged, self._privileged[:rows])
             self._prepare(self.privileged_normalizer, sample.next_privileged,
                           self._privileged[rows:])
-        return sample
 
     def _prepare(self, normalizer: ObservationNormalizer, sample: torch.Tensor | None,
                  out: torch.Tensor) -> None:
@@ -272,9 +282,9 @@ class ActorCritic(OffPolicyLearner):
         """Write the critics' input [o, x, a], or [o', x', a], shape (B, O + P + A)."""
         rows = len(out)
         part = slice(rows, 2 * rows) if following else slice(0, rows)
-        out[:, :self._observation_size] = self._both[part]
+        out[:, :self._given] = self._both[part]
         if self.privileged_normalizer is not None:
-            out[:, self._observation_size:self._critic_width] = self._privileged[part]
+            out[:, self._given:self._critic_width] = self._privileged[part]
         out[:, self._critic_width:] = action
         return out
 

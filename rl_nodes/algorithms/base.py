@@ -152,6 +152,9 @@ class OffPolicyLearner(Learner):
         :return: shape (N, A).
         """
 
+    def forget(self, ended: np.ndarray) -> None:
+        """Forget what is remembered of environments whose episode has ended, bool, (N,)."""
+
     @abstractmethod
     def observe(self, batch: TransitionBatch) -> int:
         """Store new transitions; return how many were fit to be stored."""

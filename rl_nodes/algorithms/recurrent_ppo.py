@@ -142,7 +142,7 @@ class RecurrentPpo(Ppo):
 
 class RecurrentPolicyModule(nn.Module):
     """
-    A policy with a memory: from (observation (1, O), states) to (action (1, A), new states).
+    A policy with a memory: from (observation (1, O), states) to (its outputs (1, A), new states).
 
     :param memory: a GRU with the state h, or an LSTM with h and c, each (1, 1, M).
     :param policy: decides on [normalised observation, h], (1, O + M).
@@ -154,8 +154,9 @@ class RecurrentPolicyModule(nn.Module):
 
     def forward(self, observation: torch.Tensor, h: torch.Tensor,
                 c: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """Return (action, new states); see the class."""
+        """Return (action or what else the policy answers, new states); see the class."""
         x = self.normalizer(observation)
         answer, after = self.memory(x.unsqueeze(0), h if c is None else (h, c))
-        action = self.policy(torch.cat((x, answer[0]), 1))
-        return (action, after) if c is None else (action, *after)
+        decided = self.policy(torch.cat((x, answer[0]), 1))
+        decided = decided if isinstance(decided, tuple) else (decided,)
+        return (*decided, after) if c is None else (*decided, *after)

@@ -112,6 +112,7 @@ class ReplayBuffer:
             rows = {name: column[finite] for name, column in rows.items()}
         keep = min(accepted, self.capacity)
         first = min(keep, self.capacity - self._next)
+        self._place(batch, finite, keep)
         for name, column in rows.items():
             newest = column[accepted - keep:]
             self._columns[name][self._next:self._next + first] = newest[:first]
@@ -120,6 +121,9 @@ class ReplayBuffer:
         self._size = min(self._size + keep, self.capacity)
         self.added += accepted
         return accepted
+
+    def _place(self, batch: TransitionBatch | NStepBatch, finite: np.ndarray, keep: int) -> None:
+        """Take note that the last ``keep`` finite rows of a batch go to ``position`` and on."""
 
     def _column(self, name: str, values: np.ndarray | None, rows: int) -> np.ndarray:
         size = self._sizes[name]

@@ -16,7 +16,7 @@ from rl_nodes.sweep.engines import ENGINES
 from rl_nodes.sweep.plan import Plan, read_plan, require_same_plan
 from rl_nodes.sweep.pool import Pool, train_command
 from rl_nodes.sweep.search import Search
-from rl_nodes.sweep.trials import Grid, Proposer
+from rl_nodes.sweep.trials import Grid, Proposer, PRUNED
 
 FILE = 'sweep.json'
 HELP = """usage: rl_nodes sweep [name:=value ...]
@@ -42,6 +42,8 @@ class SweepOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     :param trials: settings that a search tries
     :param metric: of the evaluations, greatest is best; empty for the success rate, or the return
         where a task has none
+    :param prune: of a search: end settings early whose evaluations are below the median of earlier
+        ones at the same step, or lose in successive halving (both by their first seed)
     :param retry: try runs again that have failed
     """
 
@@ -51,6 +53,7 @@ class SweepOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     engine: Literal['processes', 'ray'] = 'processes'
     trials: _Count = 20
     metric: str = ''
+    prune: Literal['none', 'median', 'halving'] = 'none'
     retry: bool = False
 
 
@@ -69,6 +72,9 @@ def sweep(given: dict[str, str], options: SweepOptions, check: Callable[[dict[st
     folder = Path(options.sweep_directory or time.strftime('runs/sweep_%Y%m%d_%H%M%S')
                   ).expanduser()
     plan = _plan(given, options, folder)
+    if options.prune != 'none' and not plan.ranges:
+        raise ConfigError(f'prune:={options.prune} ends bad settings of a search; a grid does all '
+                          'of its runs. Give a range, as in learner.discount:=0.9..0.999')
     for sample in plan.samples():
         check(sample)
     try:
@@ -78,7 +84,7 @@ def sweep(given: dict[str, str], options: SweepOptions, check: Callable[[dict[st
         raise ConfigError(f'{folder}: cannot be written: {error.strerror}') from None
     try:
         proposer: Proposer = Search(
-            plan, folder, options.trials, options.metric, options.retry
+            plan, folder, options.trials, options.metric, options.retry, options.prune
         ) if plan.ranges else Grid(plan, folder, options.retry)
         try:
             engine = ENGINES[options.engine]()
@@ -130,7 +136,9 @@ def _summary(folder: Path, metric: str, stopped: bool) -> tuple[str, int]:
         lines += [compare_groups(groups_of(finished), best_first=_metric(finished, metric)), '']
     lines += [f'FAILED {run.folder.name}: {run.record.reason}' for run in failed]
     counts = f'{len(finished)} finished, {len(failed)} failed'
-    if interrupted := len(runs) - len(finished) - len(failed):
+    if pruned := sum(run.record.reason == PRUNED for run in runs):
+        counts += f', {pruned} pruned'
+    if interrupted := len(runs) - len(finished) - len(failed) - pruned:
         counts += f', {interrupted} interrupted'
     lines.append(f'{counts}; all in {folder}')
     if stopped:

@@ -30,8 +30,8 @@ class Engine(Protocol):
         :param log: what it says is appended there.
         """
 
-    async def interrupt(self) -> None:
-        """Ask every command to end in good order."""
+    async def interrupt(self, log: Path | None = None) -> None:
+        """Ask the command with this log, or every one, to end in good order."""
 
     async def kill(self) -> None:
         """End every command at once."""
@@ -45,7 +45,7 @@ class Processes:
     """Child processes, which end in good order should this process die."""
 
     def __init__(self) -> None:
-        self._children: set[asyncio.subprocess.Process] = set()
+        self._children: dict[Path, asyncio.subprocess.Process] = {}
 
     async def execute(self, command: Sequence[str], log: Path) -> int:
         """Run a command as a process that leads its own group."""
@@ -58,21 +58,21 @@ class Processes:
             child = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=stream, stderr=stream,
                 env=environ, start_new_session=True, preexec_fn=lambda: _begin(parent))
-        self._children.add(child)
+        self._children[log] = child
         try:
             return await child.wait()
         finally:
-            self._children.discard(child)
+            del self._children[log]
 
-    async def interrupt(self) -> None:
-        """Send SIGINT to every child."""
-        for child in self._children:
+    async def interrupt(self, log: Path | None = None) -> None:
+        """Send SIGINT to the child with this log, or to every one."""
+        for child in [child for key, child in self._children.items() if log in (None, key)]:
             with contextlib.suppress(ProcessLookupError):  # it has ended just now
                 child.send_signal(signal.SIGINT)
 
     async def kill(self) -> None:
         """Send SIGKILL to every child and whatever it has started."""
-        for child in self._children:
+        for child in self._children.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
 
@@ -98,12 +98,12 @@ class RayProcesses:
     def __init__(self) -> None:
         self._ray = require_ray()
         self._actor = self._ray.remote(Processes)
-        self._actors: set[Any] = set()
+        self._actors: dict[Path, Any] = {}
 
     async def execute(self, command: Sequence[str], log: Path) -> int:
         """Run a command wherever a core is free."""
         actor = self._actor.options(num_cpus=1).remote()
-        self._actors.add(actor)
+        self._actors[log] = actor
         try:
             return int(await actor.execute.remote(list(command), log.resolve()))
         except self._ray.exceptions.RayError as error:
@@ -111,16 +111,17 @@ class RayProcesses:
                 stream.write(f'{type(error).__name__}: {str(error).splitlines()[0]}\n')
             return 1
         finally:
-            self._actors.discard(actor)
+            del self._actors[log]
             self._ray.kill(actor)
 
-    async def interrupt(self) -> None:
-        """Send SIGINT to every command."""
-        await asyncio.gather(*(actor.interrupt.remote() for actor in self._actors))
+    async def interrupt(self, log: Path | None = None) -> None:
+        """Send SIGINT to the command with this log, or to every one."""
+        await asyncio.gather(*(actor.interrupt.remote() for key, actor in self._actors.items()
+                               if log in (None, key)))
 
     async def kill(self) -> None:
         """Send SIGKILL to every command."""
-        await asyncio.gather(*(actor.kill.remote() for actor in self._actors))
+        await asyncio.gather(*(actor.kill.remote() for actor in self._actors.values()))
 
     @property
     def cores(self) -> int:

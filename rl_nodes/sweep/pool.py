@@ -13,6 +13,7 @@ from rl_nodes.sweep.trials import Proposer, Trial
 
 STOP_GRACE_S = 60.0  # for a run to write its checkpoint and report after SIGINT
 LOG = 'output.log'
+WATCH_S = 1.0  # between two looks at how a run does
 
 
 def train_command(words: Sequence[str]) -> list[str]:
@@ -59,18 +60,31 @@ class Pool:
             self._say(f'begins: {trial.folder.name}')
             trial.folder.mkdir(parents=True, exist_ok=True)
             self._running += 1
-            status = await self._engine.execute(
-                self._command(trial.words()), trial.folder / LOG)
+            status, hopeless = await self._watched(trial)
             self._running -= 1
-            self._note_end(trial, status)
+            self._note_end(trial, status, self.stopped or hopeless)
             if not self.stopped:
                 self._proposer.done(trial)
 
-    def _note_end(self, trial: Trial, status: int) -> None:
-        """Say how a run ended, and write down what it could not write itself."""
+    async def _watched(self, trial: Trial) -> tuple[int, bool]:
+        """Return the exit status of a run and whether it was interrupted as hopeless."""
+        log, told = trial.folder / LOG, False
+        doing = asyncio.ensure_future(self._engine.execute(self._command(trial.words()), log))
+        while not (await asyncio.wait([doing], timeout=WATCH_S))[0]:
+            if not told and (told := self._proposer.hopeless(trial)):
+                self._say(f'pruned: {trial.folder.name}')
+                await self._engine.interrupt(log)
+        return doing.result(), told
+
+    def _note_end(self, trial: Trial, status: int, asked: bool) -> None:
+        """
+        Say how a run ended, and write down what it could not write itself.
+
+        :param asked: whether it was asked to end.
+        """
         known = trial.known()
         ended = '' if known is None else known.record.state
-        asked = self.stopped or (status == 0 and ended == 'interrupted')
+        asked = asked or (status == 0 and ended == 'interrupted')
         if known is None or status != 0 or ended != 'finished':
             if not asked:
                 trial.fail(reason := _reason(trial, status))

@@ -6,6 +6,12 @@ Settings chosen by what earlier ones came to, with Optuna, which is imported her
 T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019,
 arXiv:1907.10902; its tree-structured Parzen estimator proposes. What has been tried lies in
 ``search.db`` in the sweep's folder, so that a search goes on where it was.
+
+Bad trials may be pruned: by the median of the others at the same step (D. Golovin et al., Google
+Vizier, 2017), or by successive halving (L. Li et al., A System for Massively Parallel
+Hyperparameter Tuning, 2020, arXiv:1810.05934). They are judged by the evaluations of their first
+seed, in the order of their steps, whenever these are looked at: one job at a time, the same seed
+and the same evaluations give the same search.
 """
 
 from collections import deque
@@ -14,9 +20,13 @@ from types import ModuleType
 from typing import Any
 
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.runs.record import read_rows
 from rl_nodes.runs.statistics import interquartile_mean
 from rl_nodes.sweep.plan import number_text, Plan
 from rl_nodes.sweep.trials import Trial, unfinished
+
+# What Optuna calls them, by our names.
+PRUNERS = {'none': 'NopPruner', 'median': 'MedianPruner', 'halving': 'SuccessiveHalvingPruner'}
 
 
 class Search:
@@ -28,16 +38,17 @@ class Search:
     :param metric: of a run's evaluation, greatest is best; empty for the success rate, or the
         return where the task has none.
     :param retry: runs that failed are tried again, in trials that are not yet judged.
+    :param prune: which trials do not go on to their end, a key of ``PRUNERS``.
     :param seed: of the proposals.
     :raises ConfigError: Optuna is not installed.
     """
 
     def __init__(self, plan: Plan, folder: Path, trials: int, metric: str, retry: bool,
-                 seed: int = 0) -> None:
+                 prune: str = 'none', seed: int = 0) -> None:
         optuna = _optuna()
-        self._states = optuna.trial.TrialState
+        self._states, self._trial_of = optuna.trial.TrialState, optuna.trial.Trial
         self._plan, self._folder, self._trials, self._metric = plan, folder, trials, metric
-        self._retry = retry
+        self._retry, self._prunes = retry, prune != 'none'
         self._distributions: dict[str, Any] = {
             name: (optuna.distributions.IntDistribution if isinstance(span.low, int)
                    else optuna.distributions.FloatDistribution)(span.low, span.high, log=span.log)
@@ -46,7 +57,8 @@ class Search:
                                 for name, values in plan.choices.items()}
         self._storage = optuna.storages.RDBStorage(f'sqlite:///{folder / "search.db"}')
         self._study = optuna.create_study(
-            study_name='sweep', storage=self._storage, direction='maximize', load_if_exists=True)
+            study_name='sweep', storage=self._storage, direction='maximize', load_if_exists=True,
+            pruner=getattr(optuna.pruners, PRUNERS[prune])())
         earlier = self._study.get_trials(deepcopy=False)
         # Another seed for what comes, or the first proposals would be repeated.
         self._study.sampler = optuna.samplers.TPESampler(
@@ -54,6 +66,7 @@ class Search:
         self.total = trials * len(plan.seeds)
         self._waiting: deque[Trial] = deque()
         self._open: dict[int, set[Path]] = {}
+        self._pruned: set[int] = set()
         for trial in earlier:
             if not trial.state.is_finished():
                 self._begin(trial.number, trial.params)
@@ -65,13 +78,41 @@ class Search:
             self._begin(trial.number, trial.params)
         return self._waiting.popleft() if self._waiting else None
 
+    def hopeless(self, trial: Trial) -> bool:
+        """Tell Optuna of the evaluations of a trial's first seed; return whether it is pruned."""
+        number = self._number(trial)
+        if number in self._pruned:
+            return True
+        if not self._prunes or int(trial.arguments['seed']) != int(self._plan.seeds[0]):
+            return False
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        # Only so can a trial be gone on with that another process may have begun.
+        asked, told = self._trial_of(self._study, frozen._trial_id), frozen.intermediate_values
+        for row in read_rows(trial.folder / 'metrics.jsonl'):
+            value = _evaluated(row, self._metric) if row['kind'] == 'evaluation' else None
+            if value is None or row['step'] in told:
+                continue
+            asked.report(value, row['step'])
+            if asked.should_prune():
+                self._pruned.add(number)
+                left = [run for run in self._waiting if run.folder in self._open[number]]
+                self._waiting = deque(run for run in self._waiting if run not in left)
+                self._open[number] -= {run.folder for run in left}
+                return True
+        return False
+
     def done(self, trial: Trial) -> None:
         """Judge the trial that a run belongs to once all of its runs have ended."""
-        for number, folders in list(self._open.items()):
-            if trial.folder in folders:
-                folders.remove(trial.folder)
-                if not folders:
-                    self._judge(number)
+        number = self._number(trial)
+        if self.hopeless(trial):
+            trial.prune()
+        folders = self._open[number]
+        folders.remove(trial.folder)
+        if not folders:
+            self._judge(number)
+
+    def _number(self, trial: Trial) -> int:
+        return next(number for number, folders in self._open.items() if trial.folder in folders)
 
     def close(self) -> None:
         """Close the data base."""
@@ -94,6 +135,9 @@ class Search:
     def _judge(self, number: int) -> None:
         """Tell Optuna what a trial came to: a failure where one of its runs has no result."""
         del self._open[number]
+        if number in self._pruned:
+            self._study.tell(number, state=self._states.PRUNED)
+            return
         params = self._study.get_trials(deepcopy=False)[number].params
         known = [run.known() for run in self._runs(number, params)]
         if any(run is None or run.record.state == 'interrupted' for run in known):
@@ -104,6 +148,12 @@ class Search:
             self._study.tell(number, state=self._states.FAIL)
         else:
             self._study.tell(number, float(interquartile_mean(values)))
+
+
+def _evaluated(row: dict[str, Any], metric: str) -> float | None:
+    """Return what an evaluation of a run under way came to."""
+    found = row.get(metric) if metric else row.get('success_rate', row.get('return'))
+    return None if found is None else float(found)
 
 
 def _value(run: Any, metric: str) -> float | None:

@@ -12,6 +12,8 @@ from rl_nodes.core.errors import ConfigError
 from rl_nodes.runs.record import FILE, read_run, Run, RunRecord, write_record
 from rl_nodes.sweep.plan import Plan, run_name
 
+PRUNED = 'pruned'  # why a run was interrupted for good
+
 
 class Trial(msgspec.Struct, frozen=True):
     """
@@ -34,6 +36,12 @@ class Trial(msgspec.Struct, frozen=True):
         given = self.arguments | {'run_dir': str(self.folder)}
         return [f'{name}:={text}' for name, text in given.items()] + ['resume:=true'] * saved
 
+    def prune(self) -> None:
+        """Write down why a run that was interrupted does not go on."""
+        known = self.known()
+        if known is not None and known.record.state == 'interrupted':
+            write_record(self.folder, msgspec.structs.replace(known.record, reason=PRUNED))
+
     def fail(self, reason: str) -> None:
         """Write down that the run failed, also where it did not come to write a record itself."""
         known = self.known()
@@ -55,6 +63,9 @@ class Proposer(Protocol):
 
     def next(self) -> Trial | None:
         """Return a run to do; None where there is no more."""
+
+    def hopeless(self, trial: Trial) -> bool:
+        """Return whether a run that is under way need not go on."""
 
     def done(self, trial: Trial) -> None:
         """Learn that a run has ended, whatever came of it; its folder says what."""
@@ -99,6 +110,10 @@ class Grid:
     def next(self) -> Trial | None:
         """Return the next run, seed by seed, so that early results are of all settings."""
         return self._waiting.popleft() if self._waiting else None
+
+    def hopeless(self, trial: Trial) -> bool:
+        """Return False: every run of a grid is wanted."""
+        return False
 
     def done(self, trial: Trial) -> None:
         """Learn nothing: what comes next is decided."""

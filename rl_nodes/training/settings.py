@@ -15,6 +15,7 @@ from rl_nodes.algorithms.dqn import Dqn, DqnConfig
 from rl_nodes.algorithms.on_policy import OnPolicyConfig
 from rl_nodes.algorithms.ppo import Ppo, PpoConfig
 from rl_nodes.algorithms.recurrent_ppo import RecurrentPpo, RecurrentPpoConfig
+from rl_nodes.algorithms.recurrent_sac import RecurrentSac, RecurrentSacConfig
 from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.algorithms.td3 import Td3, Td3Config
@@ -106,6 +107,7 @@ METHODS = {
     'dqn': Method(Dqn, DqnConfig, ('discrete',)),
     'ppo': Method(Ppo, PpoConfig, ('continuous', 'discrete')),
     'recurrent_ppo': Method(RecurrentPpo, RecurrentPpoConfig, ('continuous', 'discrete')),
+    'recurrent_sac': Method(RecurrentSac, RecurrentSacConfig, ('continuous',)),
     'reinforce': Method(Reinforce, ReinforceConfig, ('continuous', 'discrete')),
     'sac': Method(Sac, SacConfig, ('continuous',)),
     'td3': Method(Td3, Td3Config, ('continuous',)),

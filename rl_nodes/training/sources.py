@@ -84,6 +84,7 @@ class EnvSource:
         self._step = np.zeros(count, np.int64)
         self._episode = np.arange(count, dtype=np.int64)
         self._next_episode = count
+        self._learner.forget(np.ones(count, bool))
 
     def collect(self) -> TransitionBatch:
         """Return ``steps_per_collect * N`` transitions."""
@@ -104,8 +105,8 @@ class EnvSource:
             next_observation = following.copy()
             for i in np.flatnonzero(info['_final_obs']):
                 next_observation[i] = info['final_obs'][i]
-            ended = successes(info.get('final_info', {}), len(action))
-            success = np.where(info['_final_obs'], ended, success)
+            last = successes(info.get('final_info', {}), len(action))
+            success = np.where(info['_final_obs'], last, success)
         count = len(action)
         batch = {
             'observation': observation, 'action': action, 'wanted': action,
@@ -125,7 +126,9 @@ class EnvSource:
                     self._privileged)
         self._observation = following
         self._step += 1
-        for i in np.flatnonzero(terminated | truncated):
+        ended = terminated | truncated
+        self._learner.forget(ended)
+        for i in np.flatnonzero(ended):
             self._step[i] = 0
             self._episode[i] = self._next_episode
             self._next_episode += 1

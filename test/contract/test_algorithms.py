@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
+from rl_nodes.algorithms.recurrent_sac import RecurrentSac, RecurrentSacConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.algorithms.td3 import Td3, Td3Config
 from rl_nodes.core.errors import TrainingError
@@ -41,6 +42,8 @@ LEARNERS = {
     'sac': maker(Sac, SacConfig), 'sac_v': maker(Sac, SacConfig, variant='v_network'),
     'sac_state_dependent': maker(Sac, SacConfig, state_dependent_noise=8),
     'sac_shown': maker(Sac, SacConfig, critic_layer_norm=True),
+    'recurrent_sac': maker(RecurrentSac, RecurrentSacConfig, memory_size=8, sequence_length=4,
+                           burn_in=2),
     'td3': maker(Td3, Td3Config), 'ddpg': maker(Ddpg, DdpgConfig, noise='ou'),
     'dqn': maker(Dqn, DqnConfig), 'rainbow': maker(Dqn, DqnConfig, **RAINBOW)}
 
@@ -63,7 +66,7 @@ def transitions(seed, count=10, discrete=False):
     return TransitionBatch(observation[0], action, action,
                            rng.normal(size=count).astype(np.float32), observation[1],
                            rng.random(count) < 0.1, rng.random(count) < 0.1, flags, flags, index,
-                           index, index)
+                           index // 4, np.full(count, seed))
 
 
 def go_on(learner, first, last):
@@ -84,11 +87,14 @@ def test_shapes_and_types(make):
         action = learner.act(np.zeros((rows, OBSERVATION), np.float32))
         assert action.shape == (rows, 1 if isinstance(learner, Dqn) else ACTION)
         assert action.dtype == (np.int64 if isinstance(learner, Dqn) else np.float32)
-    outputs = learner.policy_module()(torch.zeros(5, OBSERVATION))
+    count = 1 if learner.memory else 5
+    outputs = learner.policy_module()(torch.zeros(count, OBSERVATION), *(
+        torch.zeros(shape) for shape in learner.memory.values()))
     if learner.sampling == 'deterministic':
         assert outputs.shape == (5, 1)
     else:
-        assert [tuple(output.shape) for output in outputs] == [(5, ACTION)] * 3
+        assert [tuple(output.shape) for output in outputs] == [
+            *[(count, ACTION)] * 3, *learner.memory.values()]
 
 
 def test_not_ready_before_enough_experience(make):

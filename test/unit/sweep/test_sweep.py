@@ -14,7 +14,7 @@ from rl_nodes.sweep.command import sweep, SweepOptions
 
 # Learns nothing: its return is its argument x, and other arguments tell it how to end.
 PRETENDER = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.runs.record import RunKeeper, RunRecord
@@ -40,6 +40,15 @@ with RunKeeper(folder, RunRecord(task=given['env'], robot='', algorithm='sac',
         print('waiting', flush=True)
         while not stopped:
             time.sleep(0.01)
+    worth, waits = float(given['x']), given.get('last') == 'waits'
+    if waits:  # each worse than the one before
+        worth = -float(folder.name[6:10])
+    for step in range(1, 1 + int(given.get('evaluations', 0))):
+        with (folder / 'metrics.jsonl').open('a') as file:
+            file.write(json.dumps({'kind': 'evaluation', 'step': step, 'wall_s': 0.0,
+                                   'return': step * worth}) + '\\n')
+    while waits and worth <= -5 and not stopped:
+        time.sleep(0.01)  # for somebody who knows that it is no good
     keeper.end('stopped' if stopped else 'steps',
                {'return': float(given['x']) + 0.1 * int(given['seed'])})
 """
@@ -210,3 +219,43 @@ def test_search_records_failures(run, tmp_path):
     assert status == 1 and '0 finished, 2 failed' in text
     study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{tmp_path}/sweep/search.db')
     assert [trial.state.name for trial in study.trials] == ['FAIL'] * 2
+
+
+@pytest.mark.parametrize('prune', ['median', pytest.param('halving', marks=pytest.mark.slow)])
+def test_bad_trials_are_pruned_and_a_search_repeats_bit_by_bit(run, tmp_path, prune):
+    optuna = pytest.importorskip('optuna')
+    found = []
+    for name in ('first', 'second'):
+        folder = tmp_path / name
+        text, status, _ = run({'trials': 8, 'jobs': 1, 'prune': prune,
+                               'sweep_directory': str(folder)},
+                              env='a', x='0.0..10.0', seed='0,1', evaluations='5')
+        assert status == 0
+        study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{folder}/search.db')
+        found.append([(trial.params['x'], trial.state.name, trial.intermediate_values)
+                      for trial in study.trials])
+        pruned = [trial for trial in study.trials if trial.state.name == 'PRUNED']
+        assert 0 < len(pruned) < 8
+        done = [trial.params['x'] for trial in study.trials if trial.state.name == 'COMPLETE']
+        assert min(trial.params['x'] for trial in pruned) < max(done)
+        for trial in pruned:
+            assert not (folder / f'trial_{trial.number:04d}_seed=1').exists(), 'it was no good'
+    assert found[0] == found[1]
+
+
+def test_a_run_that_is_no_good_is_interrupted_and_stays_so(run, tmp_path):
+    pytest.importorskip('optuna')
+    words = {'env': 'a', 'x': '0.0..10.0', 'evaluations': '3', 'last': 'waits'}
+    options = {'trials': 7, 'jobs': 1, 'prune': 'median'}
+    text, status, said = run(options, **words)
+    assert status == 0
+    assert '5 finished, 0 failed, 2 pruned' in text
+    for number in (5, 6):
+        assert states(tmp_path)[f'trial_{number:04d}_seed=0'] == ('interrupted', 'pruned')
+        assert f'pruned: trial_{number:04d}_seed=0' in said
+    assert len(run(options, **words)[2]) == 1, 'nothing is left to do'
+
+
+def test_a_grid_is_not_pruned(run):
+    with pytest.raises(ConfigError, match='prune:=median ends bad settings of a search'):
+        run({'prune': 'median'}, env='a', x='1,2')

@@ -33,6 +33,9 @@ SETTINGS = {
     'recurrent_ppo': 'algorithm: recurrent_ppo\nlearner: {hidden: [16], memory_size: 8, '
                      'rollout_steps: 20, batch_size: 20, epochs: 3, '
                      'state_dependent_noise: 8}' + LOOP,
+    'recurrent_sac': 'algorithm: recurrent_sac\nlearner: {hidden: [16], memory_size: 8, '
+                     'sequence_length: 4, burn_in: 4, batch_size: 16, buffer_size: 300, '
+                     'learning_starts: 50}' + LOOP,
     'sac_smooth': 'algorithm: sac\nlearner: {hidden: [16], batch_size: 16, buffer_size: 500, '
                   'learning_starts: 50, state_dependent_noise: 8}' + LOOP,
     'rainbow': 'algorithm: dqn\nlearner: {hidden: [16, 16], batch_size: 16, buffer_size: 500, '
@@ -75,7 +78,8 @@ def assert_same(first, second, where=''):
 
 @pytest.mark.parametrize('algorithm', [
     'sac', 'ppo', *(pytest.param(name, marks=pytest.mark.slow)
-                    for name in ('recurrent_ppo', 'td3', 'sac_smooth', 'rainbow'))])
+                    for name in ('recurrent_ppo', 'recurrent_sac', 'td3', 'sac_smooth',
+                                 'rainbow'))])
 def test_the_curve_is_the_same(tmp_path, algorithm):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
     words = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',

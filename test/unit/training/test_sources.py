@@ -61,6 +61,9 @@ def test_what_only_critics_see_belongs_to_the_states_beside_it(env_id):
         def act(self, observation):
             return np.full((len(observation), 1), 0.9, np.float32)
 
+        def forget(self, ended):
+            """Remember nothing anyhow."""
+
     source = EnvSource(make_envs(make, 2, env_id), Pusher(), seed=0)
     batch = TransitionBatch.concatenate([source.collect() for _ in range(120)])
     source.close()
