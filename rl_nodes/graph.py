@@ -252,7 +252,8 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
     nodes = _common(own, run, {
         'policy': str(policy), 'sampling': 'deterministic', 'shadow': shadow,
         'control_path': values['control_path'], 'fallback': values['fallback'],
-        'chunk_blend': values['chunk_blend']}, record_every=1, publish_experience=False)
+        'chunk_blend': values['chunk_blend'], 'batch': values['batch']},
+        record_every=1, publish_experience=False)
     if values['teleop'] != 'none':
         nodes += _teleop(own, str(values['teleop']), {})
     evaluator: dict[str, Value] = {

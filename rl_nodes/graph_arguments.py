@@ -163,6 +163,8 @@ _DEPLOY = (
              'compared and recorded, and never moves the robot: a .onnx file.'),
     Argument('control_path', 'auto', 'what answers the states: cpp is fastest, auto takes it '
              'where it can be had.', choices=('auto', 'cpp', 'python')),
+    Argument('batch', 'false', 'answer the states of several robots that have come in one run of '
+             'the policy; for large networks, see docs/policy_server.md.', 'boolean'),
     Argument('teleop', 'none', 'who may take over while the policy runs, for as long as the '
              'deadman is held: a person with a gamepad (joy) or at this terminal (keyboard).',
              choices=('none', 'joy', 'keyboard')),
@@ -329,6 +331,9 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
     if values.get('teleop', 'none') != 'none' and values['robots'] != 1:
         raise GraphError(f'teleop:={values["teleop"]} with robots:={values["robots"]}: a person '
                          'moves one robot at a time')
+    if values.get('batch') and values['robots'] == 1:
+        raise GraphError('batch:=true with robots:=1: there is nothing to answer together; set '
+                         'robots:=2 or more, or leave it out')
     backend = values.get('backend')
     if backend in HARDWARE:
         if values.get('stepping') == 'lockstep':

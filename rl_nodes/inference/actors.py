@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.types import RobotState
+from rl_nodes.inference.batching import Query
 from rl_nodes.inference.chunking import Blend, ChunkPlayer, ChunkQueue
 from rl_nodes.inference.runtime import PolicyRuntime
 
@@ -67,12 +68,13 @@ class SingleActor:
     :param policy: may be shared with other robots of this thread.
     :param rng: of the exploration noise; None to act without.
     :param look: gives the pictures that it sees.
+    :ivar policy: the same.
     """
 
     def __init__(self, policy: PolicyRuntime, rng: np.random.Generator | None,
                  look: Look = see_nothing) -> None:
-        self.label = policy.bundle.label
-        self._policy, self._rng, self._look = policy, rng, look
+        self.label, self.policy = policy.bundle.label, policy
+        self._rng, self._look = rng, look
         self._noise: np.ndarray | None = None  # of the last action, where noise is correlated
         if rng is not None and policy.bundle.manifest.noise_correlation is not msgspec.UNSET:
             self._noise = rng.standard_normal(policy.contract.action.shape, np.float32)
@@ -80,12 +82,21 @@ class SingleActor:
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """See the base class."""
+        query = self.query(observation, state)
+        return (self.policy.act(*query) if self._rng is None
+                else self.policy.sample(observation, self._rng, *query[1:], noise=self._noise))
+
+    def query(self, observation: np.ndarray, state: RobotState) -> Query:
+        """
+        Return what the policy is to be asked for a state, before any later one.
+
+        :raises PictureError: a picture that goes with the state is not in order.
+        :raises OrderError: the state came after a newer one, and the policy remembers.
+        """
         pictures = self._look(state)
         if self._memory is not None:
             self._memory.before(state.stamp_ns, state.episode)
-        return (self._policy.act(observation, self._memory, pictures) if self._rng is None
-                else self._policy.sample(observation, self._rng, self._memory, pictures,
-                                         self._noise))
+        return Query(observation, self._memory, pictures)
 
     def ready(self, observation: np.ndarray, state: RobotState) -> bool:
         """See the base class."""
@@ -181,6 +192,11 @@ class Cast:
 
     def act(self, observation: np.ndarray, state: RobotState) -> np.ndarray | None:
         """Return the action for a state, shape (A,), as :meth:`Actor.act`; None before any."""
+        actor = self.turn(observation, state)
+        return None if actor is None else actor.act(observation, state)
+
+    def turn(self, observation: np.ndarray, state: RobotState) -> Actor | None:
+        """Return who acts in a state, from here on; None before the first."""
         coming = self._coming
         if coming is not None and (self._acting is None or coming.ready(observation, state)):
             with self._lock:
@@ -188,7 +204,7 @@ class Cast:
                     self._coming = None
                     before, self._acting = self._acting, coming
                     self._let_go(before)
-        return None if self._acting is None else self._acting.act(observation, state)
+        return self._acting
 
     def close(self) -> None:
         """Let everybody go, and wait a moment for those that are still computing."""

@@ -89,6 +89,7 @@ class Memory:
         self._halves = np.zeros((2, int(starts[-1])), np.float32)
         first, second = ([half[start:start + tensor.size].reshape(tensor.shape)
                           for tensor, start in zip(layout, starts)] for half in self._halves)
+        self._parts = first, second
         self._runs = bind(first, second), bind(second, first)
         self._read = 0  # the half that is read
         self._episode, self._stamp, self._advanced = '', 0, False
@@ -112,6 +113,16 @@ class Memory:
         elif stamp_ns == self._stamp and self._advanced:
             self._read = 1 - self._read
         self._episode, self._stamp, self._advanced = episode, stamp_ns, False
+
+    @property
+    def present(self) -> Sequence[np.ndarray]:
+        """Return the state tensors that the next :meth:`run` reads."""
+        return self._parts[self._read]
+
+    @property
+    def coming(self) -> Sequence[np.ndarray]:
+        """Return the state tensors that it writes, for others to run the policy instead."""
+        return self._parts[1 - self._read]
 
     def run(self) -> None:
         """Run the policy once; the memory stays where it is."""

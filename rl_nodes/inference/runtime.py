@@ -39,7 +39,7 @@ _ALIGNMENT = 16
 _FLOAT32 = np.dtype('float32')
 _isfinite = np.isfinite
 # ONNX Runtime's errors have no common base besides Exception.
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, *(
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, *(
     kind for kind in vars(_state).values()
     if isinstance(kind, type) and issubclass(kind, Exception)))
 
@@ -91,7 +91,7 @@ class OnnxSession:
                  action_shape: tuple[int, ...] | None = None, states: Layout = ()) -> None:
         if threads < 1:
             raise BundleError(f'threads = {threads}, expected 1 or more')
-        self._session = _open(onnx_bytes, threads, providers)
+        self._session = open_session(onnx_bytes, threads, providers)
         self._states = states
         remembered = {tensor.output for tensor in states}
         names = [output.name for output in self._session.get_outputs()
@@ -118,7 +118,7 @@ class OnnxSession:
             else:
                 self.run = self._bind((), ())
                 self.run()
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             raise BundleError(f'the model does not run: {error}; export the policy '
                               'again') from error
 
@@ -129,23 +129,12 @@ class OnnxSession:
     def _bind(self, before: Sequence[np.ndarray],
               after: Sequence[np.ndarray]) -> Callable[[], None]:
         """Return what runs the model with its state tensors read and written in some arrays."""
-        binding = self._session.io_binding()
         reads = {name: self._bound[name] for name in self._reads}
         writes = {name: self._bound[name] for name in self.outputs}
         for tensor, source, target in zip(self._states, before, after):
             reads[tensor.input] = onnxruntime.OrtValue.ortvalue_from_numpy(source)
             writes[tensor.output] = onnxruntime.OrtValue.ortvalue_from_numpy(target)
-        for name, value in reads.items():
-            binding.bind_ortvalue_input(name, value)
-        for name, value in writes.items():
-            binding.bind_ortvalue_output(name, value)
-        # The public method builds options and looks for captured graphs on every call, 1.2 of 8 µs
-        # with this size of network. What it wraps is not promised to stay, hence the alternative.
-        inner = getattr(self._session, '_sess', None)
-        inside = getattr(binding, '_iobinding', None)
-        if inner is not None and inside is not None:
-            return partial(inner.run_with_iobinding, inside, onnxruntime.RunOptions())
-        return partial(self._session.run_with_iobinding, binding)
+        return bind(self._session, reads, writes)
 
 
 class PolicyRuntime:
@@ -197,7 +186,7 @@ class PolicyRuntime:
         self._values = self._session.values
         self._finite = np.ones(self._values.shape, np.bool_)
         self._all_finite = self._finite.tobytes()
-        self._check_speed()
+        self._check_speed(self._run, 'one run')
         self._check_golden()
         self._check_probes()
         self.reset()
@@ -236,7 +225,7 @@ class PolicyRuntime:
                 self._run()
             else:
                 memory.run()
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             self._observation_spec.validate(observation)
             raise BundleError(f'{self.bundle.label}: the model failed while running: {error}; use '
                               'another policy') from error
@@ -244,10 +233,7 @@ class PolicyRuntime:
         if _isfinite(self._values, self._finite).tobytes() != self._all_finite:
             self._explain_not_finite()
         if memory is not None:
-            if not memory.finite():
-                raise SpecError('its memory would not be finite after a finite observation; use '
-                                'another policy, this one is broken')
-            memory.advance()
+            self._advance(memory)
         return self._action
 
     def answer(self, observation: np.ndarray, *pictures: np.ndarray) -> np.ndarray:
@@ -294,33 +280,50 @@ class PolicyRuntime:
         return self._sample_view
 
     def _show(self, pictures: Sequence[np.ndarray]) -> None:
-        """Copy pictures to where the session reads them; SpecError where they are others."""
+        """Copy pictures to where the session reads them; SpecError as by the check of them."""
+        self._check_pictures(pictures)
+        for buffer, picture in zip(self._pictures, pictures):
+            buffer[:] = picture
+
+    def _check_pictures(self, pictures: Sequence[np.ndarray]) -> None:
+        """Refuse pictures that are not those of the contract: SpecError."""
         if len(pictures) != len(self._pictures):
             wanted = ', '.join(map(str, self._picture_specs))
             raise SpecError(f'{len(pictures)} pictures came, expected {wanted or "none"}')
-        for spec, buffer, picture in zip(self._picture_specs, self._pictures, pictures):
+        for spec, picture in zip(self._picture_specs, pictures):
             spec.validate(picture)
-            buffer[:] = picture
+
+    @staticmethod
+    def _advance(memory: Memory) -> None:
+        """Let a memory go on, after a run; SpecError where it would not be finite."""
+        if not memory.finite():
+            raise SpecError('its memory would not be finite after a finite observation; use '
+                            'another policy, this one is broken')
+        memory.advance()
 
     def _explain_not_finite(self) -> None:
         self._observation_spec.validate(self._input)
-        for row in np.atleast_2d(self._action):
-            self.contract.action.validate(row)
+        self._require_finite(self._action)
         bad = [name for name, output in self._session.outputs.items()
                if not np.isfinite(output).all()]
         raise SpecError(f'{", ".join(bad)}: not finite for a finite observation; use another '
                         'policy, this one is broken')
 
-    def _check_speed(self) -> None:
+    def _require_finite(self, action: np.ndarray) -> None:
+        """Refuse an action, shape (A,) or (H, A), with the names of what is not finite."""
+        for row in np.atleast_2d(action):
+            self.contract.action.validate(row)
+
+    def _check_speed(self, run: Callable[[], None], what: str) -> None:
         """Refuse a model whose fastest of a few runs is slower than what it answers for."""
         rate_hz, chunk = self.contract.rate_hz, self.bundle.manifest.chunk
         best_ns = period = int(NS / rate_hz * (chunk.last if chunk else 1)) if rate_hz else 0
         for _ in range(_TIMED_RUNS if rate_hz else 0):
             begun = steady_ns()
-            self._run()
+            run()
             best_ns = min(best_ns, steady_ns() - begun)
         if rate_hz and best_ns >= period:
-            raise BundleError(f'{self.bundle.label}: one run takes longer than the '
+            raise BundleError(f'{self.bundle.label}: {what} takes longer than the '
                               f'{"chunk" if chunk else "control period"} of {period / 1e6:g} ms '
                               f'({rate_hz:g} Hz) on this machine; use a smaller network')
 
@@ -368,7 +371,7 @@ def answers_of(onnx_bytes: bytes, source: str, output: str, observations: np.nda
         H, W); it is shown ``probe_pictures``.
     :raises BundleError: ONNX Runtime does not take or run the model.
     """
-    session, pictures = _open(onnx_bytes, 1, ('cpu',)), pictures or {}
+    session, pictures = open_session(onnx_bytes, 1, ('cpu',)), pictures or {}
     entries = {value.name: value for value in session.get_inputs()}
     kinds = {name: {'tensor(double)': np.float64, 'tensor(float16)': np.float16}.get(
         value.type, np.float32) for name, value in entries.items()}
@@ -389,7 +392,7 @@ def answers_of(onnx_bytes: bytes, source: str, output: str, observations: np.nda
                 {source: row.astype(kinds[source]).reshape(shape), **shown, **remembered})
             remembered = dict(zip(zeros, after))
             answers.append(answer)
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise BundleError(f'the model does not run: {error}; export it again') from error
     return np.array(answers, np.float64).reshape(len(observations), -1)
 
@@ -416,8 +419,31 @@ def session_answers(session: OnnxSession, observations: np.ndarray) -> dict[str,
     return answers
 
 
-def _open(onnx_bytes: bytes, threads: int,
-          providers: Sequence[str]) -> onnxruntime.InferenceSession:
+def bind(session: onnxruntime.InferenceSession, reads: Mapping[str, onnxruntime.OrtValue],
+         writes: Mapping[str, onnxruntime.OrtValue]) -> Callable[[], None]:
+    """Return what runs a session once, from values by input into values by output."""
+    binding = session.io_binding()
+    for name, value in reads.items():
+        binding.bind_ortvalue_input(name, value)
+    for name, value in writes.items():
+        binding.bind_ortvalue_output(name, value)
+    # The public method builds options and looks for captured graphs on every call, 1.2 of 8 µs
+    # with this size of network. What it wraps is not promised to stay, hence the alternative.
+    inner = getattr(session, '_sess', None)
+    inside = getattr(binding, '_iobinding', None)
+    if inner is not None and inside is not None:
+        return partial(inner.run_with_iobinding, inside, onnxruntime.RunOptions())
+    return partial(session.run_with_iobinding, binding)
+
+
+def open_session(onnx_bytes: bytes, threads: int,
+                 providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    """
+    Return a session of a model.
+
+    :param providers: as of :class:`OnnxSession`.
+    :raises BundleError: ONNX Runtime does not take the model, or would compute elsewhere.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -430,7 +456,7 @@ def _open(onnx_bytes: bytes, threads: int,
     wanted = [PROVIDERS[name] for name in providers]
     try:
         session = onnxruntime.InferenceSession(onnx_bytes, options, providers=wanted)
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise BundleError(f'ONNX Runtime refuses the model: {error}; export the policy '
                           'again') from error
     # It falls back to the processor without a word where a device or a library is missing.

@@ -40,11 +40,13 @@ class PolicyTrial:
 
     :param limit_s: processor time of a trial, start of the process included [s].
     :param make: makes a runtime of a policy in this process.
+    :param rows: how many robots it is to answer in one run; 1 for each by itself.
     """
 
     def __init__(self, limit_s: float = LIMIT_S,
-                 make: Callable[[PolicyBundle], PolicyRuntime] = PolicyRuntime) -> None:
-        self._make = make
+                 make: Callable[[PolicyBundle], PolicyRuntime] = PolicyRuntime,
+                 rows: int = 1) -> None:
+        self._make, self._rows = make, rows
         self._limit_s = limit_s
         self._known: dict[str, None] = {}
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -87,7 +89,7 @@ class PolicyTrial:
                 raise BundleError(f'{bundle.label}: not tried out, the node is about to end')
             process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, '-m', 'rl_nodes.inference.trial_process', str(self._limit_s),
-                 str(MEMORY_BYTES)],
+                 str(MEMORY_BYTES), str(self._rows)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             self._running.add(process)
         try:

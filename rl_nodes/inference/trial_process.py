@@ -15,6 +15,7 @@ import sys
 
 from rl_nodes.core.errors import RlNodesError
 from rl_nodes.core.scheduling import run_as_usual
+from rl_nodes.inference.batching import BatchRuntime
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.inference.trial import LENGTH_BYTES, PATIENCE, REFUSED
@@ -43,12 +44,13 @@ def confine(limit_s: float, memory_bytes: int) -> None:
 
 
 def main() -> int:
-    """Try the policy on standard input out; arguments: seconds, bytes of memory."""
+    """Try the policy on standard input out; arguments: seconds, bytes of memory, robots."""
     confine(float(sys.argv[1]), int(sys.argv[2]))
     data = sys.stdin.buffer.read()
     start = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES])
     try:
-        PolicyRuntime(PolicyBundle.from_parts(data[start:], data[LENGTH_BYTES:start]))
+        bundle, rows = PolicyBundle.from_parts(data[start:], data[LENGTH_BYTES:start]), sys.argv[3]
+        BatchRuntime(bundle, int(rows)) if rows != '1' else PolicyRuntime(bundle)
     except (RlNodesError, MemoryError) as error:
         sys.stdout.write(str(error) or 'needs more memory than a policy may')
         return REFUSED

@@ -86,6 +86,9 @@ class ManagedNode(LifecycleNode, Generic[P]):
     def deactivate(self) -> None:
         """Stop acting; the robot must be safe afterwards."""
 
+    def settle(self) -> None:
+        """Do what was put off while messages were taken; called after every burst of them."""
+
     def release(self) -> None:
         """Let go of what is not a ROS entity; called on cleanup, shutdown and failure."""
 
@@ -365,7 +368,7 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
             _autostart(node)
         gc.collect()
         gc.freeze()  # what is there now stays: later collections need not look at it
-        spinner = NodeSpinner(node)
+        spinner = NodeSpinner(node, node._guarded(node.settle))
         while not stopping and node.exit_code is None:
             spinner.once(WAKE_S)
         deadline_ns = steady_ns() + round(DRAIN_S * NS)

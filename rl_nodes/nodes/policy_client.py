@@ -24,6 +24,8 @@ from rl_nodes.core.picture_desk import PictureDesk
 from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.inference.actors import Cast, ChunkActor, SingleActor
+from rl_nodes.inference.batcher import Batcher
+from rl_nodes.inference.batching import Answer
 from rl_nodes.inference.chunking import Blend
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import conversions, qos
@@ -45,6 +47,7 @@ class PolicyClient:
     :param blend: of policies that answer with chunks of actions.
     :param fallback: answers where no policy does; None for silence.
     :param desk: where the pictures are that go with the states.
+    :param batcher: has the states of several robots answered together; None for each by itself.
     :cvar kinds: of durations that are measured: since the stamp of a state when it is here
         (``age``; not in lockstep), until its turn comes, of observing, inferring and encoding, of
         handing the command to the middleware, and all but the age together.
@@ -53,12 +56,13 @@ class PolicyClient:
     kinds = ('age', 'queue', 'inference', 'publish', 'total')
 
     def __init__(self, node: TaskNode, namespace: str, rng: np.random.Generator | None,
-                 blend: Blend, fallback: Controller | None, desk: PictureDesk) -> None:
+                 blend: Blend, fallback: Controller | None, desk: PictureDesk,
+                 batcher: Batcher | None = None) -> None:
         self._node = node
         self._task, self._model = node.task, node.task.robot
         self._cast = Cast()
         self._rng, self._blend, self._fallback = rng, blend, fallback
-        self._desk = desk
+        self._desk, self._batcher = desk, batcher
         self._unanswered, self._stood_in, self._silence = 0, 0, ''
         self._windows = {kind: LatencyWindow() for kind in self.kinds}
         self._goals = GoalBook()
@@ -165,13 +169,15 @@ class PolicyClient:
             return
         if state is None:  # a part of it is on its way
             return
+        if self._batcher is not None:
+            self._batcher.settle(self._cast)
         if self._answer is not None and self._answer[0] == state.stamp_ns:
             self._commands.publish(self._answer[1])  # asked again: the same answer, same noise
         else:
             self._tick(state, arrived)
 
     def _tick(self, state: RobotState, arrived_ns: int) -> None:
-        """Answer a complete state: observe, infer, command."""
+        """Answer a complete state, now or with those of other robots: observe, infer, command."""
         waiting, self._waiting = self._waiting, None
         if waiting is None or waiting.stamp_ns != state.stamp_ns:
             self._waiting_ns = arrived_ns
@@ -186,13 +192,36 @@ class PolicyClient:
         begun = steady_ns()
         try:
             observation = self._observer.observe(state, goal)
-            command = self._wanted(state, observation)
         except RewardMissingError as error:
             self._refuse(error, error.reason)
-            command = self._instead(state, str(error))
+            self._send(state, self._instead(state, str(error)), arrived_ns, begun)
+            return
         except SpecError as error:
             self._refuse(error, error.reason)
             return
+        if self._batcher is not None:
+            self._batcher.add(self._cast, observation, state, partial(
+                self._conclude, state, observation, arrived_ns, begun))
+            return
+        try:
+            answer = self._cast.act(observation, state)  # a newer policy takes over in here
+        except (SpecError, BundleError) as error:
+            answer = error
+        self._conclude(state, observation, arrived_ns, begun, answer)
+
+    def _conclude(self, state: RobotState, observation: np.ndarray, arrived_ns: int, begun: int,
+                  answer: Answer | None) -> None:
+        """Make a command of an answer and send it."""
+        try:
+            command = self._wanted(state, observation, answer)
+        except SpecError as error:
+            self._refuse(error, error.reason)
+            return
+        self._send(state, command, arrived_ns, begun)
+
+    def _send(self, state: RobotState, command: JointCommand | None, arrived_ns: int,
+              begun: int) -> None:
+        """Publish a command, if there is one, and note how long it took."""
         if command is None:
             return
         self._observer.acted(state, command.value)
@@ -219,28 +248,27 @@ class PolicyClient:
         self._alarm.set(until_ns)
         return True
 
-    def _wanted(self, state: RobotState, observation: np.ndarray) -> JointCommand | None:
+    def _wanted(self, state: RobotState, observation: np.ndarray,
+                answer: Answer | None) -> JointCommand | None:
         """
         Return the command of the policy in force, or of what stands in for it.
 
+        :param answer: its action, why it has none, or None where it knows itself.
         :raises OrderError: the state came after a newer one, and the policy remembers.
         """
-        action, why = None, ''
-        try:
-            action = self._cast.act(observation, state)  # a newer policy takes over in here
-        except OrderError:
-            raise  # not the policy's fault
-        except PictureError as error:  # neither is this
-            self._refuse(error, error.reason)
-            why = str(error)
-        except (SpecError, BundleError) as error:
+        acting, why = self._cast.acting, ''
+        if isinstance(answer, OrderError):
+            raise answer  # not the policy's fault
+        if isinstance(answer, PictureError):  # neither is this
+            self._refuse(answer, answer.reason)
+            why = str(answer)
+        elif isinstance(answer, (SpecError, BundleError)):
             finite = np.isfinite(observation).all()
-            self._refuse(error, 'policy' if finite else NotFiniteError.reason)
-            why = str(error)
-        acting = self._cast.acting
-        if action is not None and acting is not None:
+            self._refuse(answer, 'policy' if finite else NotFiniteError.reason)
+            why = str(answer)
+        elif answer is not None and acting is not None:
             self._silence = ''
-            return JointCommand(state.stamp_ns, acting.label, self._task.command(state, action))
+            return JointCommand(state.stamp_ns, acting.label, self._task.command(state, answer))
         return self._instead(state, why)
 
     def _instead(self, state: RobotState, why: str) -> JointCommand | None:

@@ -17,6 +17,8 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     :param sampling: deterministic (deployment) or stochastic (exploration while training)
     :param seed: of the exploration noise
     :param robots: how many are served; beyond one each has its namespace robot_<number>
+    :param batch: answer the states that have come of several robots in one run of the policy, in
+        Python; for large networks, see docs/policy_server.md
     :param shadow: path of a candidate's .onnx file, which is asked what it would do and never does
         it; empty for none
     :param fallback: controller that answers while there is no policy, or where the one in force
@@ -45,6 +47,7 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     sampling: Literal['deterministic', 'stochastic'] = 'deterministic'
     seed: Annotated[int, Meta(ge=0)] = 0
     robots: Annotated[int, Meta(ge=1)] = 1
+    batch: bool = False
     shadow: str = ''
     fallback: Literal['none', 'hold', 'pd', 'lqr'] = 'none'
     chunk_blend: Literal['ensemble', 'crossfade'] = 'ensemble'
@@ -67,3 +70,9 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
             raise ValueError(f'cpus = {self.cpus!r}; expected numbers as in 2,3')
         if self.fixed_rate and self.busy_poll:
             raise ValueError('fixed_rate and busy_poll exclude each other')
+        if self.batch and self.robots == 1:
+            raise ValueError('batch = true with robots = 1: there is nothing to answer together; '
+                             'leave it out')
+        if self.batch and self.sampling == 'stochastic':
+            raise ValueError('batch = true with sampling = stochastic: robots that explore are '
+                             'answered one by one, so that each does what it would do alone')

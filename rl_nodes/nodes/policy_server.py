@@ -44,6 +44,8 @@ from rl_nodes.core.errors import BundleError, ConfigError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.picture_desk import PictureDesk
 from rl_nodes.core.timing import NS, summary_ms
+from rl_nodes.inference.batcher import Batcher
+from rl_nodes.inference.batching import BatchRuntime
 from rl_nodes.inference.bundle import identify, PolicyBundle, read_parts
 from rl_nodes.inference.chunking import Blend
 from rl_nodes.inference.runtime import check_providers, PolicyRuntime
@@ -87,9 +89,13 @@ class PolicyServer(TaskNode[PolicyParameters]):
         self._succession, self._lock = Succession(), threading.RLock()
         self._rejected, self._swaps, self._rejection = 0, 0, ''
         self._rollbacks, self._last_rollback = 0, ''
-        self._trial = PolicyTrial(make=partial(
-            PolicyRuntime, threads=parameters.threads,
-            providers=check_providers(parameters.providers)))
+        self._batcher = Batcher() if parameters.batch else None
+        runtime = partial(BatchRuntime, rows=parameters.robots) if parameters.batch \
+            else PolicyRuntime
+        self._trial = PolicyTrial(
+            make=partial(runtime, threads=parameters.threads,
+                         providers=check_providers(parameters.providers)),
+            rows=parameters.robots if parameters.batch else 1)
         bundle = _load(parameters.policy) if parameters.policy else None
         self._fallback = None if parameters.fallback == 'none' else make_controller(
             parameters.fallback, self._model)
@@ -130,10 +136,11 @@ class PolicyServer(TaskNode[PolicyParameters]):
         def python(namespace: str, index: int) -> PolicyClient:
             rng = np.random.default_rng(parameters.seed + index) if self._stochastic else None
             desk = self._inbox.desks[namespace] if self._inbox is not None else PictureDesk()
-            return PolicyClient(self, namespace, rng, blend, self._fallback, desk)
+            return PolicyClient(self, namespace, rng, blend, self._fallback, desk, self._batcher)
 
         blend = Blend(parameters.chunk_blend, parameters.chunk_decay, parameters.chunk_fade_steps)
         why_not = ('as asked' if parameters.control_path == 'python'
+                   else 'robots are answered in batches' if parameters.batch
                    else f'task {self.task.name} observes pictures' if self.task.sights
                    else 'exploration noise comes from Python' if self._stochastic
                    else 'lockstep has no rate to keep'
@@ -172,6 +179,11 @@ class PolicyServer(TaskNode[PolicyParameters]):
         """Fall silent."""
         for client in self._served:
             client.stop()
+
+    def settle(self) -> None:
+        """Answer the states that have come, where they are answered together."""
+        if self._batcher is not None:
+            self._batcher.flush()
 
     def release(self) -> None:
         """Give up a policy that is just being verified, then let go of the topics."""
@@ -260,10 +272,9 @@ class PolicyServer(TaskNode[PolicyParameters]):
                    'updates_rejected': self._rejected, 'last_rejection': self._rejection,
                    'dropped': sum(client.dropped for client in self._served)}
         values |= self._latencies()
-        if self._precedence is not None:
-            values |= self._precedence.details()
-        if self._shadow is not None:
-            values |= self._shadow.details()
+        for part in (self._precedence, self._batcher, self._shadow):
+            if part is not None:
+                values |= part.details()
         silence = '; '.join(client.silence for client in self._served
                             if isinstance(client, PolicyClient) and client.silence)
         instead = f'; {self._fallback.label} stands in' if self._fallback is not None else ''

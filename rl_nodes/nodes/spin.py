@@ -12,6 +12,7 @@ stock executor, in this thread, and also twice a second. The guard conditions of
 waited for here: who waits for one takes it.
 """
 
+from collections.abc import Callable
 import threading
 from typing import Any
 
@@ -34,10 +35,11 @@ class NodeSpinner:
     cycle transitions) and after :meth:`shutdown`; not by subscription and timer callbacks.
 
     :param node: its callbacks must not raise, see ``ManagedNode``.
+    :param settle: called when all that had come has been taken; must not raise either.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, settle: Callable[[], None] = lambda: None) -> None:
+        self._node, self._settle = node, settle
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stock_at = 0
@@ -73,9 +75,11 @@ class NodeSpinner:
             if not self._take():
                 break
             came = True
+        self._settle()
         if self._watch.called or steady_ns() - self._stock_at > STOCK_PERIOD_NS:
             self._watch.rest()
             self._executor.spin_once(timeout_sec=0)
+            self._settle()  # it may have taken a message
             self._stock_at = steady_ns()
             self._collect()
         return came

@@ -23,6 +23,7 @@ from harness import (
 )
 import numpy as np
 import pytest
+from rl_nodes.core.fleet import topic_in
 from rl_nodes.core.types import Goal, RobotState
 from rl_nodes.inference.actors import SingleActor
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -59,12 +60,15 @@ def server(*parameters: str) -> Iterator[subprocess.Popen]:
 class Asker:
     """Publishes states and goals as a bridge does, and hears the answers."""
 
-    def __init__(self, seen: Observer) -> None:
+    def __init__(self, seen: Observer, namespace: str = '') -> None:
         self.seen = seen
-        self._states = seen.node.create_publisher(JointState, 'joint_states', qos.STREAM)
-        self._goals = seen.node.create_publisher(PoseStamped, 'goal', qos.EPISODE)
+        self._states = seen.node.create_publisher(
+            JointState, topic_in(namespace, 'joint_states'), qos.STREAM)
+        self._goals = seen.node.create_publisher(
+            PoseStamped, topic_in(namespace, 'goal'), qos.EPISODE)
+        self.commands = topic_in(namespace, 'policy/joint_command')
         self.updates = seen.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
-        seen.listen(JointState, 'policy/joint_command', qos.STREAM)
+        seen.listen(JointState, self.commands, qos.STREAM)
         seen.listen(DiagnosticArray, 'policy/status', qos.LATCHED)
         self._rng = np.random.default_rng(0)
         self.start = time.time_ns()
@@ -84,7 +88,7 @@ class Asker:
         self._states.publish(conversions.state_to_msg(state, task.robot.joint_names))
 
     def answer(self, stamp: int) -> JointState | None:
-        return next((msg for _, msg in self.seen.heard['policy/joint_command']
+        return next((msg for _, msg in self.seen.heard[self.commands]
                      if conversions.stamp_to_ns(msg.header.stamp) == stamp), None)
 
     def ask(self, state: RobotState) -> JointState:

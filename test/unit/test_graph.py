@@ -126,7 +126,7 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
     assert node(graph, 'policy_server').parameters == {
         **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000,
         'robots': 1, 'shadow': '', 'control_path': 'auto', 'fallback': 'none',
-        'chunk_blend': 'ensemble'}
+        'chunk_blend': 'ensemble', 'batch': False}
     assert node(graph, 'experience_recorder').parameters == {
         **shared, 'directory': f'{run}/episodes', 'record_every': 1,
         'publish_experience': False, 'cameras': False, 'record_images': False,
@@ -370,6 +370,13 @@ def test_robots_beside_each_other_share_policy_server_and_last_node(name, policy
 def test_a_number_of_robots_that_is_none(count):
     with pytest.raises(GraphError, match='argument robots:='):
         build('train', {'robots': count}, {}, NOW)
+
+
+def test_only_several_robots_are_answered_together(policy):
+    graph = build('deploy', {'policy': str(policy), 'robots': '3', 'batch': 'true'}, {}, NOW)
+    assert node(graph, 'policy_server').parameters['batch'] is True
+    with pytest.raises(GraphError, match='batch:=true with robots:=1'):
+        build('deploy', {'policy': str(policy), 'batch': 'true'}, {}, NOW)
 
 
 def test_a_physical_robot_is_alone_in_its_graph(policy):
