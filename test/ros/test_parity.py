@@ -121,7 +121,7 @@ def test_same_seed_and_policy_give_the_same_bits(tmp_path: Path, robot: str, tas
     if task.success is not None:
         rewarded_alike_offline(tmp_path / 'run' / 'episodes', task_name, tmp_path / 'new',
                                episodes)
-        assert any(batch.terminated.any() for batch in batches[:episodes]), 'none counted as success'
+        assert any(batch.terminated.any() for batch in batches[:episodes]), 'no success'
     drawn = [json.loads(read_episode(path).metadata['randomisation'])
              for path in sorted((tmp_path / 'run' / 'episodes').glob('episode_*.mcap'))]
     assert len(batches) >= episodes
