@@ -173,8 +173,8 @@ def _train(options: argparse.Namespace) -> int:
                               'dataset:=FOLDER; "rl_nodes launch record" makes them')
         return of_recordings[method](given)
     if 'dataset' in given:
-        raise ConfigError(f'dataset:=... is what algorithm:={" and ".join(of_recordings)} learn '
-                          'from; name one of them')
+        raise ConfigError('dataset:=... is what some methods learn from; add '
+                          + ' or '.join(f'algorithm:={name}' for name in of_recordings))
     if (result := train(_train_options(given))) is None:  # the first process of several tells
         return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')

@@ -79,5 +79,5 @@ def test_the_command_refuses_what_teaches_nothing(episodes, tmp_path, capsys) ->
     assert main(words) == 2
     assert 'dataset:=FOLDER' in capsys.readouterr().err
     assert main(['train', 'env:=Pendulum-v1', f'dataset:={episodes}']) == 2
-    assert 'bc and success_classifier' in capsys.readouterr().err
+    assert 'add algorithm:=bc or algorithm:=success_classifier' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
