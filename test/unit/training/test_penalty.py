@@ -185,7 +185,7 @@ def test_environments_tell_what_the_robots_safety_costs(tmp_path):
     assert info['limited']
     assert (info['cost/fought'], info['cost/near']) == pytest.approx((period_s, period_s))
     env.close()
-    several = SimVectorEnv(str(robot), 'reach', 2)
+    several = SimVectorEnv(2, str(robot), 'reach')
     try:
         several.reset(seed=0)
         info = several.step(np.zeros((2, DONE), np.float32))[4]
