@@ -227,7 +227,7 @@ def _train_success(given: dict[str, str]) -> int:
     result = train_success(options, episodes, negatives, view.contract, files)
     print(describe(result.figures))
     print(f'classifier: {result.classifier}')
-    print(f'files:      {result.run_directory}')
+    print(f'files:      {result.run_dir}')
     return 0
 
 

@@ -56,7 +56,7 @@ class SuccessOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param algorithm: name of a file in ``config/train`` or path of one.
     :param negatives: folder of further episodes of the robot, none of whose states counts as
         success, as those that a policy has found to deceive an earlier classifier; empty for none.
-    :param run_directory: everything is written here; empty makes one below ``runs/`` named after
+    :param run_dir: everything is written here; empty makes one below ``runs/`` named after
         the task and the time.
     :param signals: that the classifier sees, as in tool_position,goal_offset; empty for those that
         the task observes of one state. Pictures cannot be seen.
@@ -71,7 +71,7 @@ class SuccessOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: str
     algorithm: str = ALGORITHM
     negatives: str = ''
-    run_directory: str = ''
+    run_dir: str = ''
     signals: str = ''
     last_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
     margin_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -112,12 +112,12 @@ class SuccessResult(NamedTuple):
     """
     What came of it.
 
-    :param run_directory: where everything lies.
+    :param run_dir: where everything lies.
     :param classifier: the ONNX file.
     :param figures: found on episodes held out.
     """
 
-    run_directory: Path
+    run_dir: Path
     classifier: Path
     figures: Figures
 
@@ -147,11 +147,11 @@ def train_success(options: SuccessOptions, episodes: Sequence[EpisodeStates],
     :raises TrainingError: too few examples, or nothing was learned from them.
     """
     settings = config.load(resources.find_config('train', options.algorithm), SuccessSettings)
-    folder = Path(options.run_directory).expanduser() if options.run_directory else Path(
+    folder = Path(options.run_dir).expanduser() if options.run_dir else Path(
         'runs', f'{contract.task}_success_{time.strftime("%Y%m%d_%H%M%S")}')
     file = folder / 'success.onnx'
     if file.exists():
-        raise ConfigError(f'{folder} holds a classifier already; give another run_directory')
+        raise ConfigError(f'{folder} holds a classifier already; give another run_dir')
     learned, calibrating, tested = _deal(options, episodes)
     learned = _joined([learned, *(
         Examples(episode.rows[:0], episode.rows) for episode in negatives)])

@@ -86,7 +86,7 @@ def unwatched(robot: str, steps: int) -> Learned:
     with tempfile.TemporaryDirectory() as folder:
         train(TrainOptions(
             env=f'rl_nodes/open_{robot}-v0', env_module='violations', n_envs=1, film=False,
-            algorithm=ALGORITHMS[robot], steps=steps, run_directory=folder,
+            algorithm=ALGORITHMS[robot], steps=steps, run_dir=folder,
             changes={'loop.evaluate_every_steps': str(NEVER),
                      'loop.evaluate_every_s': str(NEVER)}))
     return Learned(sum(env.steps for env in violations.made), sum(

@@ -37,13 +37,13 @@ def learned(folder: Path, seed: int = 0) -> float:
                  'keep:=demonstrated', f'run_dir:={shown}')
     if not (known / 'success.onnx').exists():
         rl_nodes('train', 'algorithm:=success_classifier', f'dataset:={shown / "episodes"}',
-                 f'run_directory:={known}')
+                 f'run_dir:={known}')
     task = known / EXAMPLE.name
     shutil.copy(EXAMPLE, task)
     gymnasium.register('by_example/Reach-v0', entry_point='rl_nodes.envs.sim_env:SimEnv',
                        kwargs={'robot': 'arm', 'task': str(task)})
     train(TrainOptions(env='by_example/Reach-v0', seed=seed, steps=STEPS, film=False,
-                       run_directory=str(run), resume=(run / 'checkpoints').exists()))
+                       run_dir=str(run), resume=(run / 'checkpoints').exists()))
     # Neither rewards nor the choice of the best policy knew this measure.
     task.write_text(task.read_text().replace('success: classifier', 'success: task'))
     env = SimEnv('arm', str(task))

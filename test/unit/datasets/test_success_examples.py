@@ -71,7 +71,7 @@ def test_relabelling_asks_the_classifier_and_says_which(episodes, tmp_path) -> N
 
 
 def test_the_command_refuses_what_teaches_nothing(episodes, tmp_path, capsys) -> None:
-    words = ['train', 'algorithm:=success_classifier', f'run_directory:={tmp_path / "run"}']
+    words = ['train', 'algorithm:=success_classifier', f'run_dir:={tmp_path / "run"}']
     assert main([*words, f'dataset:={episodes}']) == 1
     assert '0 states of success in 0 of 3 episodes' in capsys.readouterr().err
     assert main([*words, f'dataset:={episodes}', 'signals:=goal_ofset']) == 2

@@ -48,7 +48,7 @@ def options(folder, **changes) -> SuccessOptions:
     file = folder / 'quick.yaml'
     file.write_text(QUICK)
     return SuccessOptions(**{'dataset': 'it', 'algorithm': str(file), 'false_success': 0.02,
-                             'run_directory': str(folder / 'run'), **changes})
+                             'run_dir': str(folder / 'run'), **changes})
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +68,7 @@ def test_states_of_success_are_told_from_others(trained) -> None:
     assert figures.threshold >= 0.5
     text = describe(figures)
     assert f'recall {figures.recall:.3f}' in text and '2.00% asked for' in text
-    assert trained.classifier == trained.run_directory / 'success.onnx'
+    assert trained.classifier == trained.run_dir / 'success.onnx'
 
 
 def test_the_file_says_what_it_is(trained) -> None:
@@ -149,7 +149,7 @@ def test_what_cannot_be_told_apart_is_no_classifier(tmp_path) -> None:
 
 def test_a_folder_in_use_and_wrong_settings_are_refused(tmp_path, trained) -> None:
     with pytest.raises(ConfigError, match='holds a classifier already'):
-        train_success(options(tmp_path, run_directory=str(trained.run_directory)), many(), [],
+        train_success(options(tmp_path, run_dir=str(trained.run_dir)), many(), [],
                       CONTRACT, [])
     with pytest.raises(ConfigError, match='algorithm'):
         train_success(options(tmp_path, algorithm='bc'), many(), [], CONTRACT, [])
