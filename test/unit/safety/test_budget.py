@@ -11,6 +11,8 @@ import pytest
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.safety_config import CostConfig, SafetyConfig
 from rl_nodes.core.types import JointCommand
+from rl_nodes.safety.budget import budgets_of
+from rl_nodes.safety.gate import Judgement
 from rl_nodes.safety.supervisor import Supervisor, Timeouts
 from rl_nodes.safety.verdict import Level
 
@@ -81,6 +83,15 @@ def test_time_near_to_something_is_counted() -> None:
     levels = [bench.command().level for _ in range(6)]
     assert levels[:5] == [Level.PASS] * 5, levels
     assert levels[5] == Level.STOP
+
+
+@pytest.mark.parametrize(('level', 'cost_s'), [
+    (Level.PASS, 0.0), (Level.CLAMP, 0.02), (Level.STOP, 0.02)])
+def test_a_learner_is_told_what_one_command_costs(level: Level, cost_s: float) -> None:
+    robot = make_robot('arm', costs=[LIMITED])
+    cost, = budgets_of(robot)
+    state = make_state(robot, robot.home, period=1)
+    assert cost.cost_s(Judgement(level, 'velocity', '', robot.home), state) == cost_s
 
 
 def test_near_needs_geometry() -> None:

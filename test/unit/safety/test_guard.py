@@ -4,6 +4,7 @@
 
 from dataclasses import replace
 import itertools
+from pathlib import Path
 
 from limited_robots import make_robot, make_state
 import msgspec
@@ -27,7 +28,9 @@ from rl_nodes.safety.guard_file import (
     Calibrated,
     FORMAT_VERSION,
     GuardFile,
+    MAX_GUARD_BYTES,
     parse_guard,
+    read_guard,
     Risk,
 )
 from rl_nodes.safety.limits import Finding
@@ -337,6 +340,17 @@ def test_a_network_that_fails_is_an_alarm(error: Exception, level: Level) -> Non
 def test_a_guard_is_read_as_it_was_written(risk) -> None:
     file = guard_file(risk=risk)
     assert parse_guard(file.to_json(), CONTRACT, 'guard.json') == file
+
+
+def test_a_guard_is_read_from_its_file_or_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / 'guard.json'
+    with pytest.raises(ConfigError, match=r'guard\.json cannot be read: No such file'):
+        read_guard(path, CONTRACT)
+    path.write_bytes(FILES['hold'].to_json())
+    assert read_guard(path, CONTRACT) == FILES['hold']
+    path.write_bytes(bytes(MAX_GUARD_BYTES + 1))
+    with pytest.raises(ConfigError, match=f'more than {MAX_GUARD_BYTES} bytes'):
+        read_guard(path, CONTRACT)
 
 
 @pytest.mark.parametrize(('content', 'words'), [
