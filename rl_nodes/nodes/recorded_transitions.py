@@ -23,19 +23,22 @@ from rl_nodes.tasks.base import Task
 _LOG = logging.getLogger(__name__)
 
 
-def read_transitions(inputs: Sequence[str | Path],
-                     expected: Contract | None = None) -> tuple[TransitionBatch, Contract]:
+def read_transitions(inputs: Sequence[str | Path], expected: Contract | None = None,
+                     robot: str = '', task: str = '') -> tuple[TransitionBatch, Contract]:
     """
     Return the transitions of recorded episodes and the contract that all of them have.
 
     :param inputs: ``.mcap`` files, and folders that hold them.
     :param expected: the contract that they must have; None for that of most of them.
+    :param robot: as of :func:`task_of`.
+    :param task: as of :func:`task_of`.
     :raises RecordingError: names every file that cannot be used, or no transition in any of them.
     :raises ContractError: recorded with another version of robot or task.
     """
     opened, left_out = open_episodes(inputs, expected)
     batches = [replace(recorded.batch, episode=np.full(len(recorded), number, np.int64))
-               for number, recorded in enumerate(recorded_episodes(opened, left_out))]
+               for number, recorded in enumerate(
+                   recorded_episodes(opened, left_out, robot, task))]
     for line in left_out:
         _LOG.warning('%s', line)
     return TransitionBatch.concatenate(batches), opened[0].contract

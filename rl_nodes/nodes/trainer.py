@@ -206,7 +206,8 @@ class Trainer(TaskNode[TrainerParameters]):
     def _recorded(self, path: Path) -> TransitionBatch:
         if path.suffix == '.npz' or is_store(path):
             return demonstrations.load(path, self.task.contract)
-        return read_transitions([path], self.task.contract)[0]
+        return read_transitions([path], self.task.contract, self.parameters.robot,
+                                self.parameters.task)[0]
 
     def activate(self) -> None:
         """Learn."""
