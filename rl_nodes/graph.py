@@ -196,27 +196,22 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
     read_yaml(find_config('train', algorithm))
     label = f'{now:%Y%m%d-%H%M%S}_{Path(task).stem}_{Path(algorithm).stem}'
     run = _absolute(str(values['run_dir']) or f'runs/{label}')
-    resume = str(values['resume'])
-    if resume:
-        resume = str(_absolute(resume))
-        if not Path(resume).exists():
-            raise GraphError(f'resume:={values["resume"]}: no such run directory')
-    if str(run) != resume:
-        _require_unused(run)
     given = {}
-    for name in ('demonstrations', 'prefill'):
+    for name, what in (('resume', 'run directory'), ('demonstrations', 'file or folder'),
+                       ('prefill', 'file or folder')):
         given[name] = str(_absolute(str(values[name]))) if values[name] else ''
         if given[name] and not Path(given[name]).exists():
-            raise GraphError(f'{name}:={values[name]}: no such file or folder')
-    values |= {'robot': robot, 'task': task, 'algorithm': algorithm, 'resume': resume,
+            raise GraphError(f'{name}:={values[name]}: no such {what}')
+    if str(run) != given['resume']:
+        _require_unused(run)
+    values |= {'robot': robot, 'task': task, 'algorithm': algorithm, **given,
                'channel': _channel(values), 'guard': _guard(values, contract, stops=False)}
     nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
     trainer = {'algorithm': algorithm, 'run_dir': str(run), 'seed': values['seed'],
-               'time_budget_s': values['time_budget_s'],
-               'target_success': values['target_success'], **given, 'film': values['film'],
-               'resume': resume,
-               'simulator': values['backend'], 'robots': values['robots']}
+               'time_budget_s': values['time_budget_s'], 'film': values['film'], **given,
+               'target_success': values['target_success'], 'simulator': values['backend'],
+               'robots': values['robots']}
     return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
 
 

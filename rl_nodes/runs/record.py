@@ -143,6 +143,12 @@ class Run(msgspec.Struct, frozen=True):
         return None if found is None else float(found)
 
 
+def folder_of(run_dir: str, name: str) -> Path:
+    """Return the folder of a run; where none is given, one below ``runs`` with name and time."""
+    return Path(run_dir).expanduser() if run_dir else Path(
+        'runs', f'{name}_{time.strftime("%Y%m%d_%H%M%S")}')
+
+
 def hold(folder: Path) -> int:
     """
     Return a file descriptor that keeps others from writing to a folder until it is closed.

@@ -25,7 +25,7 @@ from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.runs.record import flat, RunKeeper, RunRecord
+from rl_nodes.runs.record import flat, folder_of, RunKeeper, RunRecord
 from rl_nodes.training.evaluation import evaluate, Evaluation, FRESH_SEED
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
@@ -96,8 +96,7 @@ def clone(options: CloneOptions, batch: TransitionBatch, contract: Contract,
     :raises TrainingError: too little demonstrated, or learning diverged.
     """
     settings = config.load(resources.find_config('train', options.algorithm), CloneSettings)
-    folder = Path(options.run_dir).expanduser() if options.run_dir else Path(
-        'runs', f'{contract.task}_bc_{time.strftime("%Y%m%d_%H%M%S")}')
+    folder = folder_of(options.run_dir, f'{contract.task}_bc')
     if (folder / 'policy.onnx').exists():
         raise ConfigError(f'{folder} holds a policy already; give another run_dir')
     observation, action, episode = _demonstrated(batch)

@@ -12,7 +12,6 @@ from pathlib import Path
 import re
 import signal
 import threading
-import time
 from typing import Annotated, Any
 
 import gymnasium
@@ -23,6 +22,7 @@ from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.runs.record import folder_of
 from rl_nodes.training import demonstrations
 from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
@@ -179,12 +179,9 @@ def _partners(settings: TrainSettings) -> Partners | None:
 
 
 def _folder(options: TrainOptions, name: str) -> Path:
-    if options.run_dir:
-        folder = Path(options.run_dir).expanduser()
-    elif options.resume:
+    if options.resume and not options.run_dir:
         raise TrainingError('resume:=true needs run_dir:=... to know what to resume')
-    else:
-        folder = Path('runs') / f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'
+    folder = folder_of(options.run_dir, name)
     if not options.resume and (folder / 'checkpoints').is_dir() \
             and any((folder / 'checkpoints').glob('checkpoint_*.pt')):
         raise TrainingError(f'{folder} holds another run; add resume:=true to go on with it, or '

@@ -25,7 +25,7 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.runtime import OnnxSession, session_answers
 from rl_nodes.inference.success import ALGORITHM, Figures, MOST_LOG_ODDS, probability
-from rl_nodes.runs.record import flat, RunKeeper, RunRecord
+from rl_nodes.runs.record import flat, folder_of, RunKeeper, RunRecord
 from rl_nodes.safety import conformal
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
@@ -147,8 +147,7 @@ def train_success(options: SuccessOptions, episodes: Sequence[EpisodeStates],
     :raises TrainingError: too few examples, or nothing was learned from them.
     """
     settings = config.load(resources.find_config('train', options.algorithm), SuccessSettings)
-    folder = Path(options.run_dir).expanduser() if options.run_dir else Path(
-        'runs', f'{contract.task}_success_{time.strftime("%Y%m%d_%H%M%S")}')
+    folder = folder_of(options.run_dir, f'{contract.task}_success')
     file = folder / 'success.onnx'
     if file.exists():
         raise ConfigError(f'{folder} holds a classifier already; give another run_dir')
