@@ -3,30 +3,14 @@
 """Which graphs take a guard, and which guards they refuse."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rl_nodes.core.errors import ConfigError, RlNodesError
 from rl_nodes.graph import build
-from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.safety.distribution import fit
 from rl_nodes.safety.guard_file import Calibrated, GuardFile
 from rl_nodes.tasks import load_task
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def policy(tmp_path, monkeypatch):
-    contract = load_task('arm', 'reach').contract
-    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
-    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    (tmp_path / 'policy.onnx').write_bytes(b'')
-    return str(tmp_path / 'policy.onnx')
 
 
 def monitor(graph):
@@ -56,7 +40,7 @@ def test_a_guard_is_for_the_monitor_and_has_to_be_there(policy):
 
 @pytest.mark.parametrize(('name', 'verdict', 'more'), [
     ('deploy', 'stop', {'backend': 'servo_bus'}), ('deploy', 'stop', {'robots': '2'}),
-    ('deploy', 'hold', {'shadow': 'policy.onnx'}), ('deploy', 'stop', {'teleop': 'joy'}),
+    ('deploy', 'hold', {'shadow': 'run/policy.onnx'}), ('deploy', 'stop', {'teleop': 'joy'}),
     ('record', 'stop', {'input': 'joy'}), ('record', 'hold', {
         'input': 'joy', 'backend': 'servo_bus'}),
     ('train', 'hold', {}), ('train', 'hold', {'robots': '2'}), ('gym', 'stop', {}),

@@ -18,23 +18,6 @@ from rl_nodes.tasks import load_task
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def policy(tmp_path, monkeypatch):
-    """Return the path of a policy for arm and reach whose content is not looked at."""
-    contract = load_task('arm', 'reach').contract
-    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
-    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    path = tmp_path / 'run' / 'policy.onnx'
-    path.parent.mkdir()
-    path.write_bytes(b'')
-    return path
-
-
 def node(graph, name):
     return next(spec for spec in graph.nodes if spec.name == name)
 
@@ -122,9 +105,9 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
         'policy_server', 'evaluator']
     shared = {'robot': 'arm', 'task': 'reach', 'stepping': 'realtime', 'autostart': True,
               'real_time_factor': 0.0}
-    run = policy.parent / 'deploy'
+    run = Path(policy).parent / 'deploy'
     assert node(graph, 'policy_server').parameters == {
-        **shared, 'policy': str(policy), 'sampling': 'deterministic', 'seed': 1000,
+        **shared, 'policy': policy, 'sampling': 'deterministic', 'seed': 1000,
         'robots': 1, 'shadow': '', 'control_path': 'auto', 'fallback': 'none',
         'chunk_blend': 'ensemble', 'batch': False}
     assert node(graph, 'experience_recorder').parameters == {
@@ -138,14 +121,14 @@ def test_deploy_takes_robot_and_task_from_the_policy(policy):
 
 def test_a_target_return_is_for_policies_that_observe_it(policy, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match='target_return = 30: task reach does not observe'):
-        build('deploy', {'policy': str(policy), 'target_return': '30'}, {}, NOW)
+        build('deploy', {'policy': policy, 'target_return': '30'}, {}, NOW)
     path = tmp_path / 'told.yaml'
     path.write_text(find_config('tasks', 'reach').read_text().replace(
         'observation: [', 'observation: [return_to_go, ') + 'return_to_go: {target: 20}\n')
     bundle = SimpleNamespace(manifest=SimpleNamespace(
         contract=load_task('arm', str(path)).contract))
     monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    arguments = {'policy': str(policy), 'task': str(path)}
+    arguments = {'policy': policy, 'task': str(path)}
     assert 'target_return' not in node(
         build('deploy', arguments, {}, NOW), 'policy_server').parameters
     graph = build('deploy', {**arguments, 'target_return': '-2.5e1'}, {}, NOW)
@@ -156,38 +139,38 @@ def test_a_target_return_is_for_policies_that_observe_it(policy, tmp_path, monke
 
 
 def test_a_shadow_is_computed_and_recorded(policy):
-    policy.with_name('other.onnx').write_bytes(b'')
-    graph = build('deploy', {'policy': str(policy), 'shadow': 'run/other.onnx',
+    Path(policy).with_name('other.onnx').write_bytes(b'')
+    graph = build('deploy', {'policy': policy, 'shadow': 'run/other.onnx',
                              'control_path': 'python'}, {}, NOW)
     server = node(graph, 'policy_server').parameters
     assert (server['shadow'], server['control_path']) == (
-        str(policy.with_name('other.onnx')), 'python')
+        str(Path(policy).with_name('other.onnx')), 'python')
     assert node(graph, 'experience_recorder').parameters['shadow'] is True
 
 
 def test_who_stops_the_robot_goes_before_who_moves_it(policy):
-    graph = build('deploy', {'policy': str(policy), 'priority': '80'}, {}, NOW)
+    graph = build('deploy', {'policy': policy, 'priority': '80'}, {}, NOW)
     assert {spec.name: spec.parameters['priority'] for spec in graph.nodes
             if 'priority' in spec.parameters} == {
         'safety_monitor': 82, 'robot_bridge': 81, 'policy_server': 80}
     assert not any('priority' in spec.parameters for spec in build(
-        'deploy', {'policy': str(policy)}, {}, NOW).nodes)
+        'deploy', {'policy': policy}, {}, NOW).nodes)
     with pytest.raises(GraphError, match='would leave nothing to the rest'):
-        build('deploy', {'policy': str(policy), 'priority': '80', 'stepping': 'lockstep'}, {}, NOW)
+        build('deploy', {'policy': policy, 'priority': '80', 'stepping': 'lockstep'}, {}, NOW)
     with pytest.raises(GraphError, match='from 0 to 97'):
-        build('deploy', {'policy': str(policy), 'priority': '98'}, {}, NOW)
+        build('deploy', {'policy': policy, 'priority': '98'}, {}, NOW)
 
 
 def test_every_deployment_has_its_own_folder(policy):
-    (policy.parent / 'deploy').mkdir()
-    assert build('deploy', {'policy': str(policy)}, {}).run_directory.name == 'deploy'
-    (policy.parent / 'deploy' / 'report.json').write_text('{}')
-    assert build('deploy', {'policy': str(policy)}, {}).run_directory.name == 'deploy-2'
+    (Path(policy).parent / 'deploy').mkdir()
+    assert build('deploy', {'policy': policy}, {}).run_directory.name == 'deploy'
+    (Path(policy).parent / 'deploy' / 'report.json').write_text('{}')
+    assert build('deploy', {'policy': policy}, {}).run_directory.name == 'deploy-2'
 
 
 def test_policy_for_another_robot_is_refused(policy):
     with pytest.raises(ContractError, match='does not fit'):
-        build('deploy', {'policy': str(policy), 'robot': 'cartpole', 'task': 'cartpole_balance'},
+        build('deploy', {'policy': policy, 'robot': 'cartpole', 'task': 'cartpole_balance'},
               {}, NOW)
 
 
@@ -214,7 +197,7 @@ def test_a_policy_that_sees_switches_the_cameras_on(policy, tmp_path, monkeypatc
     contract = load_task('arm', str(task)).contract
     bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
     monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    given = {'policy': str(policy), 'task': str(task)}
+    given = {'policy': policy, 'task': str(task)}
     graph = build('deploy', given | {'robots': '2'}, {}, NOW)
     assert [spec.path for spec in graph.nodes if spec.name == 'camera'] == [
         'robot_1/camera', 'robot_2/camera']
@@ -330,7 +313,7 @@ def test_defaults_are_allowed_values(name):
 
 @pytest.mark.parametrize('backend', ['servo_bus', 'ros2_control'])
 def test_a_physical_robot_is_never_armed_at_start(backend, policy):
-    given = {'policy': str(policy), 'backend': backend}
+    given = {'policy': policy, 'backend': backend}
     graph = build('deploy', given, {}, NOW)
     assert node(graph, 'safety_monitor').parameters['arm_on_start'] is False
     assert node(graph, 'safety_monitor').parameters['backend'] == backend
@@ -346,7 +329,7 @@ def test_a_physical_robot_is_never_armed_at_start(backend, policy):
 
 @pytest.mark.parametrize('name', ['train', 'deploy'])
 def test_robots_beside_each_other_share_policy_server_and_last_node(name, policy):
-    given = {'policy': str(policy)} if name == 'deploy' else {}
+    given = {'policy': policy} if name == 'deploy' else {}
     graph = build(name, given | {'robots': '3', 'namespace': 'lab', 'seed': '5'}, {}, NOW)
     own = ['robot_bridge', 'safety_monitor', 'reward_computer', 'experience_recorder']
     shared = ['policy_server', 'trainer' if name == 'train' else 'evaluator']
@@ -373,15 +356,15 @@ def test_a_number_of_robots_that_is_none(count):
 
 
 def test_only_several_robots_are_answered_together(policy):
-    graph = build('deploy', {'policy': str(policy), 'robots': '3', 'batch': 'true'}, {}, NOW)
+    graph = build('deploy', {'policy': policy, 'robots': '3', 'batch': 'true'}, {}, NOW)
     assert node(graph, 'policy_server').parameters['batch'] is True
     with pytest.raises(GraphError, match='batch:=true with robots:=1'):
-        build('deploy', {'policy': str(policy), 'batch': 'true'}, {}, NOW)
+        build('deploy', {'policy': policy, 'batch': 'true'}, {}, NOW)
 
 
 def test_a_physical_robot_is_alone_in_its_graph(policy):
     with pytest.raises(GraphError, match='a physical robot is one'):
-        build('deploy', {'policy': str(policy), 'robots': '2', 'backend': 'servo_bus'}, {}, NOW)
+        build('deploy', {'policy': policy, 'robots': '2', 'backend': 'servo_bus'}, {}, NOW)
 
 
 # --- environment ------------------------------------------------------------------------------
@@ -471,7 +454,7 @@ def test_what_the_end_of_a_node_means_in_training(name, returncode, shutdown, ex
 
 @pytest.mark.parametrize(('returncode', 'exit_code'), [(0, 0), (1, 1), (2, 2), (-9, 137)])
 def test_the_end_of_the_evaluator_ends_the_deployment(policy, returncode, exit_code):
-    spec = node(build('deploy', {'policy': str(policy)}, {}, NOW), 'evaluator')
+    spec = node(build('deploy', {'policy': policy}, {}, NOW), 'evaluator')
     verdict = judge(spec, returncode)
     assert (verdict.shutdown, verdict.exit_code) == (True, exit_code)
 

@@ -2,28 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graphs with people, scripts and recordings in them."""
 
-from types import SimpleNamespace
-
 import pytest
 from rl_nodes.core.errors import GraphError, RecordingError
 import rl_nodes.graph as graph_module
 from rl_nodes.graph import build
-from rl_nodes.inference.bundle import PolicyBundle
-from rl_nodes.tasks import load_task
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def policy(tmp_path, monkeypatch):
-    contract = load_task('arm', 'reach').contract
-    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
-    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    (tmp_path / 'policy.onnx').write_bytes(b'')
-    return str(tmp_path / 'policy.onnx')
 
 
 def nodes(graph):
