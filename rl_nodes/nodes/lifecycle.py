@@ -156,6 +156,11 @@ class ManagedNode(LifecycleNode, Generic[P]):
         service = self.create_service(kind, f'~/{name}', answer)
         self._entities.append((self.destroy_service, service))
 
+    def publishers_on(self, topic: str) -> list[str]:
+        """Return the full names of the nodes that publish on a topic, each once, sorted."""
+        return sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
+                       for one in self.get_publishers_info_by_topic(topic)})
+
     def client_of(self, kind: type, name: str) -> Client:
         """Return a client of another node's service that lives until cleanup."""
         client = self.create_client(kind, name)

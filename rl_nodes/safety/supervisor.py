@@ -27,8 +27,9 @@ from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
 
+INTRUDER = 'intruder'
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
-STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state'})
+STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state', INTRUDER})
 # No fallback begins where what is observed is odd, either; one under way is odd by its nature.
 NO_FALLBACK = STAND | {'distribution'}
 # Stops that come with the monitor's own beginning and end, when nothing has failed.
@@ -99,6 +100,7 @@ class Supervisor:
         self._command_at: int | None = None
         self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
+        self._intrusion: tuple[int, str] | None = None  # steady time and reason of the last one
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
@@ -181,6 +183,11 @@ class Supervisor:
         """Latch a STOP after which the robot stands; the first reason stays until cleared."""
         return self._conclude(_NO_COMMAND, Level.STOP, check, reason, None)
 
+    def intrude(self, reason: str, steady_ns: int) -> Verdict:
+        """Latch a STOP, as somebody publishes who should not; no clearance until that is over."""
+        self._intrusion = steady_ns, reason
+        return self.stop(INTRUDER, reason)
+
     def fall_back(self, steady_ns: int) -> Verdict | None:
         """
         Return what a stopped robot gets for the newest state; None where it just stands.
@@ -206,6 +213,8 @@ class Supervisor:
         objection = self.estop.objection(steady_ns)
         if objection:
             return objection
+        if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
+            return f'the cause persists: {self._intrusion[1]}'
         if silent(self._state_at, steady_ns, watchdog_s):
             return 'no joint states arrive; is the robot bridge running?'
         if self._unhealthy:
