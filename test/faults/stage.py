@@ -42,6 +42,7 @@ from rl_nodes.core.scheduling import run_as_usual, run_first
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.graph import FIRST
 from rl_nodes.nodes import conversions, joint_state, qos
+from rl_nodes.safety.supervisor import PRESS_S
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt8MultiArray
 from std_srvs.srv import Trigger
@@ -342,8 +343,8 @@ class Stage:
             if answer is not None:
                 self.pump(0.0)  # a stop before that may not have been read yet
                 self._clearing, self._halted = False, not answer.success
-                if answer.success:
-                    self.until(lambda: self.mode != 'STOPPED', 0.5)
+                if answer.success:  # to call it on and on would be a press that lasts
+                    self.until(lambda: self._halted or self._moving(), PRESS_S)
             self.live(0.02)
         self._calm = True
         self.live(self.random.uniform(*PHASE_S))
