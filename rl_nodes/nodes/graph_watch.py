@@ -36,15 +36,18 @@ class GraphWatch:
 
     def _other_types(self) -> Iterator[str]:
         node = self._node
-        ours = {entity.topic_name for entity in (*node.publishers, *node.subscriptions)}
+        ours = {entity.topic_name: _type_name(entity.msg_type)
+                for entity in (*node.publishers, *node.subscriptions)}
         for topic, types in node.get_topic_names_and_types():
-            if len(types) > 1 and topic in ours:
-                users = sorted({(info.topic_type, f'{info.node_namespace.rstrip("/")}/'
-                                                  f'{info.node_name}') for info in (
-                    *node.get_publishers_info_by_topic(topic),
-                    *node.get_subscriptions_info_by_topic(topic))})
-                yield (f'{topic} has several types, and who has one does not hear another: '
-                       + ', '.join(f'{kind} ({name})' for kind, name in users))
+            kind = ours.get(topic)
+            if kind is None or types == [kind]:
+                continue
+            others = {(info.topic_type, info.node_namespace.rstrip('/') + '/' + info.node_name)
+                      for info in (*node.get_publishers_info_by_topic(topic),
+                                   *node.get_subscriptions_info_by_topic(topic))
+                      if info.topic_type != kind}
+            for other, name in sorted(others):
+                yield f'{topic} is {other} for {name} and {kind} here: neither hears the other'
 
     def _namesakes(self) -> Iterator[str]:
         node = self._node
@@ -53,3 +56,7 @@ class GraphWatch:
         if others:
             yield (f'{node.get_fully_qualified_name()} is also the name of another node, or of '
                    'one that was killed within the last 20 s; both answer whoever calls a service')
+
+
+def _type_name(kind: type) -> str:
+    return f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
