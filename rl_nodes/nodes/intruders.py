@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rl_nodes.core.timing import steady_ns
 from rl_nodes.nodes.lifecycle import ManagedNode
 from rl_nodes.safety.sole import Sequel, Step
+from sensor_msgs.msg import JointState
 
 LOOK_S = 0.05  # how often the graph is asked who else publishes what the robot gets
 
@@ -34,13 +35,13 @@ class Intruders:
         def came(number: int | None) -> None:
             if sequel.came(number, steady_ns()) == Step.BACK:
                 self._report(f'{topic} has two publishers: '
-                             f'{", ".join(self._node.publishers_on(topic))}')
+                             f'{", ".join(self._node.publishers_on(JointState, topic))}')
         return came
 
     def _look(self) -> None:
         if self._node.count_publishers(self._own) < 2:
             return
         mine = self._node.get_fully_qualified_name()
-        others = [name for name in self._node.publishers_on(self._own) if name != mine]
+        others = [name for name in self._node.publishers_on(JointState, self._own) if name != mine]
         if others:
             self._report(f'{self._own} is published by {", ".join(others)} beside {mine}')

@@ -110,7 +110,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
         self._episodes.difficulty = self.get_parameter('difficulty').value
         self._mode = self._make_mode()
         self._door = Doorkeeper(self.task.robot.config.safety.command_timeout_s,
-                                partial(self.publishers_on, 'joint_command'))
+                                partial(self.publishers_on, JointState, 'joint_command'))
         self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND,
                        numbers=lambda number: self._mode.let_in(
                            self._door.came(number, steady_ns())))

@@ -40,6 +40,7 @@ LIFECYCLE = frozenset({'boot', 'inactive'})
 FOR_A_POLICY = frozenset({'first_command', 'chatter'})
 NO_CONTROLLERS: Controllers = MappingProxyType({})
 HOLD = 'hold'
+PRESS_S = 0.5  # calls that follow each other faster than this come from one press of a button
 _NO_COMMAND = np.empty(0)
 
 
@@ -104,6 +105,7 @@ class Supervisor:
         self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
         self._intrusion: tuple[int, str] | None = None  # steady time and reason of the last one
+        self._pressed_at: int | None = None  # last call of a press that goes on after a clearance
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
@@ -212,14 +214,23 @@ class Supervisor:
         """
         Allow motion again.
 
+        One press clears one stop: what is called while nothing is stopped, and on and on, comes
+        from a button that hangs, and clears nothing until it has been let go of for ``PRESS_S``.
+
         :return: why it is refused, or ``''`` when motion is allowed.
         """
         watchdog_s = self._timeouts.watchdog_s
+        hangs = not silent(self._pressed_at, steady_ns, PRESS_S)
+        if hangs or self.mode != Mode.STOPPED:
+            self._pressed_at = steady_ns
         objection = self.estop.objection(steady_ns)
         if objection:
             return objection
         if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
             return f'the cause persists: {self._intrusion[1]}'
+        if hangs and self.mode == Mode.STOPPED:
+            return ('clear_stop has been called without a pause since before the stop; a press '
+                    f'that lasts clears nothing: do not call it for {PRESS_S} s, then once')
         if silent(self._state_at, steady_ns, watchdog_s):
             return 'no joint states arrive; is the robot bridge running?'
         if self._unhealthy:

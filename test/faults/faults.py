@@ -3,13 +3,17 @@
 """
 The faults that are injected into a running deployment, and what is expected of each.
 
+More of them are in ``machine.py``, ``middleware.py`` and ``people.py``; ``catalogue.py`` has all.
+
 ``entry`` numbers the entry of the fault catalogue in ``docs/faults.md``. A fault is a function of
 the stage that causes it once, waits for what becomes of it, and heals it. The tests of
 ``test/ros/test_faults.py`` inject each once, ``campaign.py`` many times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 import signal
 import sys
 from typing import NamedTuple
@@ -52,7 +56,7 @@ class Fault:
     :param name: in a few words.
     :param expected: what :class:`Outcome` must say.
     :param inject: causes it.
-    :param backend: that it needs.
+    :param backend: the setup that it needs, see ``actors.SETUPS``.
     :param bound: (percentile, milliseconds) of the reaction; None where no bound is stated.
     :param restarts: a process is started again, which takes seconds.
     """
@@ -315,6 +319,25 @@ def garbage(bundle: PolicyBundle) -> UInt8MultiArray:
     return msg
 
 
+@contextmanager
+def other_server(stage: Stage, script: Path, environ: dict[str, str],
+                 *parameters: str) -> Iterator[None]:
+    """Let the policy server be another one for the duration of a block, and then as it was."""
+    actor = stage.actors['policy_server']
+    normal = actor.command, actor.environ
+    stage.disturb()
+    actor.signal(KILL)
+    actor.command = [sys.executable, str(script), *normal[0][normal[0].index('--ros-args'):],
+                     *(word for given in parameters for word in ('-p', given))]
+    actor.environ = normal[1] | environ
+    try:
+        stage.ready()
+        yield
+    finally:
+        actor.signal(KILL)
+        actor.command, actor.environ = normal
+
+
 def slow(seconds: str) -> Callable[[Stage], Outcome]:
     """
     Let inference take so long; empty for ever.
@@ -322,26 +345,16 @@ def slow(seconds: str) -> Callable[[Stage], Outcome]:
     The policy server is started anew with a switch in its model, and afterwards without.
     """
     def inject(stage: Stage) -> Outcome:
-        actor = stage.actors['policy_server']
         switch = stage.folder / 'never'
-        normal = actor.command, actor.environ
-        stage.disturb()
-        actor.signal(KILL)
-        actor.command = [sys.executable, str(SLOW_SERVER),
-                         *normal[0][normal[0].index('--ros-args'):], '-p', 'control_path:=python']
-        actor.environ = normal[1] | {'SLOW_POLICY_S': '0', 'SLOW_POLICY_NEVER': str(switch)}
-        try:
-            stage.ready()
+        with other_server(stage, SLOW_SERVER, {
+                'SLOW_POLICY_S': '0', 'SLOW_POLICY_NEVER': str(switch)}, 'control_path:=python'):
             at = stage.disturb()
             switch.write_text(seconds)
             reaction = stage.halt_ms(at)
             if seconds:
                 asks_again(stage, stage.disturb(), 2)
+            switch.unlink()
             return Outcome(stage.verdict(at), reaction)
-        finally:
-            switch.unlink(missing_ok=True)
-            actor.signal(KILL)
-            actor.command, actor.environ = normal
     return inject
 
 

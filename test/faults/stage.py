@@ -31,6 +31,7 @@ from actors import (
     WATCHDOG_S,
 )
 from diagnostic_msgs.msg import DiagnosticArray
+from emulators.lossy_network import LossyNetwork
 import numpy as np
 from rclpy.client import Client
 from rclpy.context import Context
@@ -43,6 +44,7 @@ from rl_nodes.core.scheduling import run_as_usual, run_first
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.graph import FIRST
 from rl_nodes.nodes import conversions, joint_state, qos
+from rl_nodes.safety.supervisor import PRESS_S
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt8MultiArray
 from std_srvs.srv import Trigger
@@ -51,7 +53,8 @@ from benchmarks._bare_graph import Waiter
 
 START_S = 60.0  # until a graph moves: imports of six processes on two busy cores
 STATES, WANTED, ALLOWED = 'joint_states', 'policy/joint_command', 'joint_command'
-SAFETY, ROBOT, POLICY = 'safety/state', 'robot/status', 'policy/status'
+SAFETY, ROBOT, POLICY, TELEOP = ('safety/state', 'robot/status', 'policy/status',
+                                  'teleop/status')
 PAST_MONITOR = 'past-the-monitor'  # source of what an intruder tells the robot
 STAND_IN = 'stand-in@1'            # of what the stage itself wants
 CONTROLLER = '/forward_position_controller/commands'
@@ -122,9 +125,11 @@ class Stage:
     A running deployment; use as a context manager.
 
     :param folder: for its files; empty.
-    :param backend: ``pybullet``, or ``ros2_control`` for the emulated controller manager.
+    :param backend: one of ``actors.SETUPS``.
     :param seed: of the moments at which faults come.
     :param priority: as the launch argument; emulator and listener then go before all others.
+    :ivar network: of the setup ``lossy_network``.
+    :ivar words: what nodes say of themselves, by topic.
     :ivar nominal: commands of the policy that reached the robot while nothing was wrong.
     :ivar false_stops: stops meanwhile, without a reason.
     :ivar stalls: stops because a process of the graph got no time for as long as the watchdog.
@@ -140,12 +145,17 @@ class Stage:
         self.task, self.bundle, self.actors = deployment(folder, backend, priority=priority)
         self._emulator = (controller_manager.ControllerManagerProcess('--rate', '200')
                           if backend == 'ros2_control' else None)
+        self.network = LossyNetwork(folder) if backend == 'lossy_network' else None
+        if self.network is not None:
+            for actor in self.actors.values():
+                actor.environ |= self.network.environ
         self.nominal = self.false_stops = self.stalls = self.restarts = 0
         self.unsafe: Counter[str] = Counter()
         self.heard: dict[str, deque[Heard]] = {
             topic: deque(maxlen=KEPT) for topic in (STATES, WANTED, ALLOWED)}
         self.shown: deque[Shown] = deque([Shown(0, '', '')], maxlen=KEPT)
-        self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}}
+        self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}, TELEOP: {}}
+        self.words = dict.fromkeys((SAFETY, *self.values), '')
         self.still_since, self._goal = 0, ()
         self._calm = self._halted = self._clearing = False
         self.ready_at = 0
@@ -222,7 +232,9 @@ class Stage:
                 if tuple(data.data) != self._goal:
                     self.still_since, self._goal = at, tuple(data.data)
             else:
-                values = conversions.status_values(deserialize_message(data, DiagnosticArray))
+                status = deserialize_message(data, DiagnosticArray)
+                values = conversions.status_values(status)
+                self.words[topic] = status.status[0].message
                 if topic == SAFETY:
                     self._on_safety(Shown(at, values['mode'], values['check']))
                 else:
@@ -352,8 +364,8 @@ class Stage:
             if answer is not None:
                 self.pump(0.0)  # a stop before that may not have been read yet
                 self._clearing, self._halted = False, not answer.success
-                if answer.success:
-                    self.until(lambda: self.mode != 'STOPPED', 0.5)
+                if answer.success:  # to call it on and on would be a press that lasts
+                    self.until(lambda: self._halted or self._moving(), PRESS_S)
             self.live(0.02)
         self._calm, self.ready_at = True, steady_ns()
         self.live(self.random.uniform(*PHASE_S))

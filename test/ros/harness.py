@@ -25,12 +25,14 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.nodes import conversions
+from rl_nodes.safety.supervisor import PRESS_S
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 import torch
 
 START_S = 30.0  # two busy cores: imports take seconds, discovery up to three
 HIDDEN = 16  # of what remembers
+AGAIN_S = 2 * PRESS_S  # until a stop is cleared again that was cleared just now
 
 
 class _Net(torch.nn.Module):
@@ -330,11 +332,13 @@ def until_moving(seen: Observer, namespace: str = '') -> None:
     would.
     """
     state, commands = topic_in(namespace, 'safety/state'), topic_in(namespace, 'joint_command')
-    count = len(seen.heard[commands])
+    count, asked = len(seen.heard[commands]), 0.0
 
     def moves() -> bool:
+        nonlocal asked
         values = seen.values(state)
-        if values.get('check', '').endswith('_silence'):
+        if values.get('check', '').endswith('_silence') and time.monotonic() > asked + AGAIN_S:
+            asked = time.monotonic()
             seen.call(topic_in(namespace, 'safety_monitor/clear_stop'))
         return values.get('mode') in ('OK', 'LIMITING') and len(seen.heard[commands]) > count + 20
 

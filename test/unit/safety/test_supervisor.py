@@ -237,6 +237,31 @@ def test_clear_needs_commands_and_does_nothing_where_motion_is_allowed() -> None
     assert (bench.supervisor.mode, bench.supervisor.check) == (Mode.LIMITING, 'velocity')
 
 
+def test_one_press_clears_one_stop() -> None:
+    """F8: a button that hangs, or is held, allows no motion after the next stop."""
+    bench = Bench().armed()
+
+    def live(ms: int) -> None:
+        for _ in range(0, ms, 10):
+            bench.wait(10)
+            bench.state()
+            bench.command()
+    for _ in range(3):
+        live(400)
+        assert bench.supervisor.clear(bench.steady) == ''
+    bench.command([np.nan] * 6)
+    for _ in range(5):
+        live(400)
+        assert 'without a pause' in bench.supervisor.clear(bench.steady)
+        assert bench.supervisor.mode == Mode.STOPPED
+    live(510)
+    assert bench.supervisor.clear(bench.steady) == ''
+    assert bench.supervisor.mode == Mode.OK
+    bench.command([np.nan] * 6)
+    live(10)
+    assert bench.supervisor.clear(bench.steady) == '', 'soon after a press, but one of its own'
+
+
 def test_to_stand_is_no_speed_and_nothing_of_a_poisoned_state(robot_with, state_of) -> None:
     rover = Supervisor(robot_with('rover'), Timeouts(0.05, 0.1, 0.02, 0.0))
     assert rover.hold_command().tolist() == [0.0, 0.0]
