@@ -104,9 +104,17 @@ class Supervisor:
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
         self.counts: Counter[str] = Counter()
 
-    def observe(self, state: RobotState, steady_ns: int) -> None:
-        """Take the newest state, which arrived at steady time ``steady_ns``."""
-        self._state, self._state_at = state, steady_ns
+    def observe(self, state: RobotState, steady_ns: int) -> Verdict | None:
+        """
+        Take the newest state.
+
+        :param steady_ns: when it arrived on the steady clock [ns].
+        :return: a STOP where it comes after a silence that nobody has noticed yet.
+        """
+        self._state = state
+        overdue = self.tick(steady_ns)
+        self._state_at = steady_ns
+        return overdue
 
     def hear_estop(self, name: str, pressed: bool, steady_ns: int) -> Verdict | None:
         """
@@ -202,6 +210,8 @@ class Supervisor:
 
         :return: why it is refused, or ``''`` when motion is allowed.
         """
+        if self.mode != Mode.STOPPED:
+            return ''
         watchdog_s = self._timeouts.watchdog_s
         objection = self.estop.objection(steady_ns)
         if objection:
@@ -216,10 +226,9 @@ class Supervisor:
         if healthy_s < self._timeouts.healthy_s:
             return (f'healthy for {healthy_s:.1f} s only, {self._timeouts.healthy_s:.1f} s are '
                     'needed; try again')
-        if self.mode == Mode.STOPPED:
-            self.mode, self.check, self.reason = Mode.OK, '', ''
-            self._ladder.end()
-            self._gate.trace.forget()
+        self.mode, self.check, self.reason = Mode.OK, '', ''
+        self._ladder.end()
+        self._gate.trace.forget()
         return ''
 
     def hold_command(self) -> np.ndarray | None:
