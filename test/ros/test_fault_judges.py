@@ -22,7 +22,7 @@ from rl_nodes.tasks import load_task
 ARM = load_robot('arm')
 STEP = ARM.limits('velocity') / ARM.config.rate_hz
 TOP = ARM.limits('upper') - ARM.config.safety.position_margin
-LOW = np.array([0.0, 1.71, 0.0, 0.0, 0.0, 0.0])  # the hand nearly on the table
+LOW = np.array([0.0, 1.71, 0.37, 0.0, 0.0, 0.0])  # the hand nearly on the table
 DOWN = np.array([0.0, 0.03, 0.0, 0.0, 0.0, 0.0])
 NAN = np.array([np.nan, *ARM.home[1:]])
 Row = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]  # state, wanted, executed
