@@ -11,6 +11,10 @@ module in a process of its own; one that passes them all has survived. One that 
 noticed, as by the time-out of pytest, here by processor time. Prints survivors with file and
 line, and the score: noticed / tried. Some survivors cannot be noticed because they change nothing
 (equivalent mutants); none is left out for that.
+
+So that all can be tried within minutes, tests are collected once for a module, what is changed in
+a function is exchanged in place, and the test that noticed the last mutant comes first. Whatever
+survives that, or is outside of functions, is tried once more with everything imported anew.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from pathlib import Path
 import random
 import resource
 import sys
+import types
 
 import hypothesis
 import msgspec  # noqa: F401 - loaded once, before the forks
@@ -33,7 +38,7 @@ import rl_nodes.core.meshes  # noqa: F401
 
 HERE = Path(__file__).parent
 CORE = HERE.parents[2] / 'rl_nodes' / 'safety'
-CPU_S = 60  # for the tests of one mutant, which may never end
+CPU_S = 40  # for the tests of one mutant, which may never end
 TESTS = {
     'capsules': ['test_capsules.py', 'test_geometry.py'], 'geometry': ['test_geometry.py'],
     'sources': ['test_arbiter.py'], 'estop': ['test_estop.py'], 'events': ['test_events.py'],
@@ -135,23 +140,119 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._tree, str(self._path), 'exec'), module.__dict__)  # our own source
 
 
+def options(module):
+    """Return what pytest is told for the tests of a module."""
+    return ['-x', '-q', '-s', '--no-header', '--no-summary', '-p', 'no:cacheprovider',
+            '-p', 'no:randomly', '-m', 'not soak',
+            *(str(HERE / test) for test in TESTS[module])]
+
+
+def as_mutant() -> None:
+    """Let a forked process end some time, and say nothing."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    with open(os.devnull, 'w') as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+
+
+def settled() -> None:
+    """Let hypothesis draw the same examples for every mutant."""
+    hypothesis.settings.register_profile('mutants', database=None, derandomize=True)
+    hypothesis.settings.load_profile('mutants')
+
+
 def noticed(module, tree) -> bool:
-    """Return whether the tests of a module fail with it replaced by a tree."""
+    """Return whether the tests of a module fail with it imported from a tree."""
     child = os.fork()
     if not child:
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        with open(os.devnull, 'w') as nothing:
-            os.dup2(nothing.fileno(), 1)
-            os.dup2(nothing.fileno(), 2)
+        as_mutant()
+        settled()
         sys.meta_path.insert(0, Replaced(f'rl_nodes.safety.{module}', tree,
                                          CORE / f'{module}.py'))
-        hypothesis.settings.register_profile('mutants', database=None, derandomize=True)
-        hypothesis.settings.load_profile('mutants')
-        os._exit(int(pytest.main([
-            '-x', '-q', '-p', 'no:cacheprovider', '-p', 'no:randomly', '-m', 'not soak',
-            *(str(HERE / test) for test in TESTS[module])])))
+        os._exit(int(pytest.main(options(module))))
     _, status = os.waitpid(child, 0)
     return status != 0
+
+
+class InPlace:
+    """
+    A plugin of pytest: tries mutants one after the other instead of running the tests once.
+
+    :param module: that is changed.
+    :param trees: the mutants.
+    :param found: file descriptor that gets one byte for each, 1 where it was noticed.
+    """
+
+    def __init__(self, module, trees, found) -> None:
+        self._module, self._trees, self._found = module, trees, found
+
+    def pytest_runtestloop(self, session):
+        order = list(session.items)
+        for tree in self._trees:
+            reader, writer = os.pipe()
+            child = os.fork()
+            if not child:
+                as_mutant()
+                exchange(self._module, tree)
+                os._exit(first_failure(session, order, writer))
+            os.close(writer)
+            _, status = os.waitpid(child, 0)
+            if which := os.read(reader, 8):
+                order.insert(0, order.pop(int(which)))
+            os.close(reader)
+            os.write(self._found, bytes([status != 0]))
+        return True
+
+
+def first_failure(session, items, writer) -> int:
+    """Run tests until one fails; tell its place and return whether there is one."""
+    for place, (item, following) in enumerate(zip(items, [*items[1:], None])):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            os.write(writer, str(place).encode())
+            return 1
+    return 0
+
+
+def exchange(module, tree) -> None:
+    """Give the functions of an imported module the code of another tree."""
+    path = str(CORE / f'{module}.py')
+    module = sys.modules[f'rl_nodes.safety.{module}']
+    codes = {}
+
+    def collect(code) -> None:
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                codes[inner.co_qualname] = inner
+                collect(inner)
+    collect(compile(tree, path, 'exec'))
+    owned = [value for value in vars(module).values()
+             if getattr(value, '__module__', '') == module.__name__]
+    for owner in owned:
+        for value in [owner, *(vars(owner).values() if isinstance(owner, type) else ())]:
+            for function in (value, getattr(value, 'fget', None),
+                             getattr(value, '__wrapped__', None)):
+                if isinstance(function, types.FunctionType) and (
+                        function.__code__.co_filename == path):
+                    function.__code__ = codes[function.__qualname__]
+
+
+def tried_in_place(module, trees):
+    """Return for each tree whether the tests of a module fail with its code in place."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        settled()
+        os._exit(int(pytest.main(options(module), [InPlace(module, trees, writer)])))
+    os.close(writer)
+    with os.fdopen(reader, 'rb') as found:
+        answers = found.read()
+    os.waitpid(child, 0)
+    if len(answers) != len(trees):
+        raise SystemExit(f'{module}: its tests cannot be collected')
+    return [bool(answer) for answer in answers]
 
 
 def main() -> int:
@@ -162,24 +263,23 @@ def main() -> int:
     arguments = parser.parse_args()
     trees = {name: ast.parse((CORE / f'{name}.py').read_text(encoding='utf-8'))
              for name in arguments.modules or TESTS}
-    for name, tree in trees.items():
-        if noticed(name, tree):
-            print(f'{name}: its tests fail though nothing is changed')
-            return 1
     jobs = [(name, k) for name, tree in trees.items() for k in range(len(sorted_places(tree)))]
     total = len(jobs)
     if arguments.sample:
         jobs = sorted(random.Random(arguments.seed).sample(jobs, min(arguments.sample, total)))
-    score = {name: [0, 0] for name in trees}
-    for name, k in jobs:
-        tree, line, change = mutated(trees[name], k)
-        found = noticed(name, tree)
-        score[name][0] += found
-        score[name][1] += 1
-        if not found:
-            print(f'{name}.py:{line}: {change}', flush=True)
-    for name, (killed, tried) in score.items():
-        print(f'{name:12s} {killed:4d} of {tried:4d}')
+    score = {}
+    for name in trees:
+        mutants = [mutated(trees[name], k) for owner, k in jobs if owner == name]
+        found = tried_in_place(name, [trees[name], *(tree for tree, *_ in mutants)])
+        if found[0]:
+            print(f'{name}: its tests fail though nothing is changed')
+            return 1
+        alive = [mutant for mutant, seen in zip(mutants, found[1:])
+                 if not seen and not noticed(name, mutant[0])]
+        for _, line, change in alive:
+            print(f'{name}.py:{line}: {change}')
+        score[name] = len(mutants) - len(alive), len(mutants)
+        print(f'{name:12s} {score[name][0]:4d} of {score[name][1]:4d}', flush=True)
     killed, tried = (sum(column) for column in zip(*score.values()))
     print(f'noticed {killed} of {tried} ({100 * killed / tried:.1f} %); {total} mutants in all')
     return 0
