@@ -1,6 +1,6 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CartPole and Pendulum, registered as ``rl_nodes_test/...Positions-v0``, whose speeds nobody sees."""
+"""CartPole and Pendulum as ``rl_nodes_test/...Positions-v0``: nobody sees how fast they move."""
 
 import gymnasium
 
