@@ -36,7 +36,7 @@ class GraphWatch:
 
     def _other_types(self) -> Iterator[str]:
         node = self._node
-        ours = {entity.topic_name: _type_name(entity.msg_type)
+        ours = {entity.topic_name: type_name(entity.msg_type)
                 for entity in (*node.publishers, *node.subscriptions)}
         for topic, types in node.get_topic_names_and_types():
             kind = ours.get(topic)
@@ -58,5 +58,6 @@ class GraphWatch:
                    'one that was killed within the last 20 s; both answer whoever calls a service')
 
 
-def _type_name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """Return the name of a message type as the graph has it."""
     return f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'

@@ -34,7 +34,7 @@ from rl_nodes.core.locks import RunLock
 from rl_nodes.core.returns import target_of
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.nodes import conversions, joint_state, qos
-from rl_nodes.nodes.graph_watch import GraphWatch
+from rl_nodes.nodes.graph_watch import GraphWatch, type_name
 from rl_nodes.nodes.parameters import declare, NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
@@ -158,6 +158,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
             return response
         service = self.create_service(kind, f'~/{name}', answer)
         self._entities.append((self.destroy_service, service))
+
+    def publishers_on(self, kind: type, topic: str) -> list[str]:
+        """Return the full names of the nodes that publish a type on a topic, each once, sorted."""
+        return sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
+                       for one in self.get_publishers_info_by_topic(topic)
+                       if one.topic_type == type_name(kind)})
 
     def client_of(self, kind: type, name: str) -> Client:
         """Return a client of another node's service that lives until cleanup."""

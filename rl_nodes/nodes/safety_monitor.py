@@ -14,7 +14,8 @@ Subscribes:
   silence;
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
-  person want, each where it is among the sources; one acts at a time, see safety/sources.py;
+  person want, each where it is among the sources; one acts at a time, see safety/sources.py; a
+  second publisher of these, of joint_states or joint_command stops the robot, see intruders.py;
   goal (geometry_msgs/PoseStamped, EPISODE), odom, objects, scan, imu and wrench where there are
   such, reward (sensor_msgs/JointState, STREAM) where it is observed: with a guard only, which
   observes what a policy does, see guard_watch.py.
@@ -47,6 +48,7 @@ from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.guard_watch import GuardWatch
+from rl_nodes.nodes.intruders import Intruders
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters, Priority
@@ -155,11 +157,14 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.subscribe(Bool, '~/estop', self._on_estop, qos.SENSOR)
         self._line = None if estop is None or estop.line is None else EstopLine(
             estop.line, self.wake(self._on_line))
+        intruders = Intruders(self, 'joint_command', safety.watchdog_s, self._on_intruder)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR,
-                       tap=partial(self._events.see, 'joint_states'))
+                       tap=partial(self._events.see, 'joint_states'),
+                       numbers=intruders.numbers('joint_states'))
         for source, topic in wanted.items():
             self.subscribe(JointState, topic, partial(self._on_command, source), qos.COMMAND,
-                           tap=partial(self._events.see, topic))
+                           tap=partial(self._events.see, topic),
+                           numbers=intruders.numbers(topic))
         self.serve(Trigger, 'stop', self._on_stop, always=True)
         self.serve(Trigger, 'clear_stop', self._on_clear)
         self.every(LOCKSTEP_TICK_S if self.lockstep and estop is None else TICK_S, self.tick)
@@ -205,6 +210,9 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         for source, offer in list(self._waiting.items()):
             if offer.command.stamp_ns <= state.stamp_ns:
                 self._judge(source, self._waiting.pop(source))
+
+    def _on_intruder(self, reason: str) -> None:
+        self._carry_out(self._supervisor.intrude(reason, steady_ns()))
 
     def _on_estop(self, msg: Bool) -> None:
         self._hear_estop('topic', msg.data, steady_ns())

@@ -37,6 +37,7 @@ from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message
 from rl_nodes.core.origin import MONITOR, split_label
 from rl_nodes.core.scheduling import run_as_usual, run_first
@@ -53,8 +54,9 @@ from benchmarks._bare_graph import Waiter
 START_S = 60.0  # until a graph moves: imports of six processes on two busy cores
 STATES, WANTED, ALLOWED = 'joint_states', 'policy/joint_command', 'joint_command'
 SAFETY, ROBOT, POLICY, TELEOP = ('safety/state', 'robot/status', 'policy/status',
-                                 'teleop/status')
-PAST_MONITOR = 'past-the-monitor'  # source of what the stage itself tells the robot
+                                  'teleop/status')
+PAST_MONITOR = 'past-the-monitor'  # source of what an intruder tells the robot
+STAND_IN = 'stand-in@1'            # of what the stage itself wants
 CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
 RECENT = 100    # states, the newest that a command may have been judged by
@@ -132,6 +134,8 @@ class Stage:
     :ivar false_stops: stops meanwhile, without a reason.
     :ivar stalls: stops because a process of the graph got no time for as long as the watchdog.
     :ivar restarts: commands that reached a stopped robot before anybody had cleared the stop.
+    :ivar ready_at: when the robot last began to move as it should, on the steady clock [ns].
+    :ivar answer: gets each state where the stage itself stands in for the policy.
     :ivar unsafe: violations among all commands that reached the robot, by name.
     """
 
@@ -154,6 +158,8 @@ class Stage:
         self.words = dict.fromkeys((SAFETY, *self.values), '')
         self.still_since, self._goal = 0, ()
         self._calm = self._halted = self._clearing = False
+        self.ready_at = 0
+        self.answer: Callable[[Heard], None] | None = None
         self._unjudged: list[Heard] = []
         model = self.task.robot
         margin = model.config.safety.position_margin
@@ -169,6 +175,7 @@ class Stage:
         self._context.init(domain_id=int(os.environ['ROS_DOMAIN_ID']))
         self.node = Node('listener', context=self._context)
         self._operator = Node('operator', context=self._context)
+        self._intruder = Node('intruder', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._operator)
         self._clients: dict[str, Client] = {}
@@ -181,7 +188,7 @@ class Stage:
             self._waiter.add(CONTROLLER, Float64MultiArray, qos.STREAM, raw=False)
         self.publishers = {
             topic: self.node.create_publisher(JointState, topic, profile) for topic, profile in (
-                (STATES, qos.STREAM), (WANTED, qos.STREAM), (ALLOWED, qos.STREAM))}
+                (STATES, qos.STREAM), (WANTED, qos.STREAM))}
         self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
         self.button = Button(self._operator)
         for service in ('stop', 'clear_stop'):  # a first request right after discovery is late
@@ -198,6 +205,7 @@ class Stage:
         self.button.close()
         self._executor.shutdown()
         self._operator.destroy_node()
+        self._intruder.destroy_node()
         self.node.destroy_node()
         self._context.try_shutdown()
         run_as_usual()
@@ -218,6 +226,8 @@ class Stage:
                 self.heard[topic].append(heard)
                 if topic == ALLOWED:
                     self._on_allowed(heard)
+                elif topic == STATES and self.answer is not None:
+                    self.answer(heard)
             elif topic == CONTROLLER:
                 if tuple(data.data) != self._goal:
                     self.still_since, self._goal = at, tuple(data.data)
@@ -357,7 +367,7 @@ class Stage:
                 if answer.success:  # to call it on and on would be a press that lasts
                     self.until(lambda: self._halted or self._moving(), PRESS_S)
             self.live(0.02)
-        self._calm = True
+        self._calm, self.ready_at = True, steady_ns()
         self.live(self.random.uniform(*PHASE_S))
         if not self._calm:
             self.ready(deadline - time.monotonic())
@@ -383,6 +393,15 @@ class Stage:
             yield at
         finally:
             self.actors[name].signal(signal.SIGCONT)
+
+    @contextmanager
+    def intruder(self, topic: str) -> Iterator[Publisher]:
+        """Publish on a topic beside whom it belongs to, for the duration of a block."""
+        publisher = self._intruder.create_publisher(JointState, topic, qos.STREAM)
+        try:
+            yield publisher
+        finally:
+            self._intruder.destroy_publisher(publisher)
 
     def halt_ms(self, at: int, timeout_s: float = 2.0) -> float | None:
         """Return how long after ``at`` [ns] the robot was told to stop; None if it was not."""

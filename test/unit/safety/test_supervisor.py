@@ -34,9 +34,11 @@ class Bench:
             names, JointCommand(self.now - round(age_ms * MS), 'p@1', value), self.now,
             self.steady)
 
-    def armed(self) -> 'Bench':
-        self.state()
-        self.command()
+    def armed(self, after_ms: int = 0) -> 'Bench':
+        for _ in range(0, after_ms + 1, 10):
+            self.state()
+            self.command()
+            self.wait(10 if after_ms else 0)
         assert self.supervisor.clear(self.steady) == ''
         return self
 
@@ -271,3 +273,19 @@ def test_to_stand_is_no_speed_and_nothing_of_a_poisoned_state(robot_with, state_
     position[2] = np.nan
     bench.supervisor.observe(state_of(ARM, position), bench.steady)
     assert bench.supervisor.hold_command() is None
+
+
+def test_an_intruder_stops_and_nothing_is_cleared_until_it_has_gone() -> None:
+    bench = Bench(healthy_s=0.03).armed(after_ms=40)
+    verdict = bench.supervisor.intrude('joint_states has two publishers: /a, /b', bench.steady)
+    assert (verdict.level, verdict.check, verdict.by) == (Level.STOP, 'intruder', 'hold')
+    np.testing.assert_array_equal(verdict.instead, ARM.home)
+    assert bench.command().check == 'latched'
+    for _ in range(3):
+        assert 'the cause persists: joint_states has two' in bench.supervisor.clear(bench.steady)
+        bench.wait(10)
+        bench.state()
+        bench.command()
+    assert 'the cause persists' in bench.supervisor.clear(bench.steady)
+    bench.wait(1)
+    assert bench.supervisor.clear(bench.steady) == ''
