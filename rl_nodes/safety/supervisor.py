@@ -105,7 +105,8 @@ class Supervisor:
         self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
         self._intrusion: tuple[int, str] | None = None  # steady time and reason of the last one
-        self._pressed_at: int | None = None  # last call of a press that goes on after a clearance
+        self._pressed_at: int | None = None  # last call of clear while nothing was stopped
+        self._hangs = False                  # whoever calls it goes on and on
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
@@ -222,15 +223,16 @@ class Supervisor:
         """
         Allow motion again.
 
-        One press clears one stop: what is called while nothing is stopped, and on and on, comes
+        One press clears one stop: what is called again and again while nothing is stopped comes
         from a button that hangs, and clears nothing until it has been let go of for ``PRESS_S``.
 
         :return: why it is refused, or ``''`` when motion is allowed.
         """
-        hangs = not silent(self._pressed_at, steady_ns, PRESS_S)
-        if hangs or self.mode != Mode.STOPPED:
+        moves = self.mode != Mode.STOPPED
+        self._hangs = not silent(self._pressed_at, steady_ns, PRESS_S) and (self._hangs or moves)
+        if self._hangs or moves:
             self._pressed_at = steady_ns
-        if self.mode != Mode.STOPPED:
+        if moves:
             return ''
         watchdog_s = self._timeouts.watchdog_s
         objection = self.estop.objection(steady_ns)
@@ -238,7 +240,7 @@ class Supervisor:
             return objection
         if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
             return f'the cause persists: {self._intrusion[1]}'
-        if hangs:
+        if self._hangs:
             return ('clear_stop has been called without a pause since before the stop; a press '
                     f'that lasts clears nothing: do not call it for {PRESS_S} s, then once')
         if silent(self._state_at, steady_ns, watchdog_s):

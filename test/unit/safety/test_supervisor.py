@@ -262,9 +262,12 @@ def test_one_press_clears_one_stop() -> None:
     live(510)
     assert bench.supervisor.clear(bench.steady) == ''
     assert bench.supervisor.mode == Mode.OK
-    bench.command([np.nan] * 6)
-    live(10)
-    assert bench.supervisor.clear(bench.steady) == '', 'soon after a press, but one of its own'
+    for again in (0, 1):  # a call too many, by who has not seen yet that nothing is stopped
+        for _ in range(again):
+            assert bench.supervisor.clear(bench.steady) == ''
+        bench.command([np.nan] * 6)
+        live(10)
+        assert bench.supervisor.clear(bench.steady) == '', 'soon after, but a press of its own'
 
 
 def test_to_stand_is_no_speed_and_nothing_of_a_poisoned_state(robot_with, state_of) -> None:
