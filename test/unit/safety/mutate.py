@@ -12,9 +12,9 @@ noticed, as by the time-out of pytest, here by processor time. Prints survivors 
 line, and the score: noticed / tried. Some survivors cannot be noticed because they change nothing
 (equivalent mutants); none is left out for that.
 
-So that all can be tried within minutes, tests are collected once for a module, what is changed in
-a function is exchanged in place, and the test that noticed the last mutant comes first. Whatever
-survives that, or is outside of functions, is tried once more with everything imported anew.
+So that all can be tried within minutes, what is changed in a function is exchanged in place, in a
+process that has collected the tests already, and the test that noticed the last mutant comes
+first. For what is changed outside of functions everything is imported anew.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import random
 import resource
 import sys
 import types
+from typing import NamedTuple
 
 import hypothesis
 import msgspec  # noqa: F401 - loaded once, before the forks
@@ -58,6 +59,20 @@ OPERATORS = {
     ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
 NAMES = {'min': 'max', 'max': 'min', 'minimum': 'maximum', 'maximum': 'minimum', 'all': 'any',
          'any': 'all', 'argmax': 'argmin', 'argmin': 'argmax', 'sin': 'cos'}
+
+
+class Mutant(NamedTuple):
+    """
+    A changed module.
+
+    :param inside: whether the change is inside a function.
+    :param change: where it is and what, for people.
+    """
+
+    module: str
+    tree: ast.Module
+    inside: bool
+    change: str
 
 
 def places(tree):
@@ -92,10 +107,13 @@ def places(tree):
             yield node, 'leave out'
 
 
-def mutated(tree, index):
-    """Return (a changed copy, line, what was changed)."""
+def mutated(module, tree, index):
+    """Return the mutant."""
     tree = copy.deepcopy(tree)
     node, what = sorted_places(tree)[index]
+    inside = any(node is part for function in ast.walk(tree)
+                 if isinstance(function, ast.FunctionDef)
+                 for statement in function.body for part in ast.walk(statement))
     before = ast.unparse(node).splitlines()[0]
     if what.startswith('ops'):
         k = int(what.split()[1])
@@ -117,7 +135,8 @@ def mutated(tree, index):
     else:
         node.value = ast.Constant(None)
     after = ast.unparse(node).splitlines()[0]
-    return ast.fix_missing_locations(tree), node.lineno, f'{before}  ->  {after}'
+    return Mutant(module, ast.fix_missing_locations(tree), inside,
+                  f'{module}.py:{node.lineno}: {before}  ->  {after}')
 
 
 def sorted_places(tree):
@@ -140,11 +159,10 @@ class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._tree, str(self._path), 'exec'), module.__dict__)  # our own source
 
 
-def options(module):
-    """Return what pytest is told for the tests of a module."""
+def options(tests):
+    """Return what pytest is told."""
     return ['-x', '-q', '-s', '--no-header', '--no-summary', '-p', 'no:cacheprovider',
-            '-p', 'no:randomly', '-m', 'not soak',
-            *(str(HERE / test) for test in TESTS[module])]
+            '-p', 'no:randomly', '-m', 'not soak', *(str(HERE / test) for test in tests)]
 
 
 def as_mutant() -> None:
@@ -161,15 +179,15 @@ def settled() -> None:
     hypothesis.settings.load_profile('mutants')
 
 
-def noticed(module, tree) -> bool:
+def noticed(mutant) -> bool:
     """Return whether the tests of a module fail with it imported from a tree."""
     child = os.fork()
     if not child:
         as_mutant()
         settled()
-        sys.meta_path.insert(0, Replaced(f'rl_nodes.safety.{module}', tree,
-                                         CORE / f'{module}.py'))
-        os._exit(int(pytest.main(options(module))))
+        sys.meta_path.insert(0, Replaced(f'rl_nodes.safety.{mutant.module}', mutant.tree,
+                                         CORE / f'{mutant.module}.py'))
+        os._exit(int(pytest.main(options(TESTS[mutant.module]))))
     _, status = os.waitpid(child, 0)
     return status != 0
 
@@ -178,22 +196,21 @@ class InPlace:
     """
     A plugin of pytest: tries mutants one after the other instead of running the tests once.
 
-    :param module: that is changed.
-    :param trees: the mutants.
+    :param mutants: to be tried; the changes are inside of functions.
     :param found: file descriptor that gets one byte for each, 1 where it was noticed.
     """
 
-    def __init__(self, module, trees, found) -> None:
-        self._module, self._trees, self._found = module, trees, found
+    def __init__(self, mutants, found) -> None:
+        self._mutants, self._found = mutants, found
 
     def pytest_runtestloop(self, session):
         order = list(session.items)
-        for tree in self._trees:
+        for mutant in self._mutants:
             reader, writer = os.pipe()
             child = os.fork()
             if not child:
                 as_mutant()
-                exchange(self._module, tree)
+                exchange(mutant)
                 os._exit(first_failure(session, order, writer))
             os.close(writer)
             _, status = os.waitpid(child, 0)
@@ -214,10 +231,10 @@ def first_failure(session, items, writer) -> int:
     return 0
 
 
-def exchange(module, tree) -> None:
-    """Give the functions of an imported module the code of another tree."""
-    path = str(CORE / f'{module}.py')
-    module = sys.modules[f'rl_nodes.safety.{module}']
+def exchange(mutant) -> None:
+    """Give the functions of an imported module the code of a mutant."""
+    path = str(CORE / f'{mutant.module}.py')
+    module = sys.modules[f'rl_nodes.safety.{mutant.module}']
     codes = {}
 
     def collect(code) -> None:
@@ -225,11 +242,12 @@ def exchange(module, tree) -> None:
             if isinstance(inner, types.CodeType):
                 codes[inner.co_qualname] = inner
                 collect(inner)
-    collect(compile(tree, path, 'exec'))
+    collect(compile(mutant.tree, path, 'exec'))
     owned = [value for value in vars(module).values()
              if getattr(value, '__module__', '') == module.__name__]
     for owner in owned:
         for value in [owner, *(vars(owner).values() if isinstance(owner, type) else ())]:
+            getattr(value, 'cache_clear', bool)()
             for function in (value, getattr(value, 'fget', None),
                              getattr(value, '__wrapped__', None)):
                 if isinstance(function, types.FunctionType) and (
@@ -237,21 +255,21 @@ def exchange(module, tree) -> None:
                     function.__code__ = codes[function.__qualname__]
 
 
-def tried_in_place(module, trees):
-    """Return for each tree whether the tests of a module fail with its code in place."""
+def noticed_in_place(mutants, tests):
+    """Return for each of some mutants with the same tests whether these fail."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         settled()
-        os._exit(int(pytest.main(options(module), [InPlace(module, trees, writer)])))
+        os._exit(int(pytest.main(options(tests), [InPlace(mutants, writer)])))
     os.close(writer)
     with os.fdopen(reader, 'rb') as found:
         answers = found.read()
     os.waitpid(child, 0)
-    if len(answers) != len(trees):
-        raise SystemExit(f'{module}: its tests cannot be collected')
+    if len(answers) != len(mutants):
+        raise SystemExit(f'{", ".join(tests)} cannot be collected')
     return [bool(answer) for answer in answers]
 
 
@@ -267,19 +285,27 @@ def main() -> int:
     total = len(jobs)
     if arguments.sample:
         jobs = sorted(random.Random(arguments.seed).sample(jobs, min(arguments.sample, total)))
-    score = {}
+    score = {name: [0, 0] for name in trees}
+    groups = {}
     for name in trees:
-        mutants = [mutated(trees[name], k) for owner, k in jobs if owner == name]
-        found = tried_in_place(name, [trees[name], *(tree for tree, *_ in mutants)])
+        groups.setdefault(tuple(TESTS[name]), []).append(name)
+    for tests, names in groups.items():
+        mutants = [mutated(name, trees[name], k) for name, k in jobs if name in names]
+        inside = [mutant for mutant in mutants if mutant.inside]
+        untouched = Mutant(names[0], trees[names[0]], True, '')
+        found = noticed_in_place([untouched, *inside], tests)
         if found[0]:
-            print(f'{name}: its tests fail though nothing is changed')
+            print(f'{", ".join(tests)} fail though nothing is changed')
             return 1
-        alive = [mutant for mutant, seen in zip(mutants, found[1:])
-                 if not seen and not noticed(name, mutant[0])]
-        for _, line, change in alive:
-            print(f'{name}.py:{line}: {change}')
-        score[name] = len(mutants) - len(alive), len(mutants)
-        print(f'{name:12s} {score[name][0]:4d} of {score[name][1]:4d}', flush=True)
+        verdicts = [*zip(inside, found[1:]), *(
+            (mutant, noticed(mutant)) for mutant in mutants if not mutant.inside)]
+        for mutant, killed in verdicts:
+            score[mutant.module][0] += killed
+            score[mutant.module][1] += 1
+            if not killed:
+                print(mutant.change)
+        for name in names:
+            print(f'{name:12s} {score[name][0]:4d} of {score[name][1]:4d}', flush=True)
     killed, tried = (sum(column) for column in zip(*score.values()))
     print(f'noticed {killed} of {tried} ({100 * killed / tried:.1f} %); {total} mutants in all')
     return 0
