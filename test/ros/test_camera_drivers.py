@@ -48,8 +48,8 @@ def with_camera(robot: Path, topic: str) -> str:
 
 # --- whole graphs -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('backend', 'topic'), [
-    ('servo_bus', JPEG), pytest.param('ros2_control', RAW, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(('backend', 'topic'), [('servo_bus', JPEG), ('ros2_control', RAW)])
 def test_a_policy_sees_what_a_driver_sends_and_it_is_recorded(
         backend: str, topic: str, tmp_path: Path) -> None:
     """Silent without a driver, by name; sees; STOPPED when it stalls; recorded; exported."""
