@@ -27,7 +27,8 @@ QUICK = {
     'states not finite', 'a joint twice', 'states a second old', 'joint names permuted',
     'command NaN', 'command 1e308', 'command of five values', 'command names permuted',
     'old command again', 'command from the future', 'NaN past the monitor', 'wrong transitions',
-    'wrong parameters', 'stop by hand: service stop', 'policy with a flipped bit'}
+    'wrong parameters', 'stop by hand: service stop', 'policy with a flipped bit',
+    'another node of the same name', 'clear_stop called on and on', 'reset twice at once'}
 
 
 @pytest.fixture(scope='module')
