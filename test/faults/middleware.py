@@ -49,9 +49,10 @@ def other_type(stage: Stage) -> Outcome:
                 publisher.publish(String(data='move'))
             return all(f'/{topic} is std_msgs/msg/String for /stranger' in stage.words[SAFETY]
                        for topic in (STATES, WANTED, ALLOWED))
-        told = stage.until(named, SHOWN_S)
+        told = stage.until(lambda: stage.mode == 'STOPPED' or named(), SHOWN_S)
+        outcome = Outcome(f'{"named" if told else "silence"}, {stage.verdict(at)}')
     stage.until(lambda: '/stranger' not in stage.words[SAFETY], SHOWN_S)
-    return Outcome(f'{"named" if told else "silence"}, {stage.verdict(at)}')
+    return outcome
 
 
 def namesake(stage: Stage) -> Outcome:
