@@ -105,16 +105,25 @@ class Supervisor:
         self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
         self._intrusion: tuple[int, str] | None = None  # steady time and reason of the last one
-        self._pressed_at: int | None = None  # last call of a press that goes on after a clearance
+        self._pressed_at: int | None = None  # last call of clear while nothing was stopped
+        self._hangs = False                  # whoever calls it goes on and on
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
         self.counts: Counter[str] = Counter()
 
-    def observe(self, state: RobotState, steady_ns: int) -> None:
-        """Take the newest state, which arrived at steady time ``steady_ns``."""
-        self._state, self._state_at = state, steady_ns
+    def observe(self, state: RobotState, steady_ns: int) -> Verdict | None:
+        """
+        Take the newest state.
+
+        :param steady_ns: when it arrived on the steady clock [ns].
+        :return: a STOP where it comes after a silence that nobody has noticed yet.
+        """
+        self._state = state
+        overdue = self.tick(steady_ns)
+        self._state_at = steady_ns
         self._sensing.observe(state, self._gate.trace.last)
+        return overdue
 
     def hear_estop(self, name: str, pressed: bool, steady_ns: int) -> Verdict | None:
         """
@@ -214,21 +223,24 @@ class Supervisor:
         """
         Allow motion again.
 
-        One press clears one stop: what is called while nothing is stopped, and on and on, comes
+        One press clears one stop: what is called again and again while nothing is stopped comes
         from a button that hangs, and clears nothing until it has been let go of for ``PRESS_S``.
 
         :return: why it is refused, or ``''`` when motion is allowed.
         """
-        watchdog_s = self._timeouts.watchdog_s
-        hangs = not silent(self._pressed_at, steady_ns, PRESS_S)
-        if hangs or self.mode != Mode.STOPPED:
+        moves = self.mode != Mode.STOPPED
+        self._hangs = not silent(self._pressed_at, steady_ns, PRESS_S) and (self._hangs or moves)
+        if self._hangs or moves:
             self._pressed_at = steady_ns
+        if moves:
+            return ''
+        watchdog_s = self._timeouts.watchdog_s
         objection = self.estop.objection(steady_ns)
         if objection:
             return objection
         if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
             return f'the cause persists: {self._intrusion[1]}'
-        if hangs and self.mode == Mode.STOPPED:
+        if self._hangs:
             return ('clear_stop has been called without a pause since before the stop; a press '
                     f'that lasts clears nothing: do not call it for {PRESS_S} s, then once')
         if silent(self._state_at, steady_ns, watchdog_s):
@@ -241,10 +253,9 @@ class Supervisor:
         if healthy_s < self._timeouts.healthy_s:
             return (f'healthy for {healthy_s:.1f} s only, {self._timeouts.healthy_s:.1f} s are '
                     'needed; try again')
-        if self.mode == Mode.STOPPED:
-            self.mode, self.check, self.reason = Mode.OK, '', ''
-            self._ladder.end()
-            self._gate.trace.forget()
+        self.mode, self.check, self.reason = Mode.OK, '', ''
+        self._ladder.end()
+        self._gate.trace.forget()
         return ''
 
     def hold_command(self) -> np.ndarray | None:

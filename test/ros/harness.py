@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real graphs as processes, an observer in this process, and policies to run them with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import os
 from pathlib import Path
@@ -174,10 +174,11 @@ def make_spending_bundle(contract: Contract) -> PolicyBundle:
 class GraphProcess:
     """``rl_nodes launch ...`` as a user runs it."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None,
+                 within: Sequence[str] = ()) -> None:
         self.output = ''
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'rl_nodes', 'launch', *arguments], text=True,
+            [*within, sys.executable, '-m', 'rl_nodes', 'launch', *arguments], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
 
     @property
@@ -237,9 +238,10 @@ class GraphProcess:
 
 
 @contextmanager
-def graph(*arguments: str, env: dict[str, str] | None = None) -> Iterator[GraphProcess]:
-    """Run a graph for the duration of a block."""
-    process = GraphProcess(*arguments, env=env)
+def graph(*arguments: str, env: dict[str, str] | None = None,
+          within: Sequence[str] = ()) -> Iterator[GraphProcess]:
+    """Run a graph for the duration of a block; ``within`` is a command that runs another."""
+    process = GraphProcess(*arguments, env=env, within=within)
     try:
         yield process
     except AssertionError as error:
