@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 
-from rl_nodes.core.timing import steady_ns
+from rl_nodes.core.timing import elapsed_ns
 from rl_nodes.nodes.lifecycle import ManagedNode
 from rl_nodes.safety.sole import Sequel, Step
 from rosgraph_msgs.msg import Clock
@@ -36,7 +36,7 @@ class Intruders:
         sequel = Sequel(self._silence_s)
 
         def came(number: int | None) -> None:
-            if sequel.came(number, steady_ns()) == Step.BACK:
+            if sequel.came(number, elapsed_ns()) == Step.BACK:
                 self._report(f'{topic} has two publishers: '
                              f'{", ".join(self._node.publishers_on(JointState, topic))}')
         return came
