@@ -112,10 +112,18 @@ class Supervisor:
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
         self.counts: Counter[str] = Counter()
 
-    def observe(self, state: RobotState, steady_ns: int) -> None:
-        """Take the newest state, which arrived at steady time ``steady_ns``."""
-        self._state, self._state_at = state, steady_ns
+    def observe(self, state: RobotState, steady_ns: int) -> Verdict | None:
+        """
+        Take the newest state.
+
+        :param steady_ns: when it arrived on the steady clock [ns].
+        :return: a STOP where it comes after a silence that nobody has noticed yet.
+        """
+        self._state = state
+        overdue = self.tick(steady_ns)
+        self._state_at = steady_ns
         self._sensing.observe(state, self._gate.trace.last)
+        return overdue
 
     def hear_estop(self, name: str, pressed: bool, steady_ns: int) -> Verdict | None:
         """
@@ -220,17 +228,19 @@ class Supervisor:
 
         :return: why it is refused, or ``''`` when motion is allowed.
         """
-        watchdog_s = self._timeouts.watchdog_s
         moves = self.mode != Mode.STOPPED
         self._hangs = not silent(self._pressed_at, steady_ns, PRESS_S) and (self._hangs or moves)
         if self._hangs or moves:
             self._pressed_at = steady_ns
+        if moves:
+            return ''
+        watchdog_s = self._timeouts.watchdog_s
         objection = self.estop.objection(steady_ns)
         if objection:
             return objection
         if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
             return f'the cause persists: {self._intrusion[1]}'
-        if self._hangs and not moves:
+        if self._hangs:
             return ('clear_stop has been called without a pause since before the stop; a press '
                     f'that lasts clears nothing: do not call it for {PRESS_S} s, then once')
         if silent(self._state_at, steady_ns, watchdog_s):
@@ -243,10 +253,9 @@ class Supervisor:
         if healthy_s < self._timeouts.healthy_s:
             return (f'healthy for {healthy_s:.1f} s only, {self._timeouts.healthy_s:.1f} s are '
                     'needed; try again')
-        if self.mode == Mode.STOPPED:
-            self.mode, self.check, self.reason = Mode.OK, '', ''
-            self._ladder.end()
-            self._gate.trace.forget()
+        self.mode, self.check, self.reason = Mode.OK, '', ''
+        self._ladder.end()
+        self._gate.trace.forget()
         return ''
 
     def hold_command(self) -> np.ndarray | None:

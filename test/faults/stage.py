@@ -30,6 +30,7 @@ from actors import (
     RATE_HZ,
     WATCHDOG_S,
 )
+from clearances import Clearances
 from diagnostic_msgs.msg import DiagnosticArray
 from emulators.lossy_network import LossyNetwork
 import numpy as np
@@ -72,10 +73,12 @@ class Heard(NamedTuple):
 
     :param at: when it was read, on the steady clock [ns].
     :param view: the message.
+    :param sent: when it was published, on the wall clock [ns].
     """
 
     at: int
     view: joint_state.JointStateView
+    sent: int
 
     @property
     def source(self) -> str:
@@ -157,7 +160,7 @@ class Stage:
         self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}, TELEOP: {}}
         self.words = dict.fromkeys((SAFETY, *self.values), '')
         self.still_since, self._goal = 0, ()
-        self._calm = self._halted = self._clearing = False
+        self._calm, self._clearances = False, Clearances()
         self.ready_at = 0
         self.answer: Callable[[Heard], None] | None = None
         self._unjudged: list[Heard] = []
@@ -214,13 +217,14 @@ class Stage:
 
     def pump(self, timeout_s: float = 0.02) -> None:
         """Take what comes, waiting for it at most so long."""
-        batch: list[tuple[int, str, Any]] = []
+        batch: list[tuple[int, int, str, Any]] = []
         while found := self._waiter.wait(0.0 if batch else timeout_s):
             at = steady_ns()
-            batch += [(at, topic, data) for topic, data in found.items()]
-        for at, topic, data in batch:
+            batch += [(at, self._waiter.sent[topic], topic, data)
+                      for topic, data in found.items()]
+        for at, sent, topic, data in batch:
             if topic in self.heard:
-                heard = Heard(at, joint_state.decode(data))
+                heard = Heard(at, joint_state.decode(data), sent)
                 if heard.source == PAST_MONITOR:
                     continue
                 self.heard[topic].append(heard)
@@ -236,14 +240,15 @@ class Stage:
                 values = conversions.status_values(status)
                 self.words[topic] = status.status[0].message
                 if topic == SAFETY:
-                    self._on_safety(Shown(at, values['mode'], values['check']))
+                    self._on_safety(Shown(at, values['mode'], values['check']), sent)
                 else:
                     self.values[topic] = values
         self._unjudged = [heard for heard in self._unjudged if not self._judged(heard)]
 
-    def _on_safety(self, shown: Shown) -> None:
+    def _on_safety(self, shown: Shown, sent: int) -> None:
         self.shown.append(shown)
-        self._halted |= shown.check == 'boot'
+        if shown.check == 'boot':
+            self._clearances.stopped(sent)
         if shown.mode == 'STOPPED' and self._calm:
             self._calm, late = False, self.stalled(shown.at - NS)
             self.stalls += late
@@ -252,11 +257,11 @@ class Stage:
     def _on_allowed(self, heard: Heard) -> None:
         """Take note of what reaches the robot."""
         if heard.stops:
-            self._halted = True
-        elif self._halted:
-            self.restarts += not self._clearing
-        else:
+            self._clearances.stopped(heard.sent)
+        elif self._clearances.allow(heard.sent):
             self.nominal += self._calm
+        else:
+            self.restarts += 1
         self._unjudged.append(heard)
 
     def _judged(self, heard: Heard) -> bool:
@@ -355,17 +360,12 @@ class Stage:
                     f'the robot does not move after {timeout_s} s: {self.shown[-1]}, {answer}, '
                     f'{self.values[ROBOT]}\n' + '\n'.join(
                         actor.said[-2000:] for actor in self.actors.values()))
-            if self.mode != 'STOPPED' and self._halted and not self._clearing:
-                # A monitor that is there again says so.
-                self.pump()
-                continue
-            self._clearing = True  # it may move before the answer is here
-            answer = self.call('safety_monitor/clear_stop')
-            if answer is not None:
-                self.pump(0.0)  # a stop before that may not have been read yet
-                self._clearing, self._halted = False, not answer.success
-                if answer.success:  # to call it on and on would be a press that lasts
-                    self.until(lambda: self._halted or self._moving(), PRESS_S)
+            if self.mode == 'STOPPED':  # a monitor that is there again says so
+                self._clearances.asked(time.time_ns())
+                answer = self.call('safety_monitor/clear_stop')
+                if answer is not None:
+                    self._clearances.answered(answer.success, time.time_ns())
+                    self.until(lambda: self.mode != 'STOPPED', PRESS_S if answer.success else 0.0)
             self.live(0.02)
         self._calm, self.ready_at = True, steady_ns()
         self.live(self.random.uniform(*PHASE_S))
@@ -375,13 +375,13 @@ class Stage:
     def _moving(self) -> bool:
         """Return whether the last five commands are the policy's and the monitor content."""
         last = list(self.heard[ALLOWED])[-5:]
-        return (self.mode not in ('', 'STOPPED') and not self._halted and len(last) == 5
+        return (self.mode not in ('', 'STOPPED') and len(last) == 5
                 and not any(heard.stops for heard in last)
                 and steady_ns() - last[0].at < 0.5 * NS)
 
     def disturb(self) -> int:
         """Say that a fault comes now; return the moment [ns]."""
-        self._calm = self._clearing = False
+        self._calm = False
         return steady_ns()
 
     @contextmanager

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, JointCommand, Outcome
 from rl_nodes.nodes import conversions
@@ -59,7 +60,7 @@ class Mode(ABC):
     def let_in(self, barred: str) -> None:
         """Take note of why no command may be taken from now on, or ``''``; the robot is held."""
         if barred:
-            self._forbid()
+            self._forget_command()
         if bool(barred) != bool(self._barred):
             self._node.get_logger().error(
                 f'joint_command has {barred}; held until safety_monitor/stop and clear_stop'
@@ -67,9 +68,16 @@ class Mode(ABC):
         self._barred = barred
 
     def arrive(self, names: tuple[str, ...], command: JointCommand) -> None:
-        """Take a command if it is right in every respect; the monitor judged it, so do we."""
+        """
+        Take a command if it is right in every respect; the monitor judged it, so do we.
+
+        Whatever is wrong with the monitor's stop, as its stamp where states come late: what went
+        before it is not carried out any more.
+        """
         why = self._barred or self._why_refused(names, command)
         if why:
+            if command.source == MONITOR:
+                self._forget_command()
             self._refused += 1
             self._node.get_logger().warning(f'command refused: {why}',
                                             throttle_duration_sec=1.0)
@@ -120,8 +128,8 @@ class Mode(ABC):
     def _take(self, command: JointCommand) -> None:
         self._command, self._command_at = command, steady_ns()
 
-    def _forbid(self) -> None:
-        """Hold the robot at its next period, whatever has come before."""
+    def _forget_command(self) -> None:
+        """Hold from now on, until another command comes."""
         self._command_at = None
 
     def _why_refused(self, names: tuple[str, ...], command: JointCommand) -> str:

@@ -69,8 +69,8 @@ class Physical(Mode):
                    else runs or not command.source.endswith(STANDBY))
         self._permit_at = self._command_at if permits else None
 
-    def _forbid(self) -> None:
-        super()._forbid()
+    def _forget_command(self) -> None:
+        super()._forget_command()
         self._permit_at = None
 
     def _tick(self) -> None:
