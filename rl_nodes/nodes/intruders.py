@@ -4,17 +4,19 @@
 
 from collections.abc import Callable
 
-from rl_nodes.core.timing import steady_ns
+from rl_nodes.core.timing import elapsed_ns
 from rl_nodes.nodes.lifecycle import ManagedNode
 from rl_nodes.safety.sole import Sequel, Step
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-LOOK_S = 0.05  # how often the graph is asked who else publishes what the robot gets
+LOOK_S = 0.05  # how often the graph is asked who else publishes
+CLOCK = '/clock'
 
 
 class Intruders:
     """
-    Reports second publishers.
+    Reports second publishers, also of ``/clock`` where the node lives by that.
 
     :param node: the safety monitor, while it configures.
     :param own: topic that it alone may publish; who else is listed there is reported, as often as
@@ -26,6 +28,7 @@ class Intruders:
     def __init__(self, node: ManagedNode, own: str, silence_s: float,
                  report: Callable[[str], None]) -> None:
         self._node, self._own, self._silence_s, self._report = node, own, silence_s, report
+        self._simulated = node.get_parameter('use_sim_time').value
         node.every(LOOK_S, self._look)
 
     def numbers(self, topic: str) -> Callable[[int | None], None]:
@@ -33,15 +36,19 @@ class Intruders:
         sequel = Sequel(self._silence_s)
 
         def came(number: int | None) -> None:
-            if sequel.came(number, steady_ns()) == Step.BACK:
+            if sequel.came(number, elapsed_ns()) == Step.BACK:
                 self._report(f'{topic} has two publishers: '
                              f'{", ".join(self._node.publishers_on(JointState, topic))}')
         return came
 
     def _look(self) -> None:
-        if self._node.count_publishers(self._own) < 2:
-            return
-        mine = self._node.get_fully_qualified_name()
-        others = [name for name in self._node.publishers_on(JointState, self._own) if name != mine]
-        if others:
-            self._report(f'{self._own} is published by {", ".join(others)} beside {mine}')
+        """Name who publishes what the robot gets, or a second time that all live by."""
+        node, mine = self._node, self._node.get_fully_qualified_name()
+        if node.count_publishers(self._own) > 1:
+            others = [name for name in node.publishers_on(JointState, self._own) if name != mine]
+            if others:
+                self._report(f'{self._own} is published by {", ".join(others)} beside {mine}')
+        if self._simulated and node.count_publishers(CLOCK) > 1:
+            clocks = node.publishers_on(Clock, CLOCK)
+            if len(clocks) > 1:
+                self._report(f'{CLOCK} is published by {", ".join(clocks)}')

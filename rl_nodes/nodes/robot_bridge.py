@@ -47,7 +47,7 @@ from rclpy.parameter import Parameter
 from rl_nodes.backends import HARDWARE, make_robot
 from rl_nodes.core.channel import load_channel
 from rl_nodes.core.errors import ConfigError, SpecError
-from rl_nodes.core.timing import steady_ns
+from rl_nodes.core.timing import elapsed_ns
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.bridge.episodes import Episodes
 from rl_nodes.nodes.bridge.lockstep import Lockstep
@@ -113,7 +113,7 @@ class RobotBridge(TaskNode[BridgeParameters]):
                                 partial(self.publishers_on, JointState, 'joint_command'))
         self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND,
                        numbers=lambda number: self._mode.let_in(
-                           self._door.came(number, steady_ns())))
+                           self._door.came(number, elapsed_ns())))
         self.subscribe(JointState, 'reward', self._on_reward, qos.SENSOR)
         self.serve(Trigger, 'reset', self._on_reset)
         self.serve(Trigger, 'repeat', self._on_repeat)

@@ -59,6 +59,7 @@ def draft(urdf: Urdf, reference: str) -> str:
     lines += [
         'safety:', _line('  watchdog_s: 0.1', 'five periods of silence stop the robot'),
         '  command_timeout_s: 0.15', _line(f'  position_margin: {MARGIN:g}', 'rad or m'),
+        _line('  sensing: {}', 'an encoder that jumps, freezes or lies stops the robot'),
         'simulation:', _line(f'  physics_hz: {physics}', 'a whole multiple of rate_hz'),
         '  position_gain: 0.25', _line('  ground: true', 'whether there is a floor at z = 0')]
     return '\n'.join(lines) + '\n'

@@ -4,11 +4,13 @@
 // A network that loses and swaps UDP datagrams, as a library to be preloaded by who sends them.
 //
 // LOSSY_NETWORK names a file of two bytes, which may change at any time: how many of a hundred
-// datagrams are lost, and how many of the others are sent only after the next one.
+// datagrams are lost, and how many of the others are sent only after the next one. After these come
+// the ports to which everything gets through, two bytes each, in the order of the network; 0: none.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-enum { LOSS, SWAP, GREATEST = 65536 };
+enum { LOSS, SWAP, PORTS, SPARED = 32, SIZE = PORTS + 2 * SPARED, GREATEST = 65536 };
 
 typedef ssize_t (*send_message)(int, const struct msghdr *, int);
 
@@ -39,7 +41,7 @@ static void begin(void)
   really = (send_message)dlsym(RTLD_NEXT, "sendmsg");
   const char * path = getenv("LOSSY_NETWORK");
   int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-  void * found = file < 0 ? MAP_FAILED : mmap(NULL, 2, PROT_READ, MAP_SHARED, file, 0);
+  void * found = file < 0 ? MAP_FAILED : mmap(NULL, SIZE, PROT_READ, MAP_SHARED, file, 0);
   shares = found == MAP_FAILED ? NULL : found;
 }
 
@@ -51,6 +53,18 @@ static int happens(int which)
     seed = (unsigned int)(now.tv_nsec ^ (size_t)&seed) | 1;
   }
   return shares[which] && rand_r(&seed) % 100 < shares[which];
+}
+
+static int spared(const struct sockaddr * to)
+{
+  unsigned char port[2];
+  memcpy(port, &((const struct sockaddr_in *)to)->sin_port, 2);
+  for (int at = PORTS; at < SIZE && (shares[at] || shares[at + 1]); at += 2) {
+    if (shares[at] == port[0] && shares[at + 1] == port[1]) {
+      return 1;
+    }
+  }
+  return 0;
 }
 
 static ssize_t size_of(const struct msghdr * message)
@@ -81,7 +95,7 @@ ssize_t sendmsg(int socket, const struct msghdr * message, int flags)
 {
   pthread_once(&once, begin);
   const struct sockaddr * to = message->msg_name;
-  if (!shares || !to || to->sa_family != AF_INET) {
+  if (!shares || !to || to->sa_family != AF_INET || spared(to)) {
     return really(socket, message, flags);
   }
   if (happens(LOSS) || (happens(SWAP) && keep(socket, message, flags))) {

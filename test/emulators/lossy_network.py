@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network that loses and swaps what some processes send, below the middleware."""
 
+from collections.abc import Collection
 from pathlib import Path
 import shutil
 import subprocess
 
 SOURCE = Path(__file__).with_suffix('.c')
 COMPILER = shutil.which('cc')
+SPARED = 32  # ports at most
 
 
 class LossyNetwork:
@@ -25,7 +27,12 @@ class LossyNetwork:
         self.set(0, 0)
         self.environ = {'LD_PRELOAD': str(library), 'LOSSY_NETWORK': str(self._shares)}
 
-    def set(self, loss: int, swapped: int) -> None:
-        """Set how many of a hundred datagrams are lost, and how many come after the next one."""
+    def set(self, loss: int, swapped: int, spared: Collection[int] = ()) -> None:
+        """
+        Set how many of a hundred datagrams are lost, and how many come after the next one.
+
+        :param spared: ports to which all get through, at most ``SPARED``.
+        """
+        ports = b''.join(port.to_bytes(2, 'big') for port in spared).ljust(2 * SPARED, b'\0')
         with self._shares.open('r+b' if self._shares.exists() else 'wb') as file:
-            file.write(bytes((loss, swapped)))
+            file.write(bytes((loss, swapped)) + ports)

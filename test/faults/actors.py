@@ -38,7 +38,7 @@ def robot_file(folder: Path, rate_hz: int) -> Path:
     """
     path = arm_file(
         folder, ('rate_hz: 50\n', f'rate_hz: {rate_hz}\n'),
-        ('watchdog_s: 0.1 ', f'watchdog_s: {WATCHDOG_S} '),
+        ('watchdog_s: 0.1 ', f'sensing: {{}}\n  watchdog_s: {WATCHDOG_S} '),
         ('command_timeout_s: 0.15', f'command_timeout_s: {COMMAND_TIMEOUT_S}\n  healthy_s: 0.02\n'
          f'  estop: {{topic: true, timeout_s: {ESTOP_TIMEOUT_S}}}'),
         ('physics_hz: 200', f'physics_hz: {max(200, rate_hz)}'), ('reset: home ', 'reset: none '))

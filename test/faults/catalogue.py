@@ -3,8 +3,11 @@
 """All faults that are injected into running deployments."""
 
 import faults
+import intruders
 import machine
+import measurements
 import middleware
 import people
 
-FAULTS = (*faults.FAULTS, *machine.FAULTS, *middleware.FAULTS, *people.FAULTS)
+FAULTS = (*faults.FAULTS, *intruders.FAULTS, *measurements.FAULTS, *machine.FAULTS,
+          *middleware.FAULTS, *people.FAULTS)

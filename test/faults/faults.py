@@ -34,7 +34,7 @@ from std_srvs.srv import Trigger
 
 ON = 15           # commands that pass before a fault is taken to have done nothing
 ATTEMPTS = 5
-READERS = 4       # of the robot's topic: bridge, recorder, reward computer, the stage
+READERS = 3       # of the robot's topic: bridge, recorder, the stage
 PERIOD_NS = NS // RATE_HZ
 SLOW_SERVER = ROOT / 'test' / 'emulators' / 'slow_policy_server.py'
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP
@@ -253,8 +253,8 @@ def at_the_bridge(change: Callable[[Heard, Stage], bytes]) -> Callable[[Stage], 
     return inject
 
 
-def states(change: Callable[[Heard, int], bytes], expected_stop: bool = True) -> Callable[
-        [Stage], Outcome]:
+def states(change: Callable[[Heard, int], bytes], expected_stop: bool = True,
+           lasting_s: float = 0.5) -> Callable[[Stage], Outcome]:
     """
     Stand in for the bridge, and then send what ``change`` makes of each state.
 
@@ -264,7 +264,7 @@ def states(change: Callable[[Heard, int], bytes], expected_stop: bool = True) ->
         with BridgeStandIn(stage) as robot:
             at = stage.disturb()
             robot.change = change
-            stage.until(lambda: stage.mode == 'STOPPED', 0.5)
+            stage.until(lambda: stage.mode == 'STOPPED', lasting_s)
             verdict = stage.verdict(at)
             reaction = stage.halt_ms(at, 0.0) if expected_stop else None
         asks_again(stage, stage.disturb())

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from actors import RATE_HZ
+from actors import COMMAND_TIMEOUT_S, RATE_HZ
 import numpy as np
 from rl_nodes.core.timing import steady_ns
 from rl_nodes.nodes import joint_state
@@ -87,13 +87,15 @@ class BridgeStandIn(StandIn):
     A robot that is where it was last told to be.
 
     :ivar change: makes of a state and a new stamp [ns] what is sent; None for the state itself.
-    :ivar period_s: between two states.
+    :ivar period_s: between two states; what returns it where it changes.
+    :ivar copies: how often each is sent.
     """
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage, 'robot_bridge')
         self.change: Callable[[Heard, int], bytes] | None = None
-        self.period_s = 1 / RATE_HZ
+        self.period_s: float | Callable[[], float] = 1 / RATE_HZ
+        self.copies = 1
         self._last = stage.heard[STATES][-1]
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -105,10 +107,14 @@ class BridgeStandIn(StandIn):
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
+        # The robot is somewhere else: what was wanted of this one is not to reach it.
+        self._stage.until(lambda: self._stage.mode == 'STOPPED')
+        self._stage.live(COMMAND_TIMEOUT_S)
 
     def _run(self) -> None:
         stage, last = self._stage, self._last.view
-        while not self._ending.wait(self.period_s):
+        while not self._ending.wait(
+                self.period_s() if callable(self.period_s) else self.period_s):
             stamp = stage.node.get_clock().now().nanoseconds
             told = stage.heard[ALLOWED][-1].view
             at = dict(zip(last.name, last.position)) | dict(zip(told.name, told.position))
@@ -117,4 +123,5 @@ class BridgeStandIn(StandIn):
                 np.zeros(len(last.name)))
             if self.change is not None:
                 data = self.change(now_heard(data), stamp)
-            stage.publishers[STATES].publish(data)
+            for _ in range(self.copies):
+                stage.publishers[STATES].publish(data)

@@ -26,8 +26,11 @@ QUICK = {
     'policy frozen', 'monitor frozen', 'bridge frozen', 'reward computer frozen',
     'states not finite', 'a joint twice', 'states a second old', 'joint names permuted',
     'command NaN', 'command 1e308', 'command of five values', 'command names permuted',
+    'a second policy', 'a second robot bridge', 'somebody else commands the robot',
+    'measurements frozen', 'an encoder glitch', 'degrees for radians', 'the machine asleep',
     'old command again', 'command from the future', 'NaN past the monitor', 'wrong transitions',
-    'wrong parameters', 'stop by hand: service stop', 'policy with a flipped bit'}
+    'wrong parameters', 'stop by hand: service stop', 'policy with a flipped bit',
+    'another node of the same name', 'clear_stop called on and on', 'reset twice at once'}
 
 
 @pytest.fixture(scope='module')

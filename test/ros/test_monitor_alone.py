@@ -12,6 +12,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Observer, observer
 import numpy as np
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.timing import NS
@@ -101,6 +102,32 @@ def test_a_simulated_clock_that_stands_still_or_jumps_stops_the_robot(tmp_path: 
         assert 'silence' in check
         assert all(msg.header.frame_id == f'monitor | stop/{check}'
                    for _, msg in seen.heard['joint_command'][count:][-1:])
+
+
+def test_two_clocks_or_two_policies_stop_the_robot_by_name(tmp_path: Path) -> None:
+    """D3, C6, C7: nothing is cleared while they are there."""
+    with observer() as seen, monitor(tmp_path / 'log', 'use_sim_time:=true'):
+        rest = Rest(seen)
+        other = Node('other', context=seen.node.context)
+
+        def refused(why: str) -> bool:
+            return why in seen.call('safety_monitor/clear_stop').message
+        for kind, topic, why in (
+                (Clock, '/clock', '/clock is published by /other, /test_observer'),
+                (JointState, 'joint_command', 'joint_command is published by /other beside'),
+                (JointState, 'policy/joint_command', 'has two publishers: /other, /test')):
+            rest.move()
+            publisher = other.create_publisher(kind, topic, qos.STREAM)
+
+            def intruded() -> bool:
+                if topic == 'policy/joint_command':
+                    publisher.publish(conversions.command_to_msg(JointCommand(
+                        rest.now_ns, 'p@1', ARM.home), ARM.command_names, 'position'))
+                return seen.values('safety/state')['mode'] == 'STOPPED' and refused(why)
+            seen.until(intruded, why, 10.0)
+            other.destroy_publisher(publisher)
+        rest.move()
+        other.destroy_node()
 
 
 def test_commands_of_another_reliability_are_named_and_nothing_moves(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 import json
+import os
 from pathlib import Path
+import signal
 import time
 from types import SimpleNamespace
 
@@ -21,7 +23,6 @@ from rl_nodes.nodes import conversions, joint_state, safety_monitor
 from rl_nodes.nodes.lifecycle import FAILURE, SUCCESS, WARN
 from rl_nodes.nodes.safety_events import msg_to_decision
 from rl_nodes.nodes.safety_monitor import SafetyMonitor
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from test_graph_faults import deploy, until_mode, until_moving, watch
@@ -430,20 +431,15 @@ def test_events_that_cannot_be_kept_disturb_nobody(ros: None, tmp_path: Path) ->
 
 
 def test_a_stopped_graph_retreats_and_waits(policy_path: Path, tmp_path: Path) -> None:
-    """A poisoned command; the robot goes to its pose by itself and stays STOPPED."""
+    """A policy that hangs; the robot goes to its pose by itself and stays STOPPED."""
     arguments = deploy(policy_path, tmp_path, f'robot:={retreating(tmp_path)}')
-    with observer() as seen, graph(*arguments):
+    with observer() as seen, graph(*arguments) as process:
         watch(seen)
-        rogue = seen.node.create_publisher(JointState, 'policy/joint_command', 10)
         until_moving(seen)
-
-        def poisoned() -> bool:
-            state = seen.last('joint_states')
-            poison = JointState(name=state.name, position=[float('nan')] * 6)
-            poison.header.stamp = state.header.stamp
-            rogue.publish(poison)
-            return seen.values('safety/state').get('mode') == 'STOPPED'
-        seen.until(poisoned, 'a stop')
+        policy = process.nodes()['policy_server']
+        os.kill(policy, signal.SIGSTOP)
+        until_mode(seen, 'STOPPED')
+        os.kill(policy, signal.SIGCONT)
         seen.until(lambda: abs(seen.last('joint_states').position[0] - 1.0) < 0.06, 'the pose', 20)
         until_mode(seen, 'STOPPED')
         sources = [source_of(msg) for _, msg in seen.heard['joint_command']]

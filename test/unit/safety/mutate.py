@@ -43,6 +43,7 @@ CORE = HERE.parents[2] / 'rl_nodes' / 'safety'
 CPU_S = 40  # for the tests of one mutant, which may never end
 TESTS = {
     'capsules': ['test_capsules.py', 'test_geometry.py'], 'geometry': ['test_geometry.py'],
+    'sensing': ['test_sensing.py'], 'sole': ['test_sole.py'],
     'sources': ['test_arbiter.py'], 'estop': ['test_estop.py'], 'events': ['test_events.py'],
     **dict.fromkeys(('budget', 'conformal', 'distribution', 'guard', 'guard_file'), [
         'test_budget.py', 'test_conformal.py', 'test_guard.py']),
