@@ -3,7 +3,7 @@
 """
 Breaks the safety core on purpose and counts how often its tests notice.
 
-    python test/unit/safety/mutate.py [--sample 200] [--seed 0] [module ...]
+    python test/unit/safety/mutate.py [--sample 200] [--seed 0] [module ...]    # Ctrl-C: so far
 
 One change at a time: a comparison, an operator, a number, a truth value, min for max, a condition
 turned round, a call left out. Messages and annotations stay. Each mutant meets the tests of its
@@ -19,6 +19,7 @@ first. For what is changed outside of functions everything is imported anew.
 
 import argparse
 import ast
+from contextlib import suppress
 import copy
 import importlib.abc
 import importlib.machinery
@@ -27,6 +28,7 @@ import os
 from pathlib import Path
 import random
 import resource
+import signal
 import sys
 import types
 from typing import NamedTuple
@@ -40,7 +42,7 @@ import rl_nodes.core.meshes  # noqa: F401
 
 HERE = Path(__file__).parent
 CORE = HERE.parents[2] / 'rl_nodes' / 'safety'
-CPU_S = 40  # for the tests of one mutant, which may never end
+CPU_S = 20  # for the tests of one mutant, which may never end
 TESTS = {
     'capsules': ['test_capsules.py', 'test_geometry.py'], 'geometry': ['test_geometry.py'],
     'sensing': ['test_sensing.py'], 'sole': ['test_sole.py'],
@@ -262,21 +264,27 @@ def noticed_in_place(mutants, tests):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
+        os.setpgid(0, 0)
         os.close(reader)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         settled()
         os._exit(int(pytest.main(options(tests), [InPlace(mutants, writer)])))
     os.close(writer)
-    for _ in mutants:
-        answer = os.read(reader, 1)
-        if not answer:
-            raise SystemExit(f'{", ".join(tests)} cannot be collected')
-        yield bool(answer[0])
-    os.close(reader)
-    os.waitpid(child, 0)
+    try:
+        for _ in mutants:
+            answer = os.read(reader, 1)
+            if not answer:
+                raise SystemExit(f'{", ".join(tests)} cannot be collected')
+            yield bool(answer[0])
+    finally:
+        os.close(reader)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
-def main() -> int:
+def main() -> None:
+    """Try what is asked for and print the score; Ctrl-C ends it early."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('modules', nargs='*', help=', '.join(TESTS))
     parser.add_argument('--sample', type=int, default=0, help='so many only, drawn evenly')
@@ -287,8 +295,18 @@ def main() -> int:
     jobs = [(name, k) for name, tree in trees.items() for k in range(len(sorted_places(tree)))]
     total = len(jobs)
     if arguments.sample:
-        jobs = sorted(random.Random(arguments.seed).sample(jobs, min(arguments.sample, total)))
+        jobs = random.Random(arguments.seed).sample(jobs, min(arguments.sample, total))
     score = {name: [0, 0] for name in trees}
+    with suppress(KeyboardInterrupt):
+        try_all(jobs, trees, score)
+    for name, (killed, tried) in score.items():
+        print(f'{name:12s} {killed:4d} of {tried:4d}')
+    killed, tried = (sum(column) for column in zip(*score.values()))
+    print(f'noticed {killed} of {tried} ({100 * killed / max(tried, 1):.1f} %), {total} in all')
+
+
+def try_all(jobs, trees, score) -> None:
+    """Try mutants, print survivors, and count (noticed, tried) in the score."""
     groups = {}
     for name in trees:
         groups.setdefault(tuple(TESTS[name]), []).append(name)
@@ -298,20 +316,14 @@ def main() -> int:
         untouched = Mutant(names[0], trees[names[0]], True, '')
         found = noticed_in_place([untouched, *inside], tests)
         if next(found):
-            print(f'{", ".join(tests)} fail though nothing is changed')
-            return 1
+            raise SystemExit(f'{", ".join(tests)} fail though nothing is changed')
         for mutant, killed in chain(zip(inside, found), (
                 (mutant, noticed(mutant)) for mutant in mutants if not mutant.inside)):
             score[mutant.module][0] += killed
             score[mutant.module][1] += 1
             if not killed:
                 print(mutant.change, flush=True)
-        for name in names:
-            print(f'{name:12s} {score[name][0]:4d} of {score[name][1]:4d}', flush=True)
-    killed, tried = (sum(column) for column in zip(*score.values()))
-    print(f'noticed {killed} of {tried} ({100 * killed / tried:.1f} %); {total} mutants in all')
-    return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -93,6 +93,10 @@ def test_effort_is_limited_and_never_pushes_out_of_range() -> None:
     level, check, _, allowed = judge([5.0], CART, position=[1.5, 0.0])
     assert (level, check, allowed[0]) == (Level.CLAMP, 'position', 0.0)
     assert judge([-5.0], CART, position=[1.5, 0.0])[0] == Level.PASS
+    for little in (0.01, -0.01):
+        outside = [np.copysign(1.5, little), 0.0]
+        assert judge([little], CART, position=outside).allowed.tolist() == [0.0]
+        assert judge([-little], CART, position=outside).allowed.tolist() == [-little]
 
 
 numbers = st.one_of(st.floats(width=64), st.sampled_from(

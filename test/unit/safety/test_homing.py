@@ -45,6 +45,18 @@ def test_ramp_keeps_the_speed_and_arrives(model):
     np.testing.assert_allclose(last, model.home, atol=1e-9)
 
 
+def test_a_ramp_that_is_over_stays_at_its_target_within_its_tolerance(model):
+    position = model.home.copy()
+    position[0] += 1.0
+    homing = Homing(model, 0.0, position)
+    for passed_s in (2.0, 2.5, 3.9):
+        np.testing.assert_allclose(homing.command(passed_s, at(model.home))[0], model.home)
+    position[0] = model.config.hardware.home_tolerance  # its home is 0
+    assert homing.done(at(position))
+    position[0] = np.nextafter(position[0], 1.0)
+    assert not homing.done(at(position))
+
+
 def test_a_joint_that_lags_is_never_pulled_by_more_than_one_step(model):
     position = model.home.copy()
     position[0] += 1.0
