@@ -20,7 +20,7 @@ class Partners:
     """
     This process among the others.
 
-    :ivar rank: of this process; the first one, 0, decides, evaluates and writes.
+    :ivar rank: of this process; the first one, 0, decides, evaluates and exports.
     :ivar count: processes.
     """
 
@@ -55,7 +55,7 @@ class Partners:
 
     def first_says(self, number: int) -> int:
         """Return the whole number that the first process gave."""
-        said = torch.tensor(number)
+        said = torch.tensor(number, dtype=torch.int64)  # of whatever type the first one's is
         with self._together():
             distributed.broadcast(said, 0)
         return int(said)
@@ -65,7 +65,7 @@ class Partners:
         given = text.encode()
         told = torch.zeros(self.first_says(len(given)), dtype=torch.uint8)
         if not self.rank:
-            told = torch.tensor(list(given), dtype=torch.uint8)
+            told.copy_(torch.tensor(list(given)))
         with self._together():
             distributed.broadcast(told, 0)
         return bytes(told.tolist()).decode()

@@ -134,6 +134,9 @@ def partner(folder):
     """Learn from half of the environments, one method after the other, in a child process."""
     torch.set_num_threads(1)
     partners = Partners.of_environment()
+    torch.save([partners.first_says(7 - partners.rank), partners.first_says(not partners.rank),
+                partners.first_tells(['größer', ''][partners.rank])],
+               folder / f'said_{partners.rank}.pt')
     for name in (*ON_POLICY, *OFF_POLICY):
         learner = make(name, HALF)
         learner.join(partners, 0)
@@ -170,6 +173,10 @@ def test_two_halves_are_one_whole(halves, monkeypatch, name):
           for weights in (whole['weights'], begun))))
     assert moved > 8e-4
     torch.testing.assert_close(first, whole, rtol=1e-4, atol=2e-6)
+
+
+def test_the_first_one_is_heard(halves):
+    assert halves('said') == [[7, 1, 'größer']] * 2
 
 
 def test_who_loses_a_partner_says_so():

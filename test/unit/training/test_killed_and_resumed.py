@@ -144,7 +144,8 @@ def test_one_of_two_processes_is_killed(tmp_path, monkeypatch, algorithm):
     first, second = [start(['-c', SCRIPT, *words, f'run_dir:={killed}'], variables)
                      for variables in meeting(2)]
     rows, enough = [], random.Random(algorithm).randrange(110, 390)
-    while not rows or rows[-1]['step'] < enough:
+    theirs = killed / 'checkpoints' / 'process_1'
+    while not rows or rows[-1]['step'] < enough or not list(theirs.glob('*.pt')):
         assert first.poll() is None, first.communicate()[1]
         rows = read_rows(killed / 'metrics.jsonl')
     second.kill()
