@@ -39,6 +39,7 @@ from rl_nodes.core.locks import RunLock
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, Goal, JointCommand, Outcome, RobotState
 from rl_nodes.nodes import conversions, qos
+from rl_nodes.nodes.graph_watch import UNNAMED
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.nodes.state_topics import StateReader
 from rl_nodes.tasks.base import Task
@@ -325,7 +326,7 @@ class GraphClient:
                   self._node.get_publishers_info_by_topic('policy/joint_command')
                   if info.node_name != self._node.get_name()]
         if others:
-            names = ', '.join(others).replace('_NODE_NAME_UNKNOWN_', 'a node unknown by name')
+            names = ', '.join(others).replace(UNNAMED, 'a node unknown by name')
             raise GraphError(f'{names} also publishes policy/joint_command; only one may act. '
                              'Start the graph with "rl_nodes launch gym", which has no policy '
                              'server')

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 from rclpy.node import Node
 
+UNNAMED = '_NODE_NAME_UNKNOWN_'  # of a node that the middleware has only half discovered
+
 
 class GraphWatch:
     """
@@ -45,7 +47,7 @@ class GraphWatch:
             others = {(info.topic_type, info.node_namespace.rstrip('/') + '/' + info.node_name)
                       for info in (*node.get_publishers_info_by_topic(topic),
                                    *node.get_subscriptions_info_by_topic(topic))
-                      if info.topic_type != kind}
+                      if info.topic_type != kind and info.node_name != UNNAMED}
             for other, name in sorted(others):
                 yield f'{topic} is {other} for {name} and {kind} here: neither hears the other'
 

@@ -34,7 +34,7 @@ from rl_nodes.core.locks import RunLock
 from rl_nodes.core.returns import target_of
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.nodes import conversions, joint_state, qos
-from rl_nodes.nodes.graph_watch import GraphWatch, type_name
+from rl_nodes.nodes.graph_watch import GraphWatch, type_name, UNNAMED
 from rl_nodes.nodes.parameters import declare, NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
@@ -160,10 +160,14 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self._entities.append((self.destroy_service, service))
 
     def publishers_on(self, kind: type, topic: str) -> list[str]:
-        """Return the full names of the nodes that publish a type on a topic, each once, sorted."""
+        """
+        Return the full names of the nodes that publish a type on a topic, each once, sorted.
+
+        One whose name has not been discovered yet, which takes milliseconds, is left out.
+        """
         return sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
                        for one in self.get_publishers_info_by_topic(topic)
-                       if one.topic_type == type_name(kind)})
+                       if one.topic_type == type_name(kind) and one.node_name != UNNAMED})
 
     def client_of(self, kind: type, name: str) -> Client:
         """Return a client of another node's service that lives until cleanup."""
