@@ -101,7 +101,7 @@ class Ladder:
         self._pose = robot.home[robot.commanded] if pose is None else np.array(pose)
         self._level: Fallback | None = None
         self._waiting: list[str] = []
-        self._speed = np.zeros(0)
+        self._speed: np.ndarray  # when the first takes over
         self.active, self.failures = '', ''
         for name in self._names:
             why = self._unusable(name)

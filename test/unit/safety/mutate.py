@@ -53,7 +53,8 @@ TESTS = {
         'test_supervisor.py', 'test_fallback.py', 'test_homing.py', 'test_estop.py',
         'test_guard.py', 'test_budget.py']),
     **dict.fromkeys(('checks', 'gate', 'limits', 'motion'), [
-        'test_checks.py', 'test_motion.py', 'test_supervisor.py', 'test_geometry.py',
+        'test_checks.py', 'test_motion.py', 'test_homing.py', 'test_supervisor.py',
+        'test_geometry.py',
         'test_fuzz.py::test_narrowed_limits',
         'test_fuzz.py::test_commands_that_follow_each_other'])}
 OPERATORS = {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stopped robot does: each fallback, what makes it give up, and who comes next."""
 
+import msgspec
 import numpy as np
 import pytest
 from rl_nodes.control.controllers import make_controller
@@ -265,6 +266,27 @@ def test_silence_of_commands_falls_back_that_of_states_does_not(robot_with) -> N
     bench.now += 101 * MS
     verdict = bench.supervisor.tick(bench.now)
     assert (verdict.check, verdict.by) == ('state_silence', 'hold')
+
+
+def test_a_fallback_speeds_up_no_faster_than_a_policy_may(robot_with) -> None:
+    """1 rad/s² at 50 Hz: 0.02 rad/s more in each period, from what was asked for before."""
+    bench = Bench(robot_with('arm', {'acceleration': 1.0}, fallback=['pd']),
+                  {'pd': lambda state: state.position + [0.02, 0, 0, 0, 0, 0]})
+    bench.period()
+    assert bench.command(np.full(6, np.nan)).by == 'pd'
+    moves = [bench.period().instead[0] for _ in range(30)]
+    np.testing.assert_allclose(np.diff(np.diff(moves)) / (PERIOD_MS / 1e3), 0.02)
+
+
+def test_brake_needs_the_acceleration_of_all_joints(robot_with) -> None:
+    robot = robot_with('arm', BRAKES['joints'])
+    joints = [*robot.config.joints[:-1], msgspec.structs.replace(
+        robot.config.joints[-1], acceleration=None)]
+    robot.config = msgspec.structs.replace(
+        robot.config, joints=tuple(joints), safety=msgspec.structs.replace(
+            robot.config.safety, fallback=('brake',)))
+    with pytest.raises(ConfigError, match='acceleration of every commanded joint'):
+        Ladder(robot, {})
 
 
 def test_a_supervisor_without_a_state_has_nothing_to_fall_back_from(robot_with) -> None:

@@ -226,6 +226,40 @@ def test_few_rows_are_shrunk_and_elements_that_depend_on_others_are_no_trouble()
     np.testing.assert_allclose(np.diag(fit(np.zeros((2, 4))).whitening), 1.0)
 
 
+@pytest.mark.parametrize(('seed', 'count', 'mixed', 'low', 'high'), [
+    (3, 40, True, 0.01, 0.9), (5, 100, False, 1.05, 1.9)])
+def test_how_much_is_shrunk_is_what_ledoit_and_wolf_say(seed: int, count: int, mixed: bool,
+                                                        low: float, high: float) -> None:
+    """Their lemma 3.2 to 3.4, sample by sample: s is b² / d², and at most 1."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(count, 5))
+    if mixed:
+        rows = rows @ rng.normal(size=(5, 5)) + 4.0
+    z = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    sample = sum(np.outer(one, one) for one in z) / len(z)
+    apart = np.linalg.norm(sample - np.eye(5)) ** 2
+    error = sum(np.linalg.norm(np.outer(one, one) - sample) ** 2 for one in z) / len(z) ** 2
+    assert low < error / apart < high
+    share = min(error / apart, 1.0)
+    found = np.array(fit(rows).whitening)
+    np.testing.assert_allclose(np.linalg.inv(found.T @ found),
+                               (1 - share) * sample + share * np.eye(5), atol=1e-9)
+
+
+def test_a_gap_is_no_step_and_the_furthest_element_is_told_from_its_own_mean() -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 4)) + [5.0, -7.0, 5.0, -7.0]
+    distribution = fit(rows)
+    odd = np.array([[5.0, -7.0], [5.0, -3.0]])
+    assert greatest(distribution, odd, np.array([0, 1])) > 0.0
+    assert greatest(distribution, odd, np.array([0, 2])) == 0.0
+    score = Score(distribution, 1)
+    for stamp, observation in enumerate(odd):
+        score.update(stamp, '', observation)
+    element, deviations = score.furthest()
+    assert element == 1
+    assert deviations == pytest.approx(4.0, rel=0.1)
+
+
 def test_scores_are_averaged_within_an_episode_and_start_anew_with_the_next() -> None:
     distribution = fit(np.random.default_rng(0).normal(size=(5000, 4)))
     score, far = Score(distribution, PERIOD), np.full(2, 30.0)

@@ -70,7 +70,7 @@ def test_time_out_names_the_joints(model):
     position = model.home.copy()
     position[3] -= 0.4
     homing = Homing(model, 0.0, position)
-    assert homing.command(2.9, at(position))[1] == ''
+    assert homing.command(3.0, at(position))[1] == ''
     command, why = homing.command(3.1, at(position))
     assert command is None
     assert 'after 3.0 s' in why

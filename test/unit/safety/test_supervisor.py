@@ -214,7 +214,8 @@ def test_clamp_shows_limiting_and_pass_shows_ok_again() -> None:
     assert bench.supervisor.mode == Mode.LIMITING
     assert bench.command().level == Level.PASS
     assert bench.supervisor.mode == Mode.OK
-    assert bench.supervisor.counts['clamp/velocity'] == 1
+    assert bench.supervisor.counts == {'clamp': 1, 'clamp/velocity': 1, 'pass': 1,
+                                       'refused_while_stopped': 1}
 
 
 def test_a_command_without_a_fresh_state_is_refused() -> None:
