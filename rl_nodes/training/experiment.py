@@ -252,4 +252,3 @@ def _digest(batch: TransitionBatch) -> str:
     for column in batch.columns().values():
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
-
