@@ -37,6 +37,8 @@ import torch
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
+MOST_AT_ONCE = 32  # steps of an environment, where gradient steps are rarer than these
+
 
 class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
@@ -123,7 +125,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         if not isinstance(learner, OnPolicyLearner):
-            return EnvSource(envs, learner, options.seed, steps_before, cost=cost, rank=rank)
+            steps = min(MOST_AT_ONCE, max(1, int(1 / (settings.loop.updates_per_step * n_envs))))
+            return EnvSource(envs, learner, options.seed, steps_before, steps, cost, rank)
         return RolloutSource(envs, learner, options.seed, steps_before, rank, cost)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:

@@ -21,6 +21,7 @@ from faults import (
     STATES_SILENT,
 )
 from rl_nodes.core.errors import RlNodesError
+from rl_nodes.core.scheduling import run_as_usual
 from rl_nodes.data.reader import episode_files, read_episode
 from stage import Stage
 
@@ -68,7 +69,8 @@ def greedy(control_path: str) -> Callable[[Stage], Outcome]:
 def starving(stage: Stage) -> Outcome:
     """Take the processors; whether there is time enough is luck, but nothing unsafe may pass."""
     at = stage.disturb()
-    busy = [subprocess.Popen([sys.executable, '-c', BUSY]) for _ in range(SPINNERS)]
+    busy = [subprocess.Popen([sys.executable, '-c', BUSY], preexec_fn=run_as_usual)
+            for _ in range(SPINNERS)]
     try:
         stage.live(STARVING_S)
     finally:

@@ -22,6 +22,7 @@ import ast
 import copy
 import importlib.abc
 import importlib.machinery
+from itertools import chain
 import os
 from pathlib import Path
 import random
@@ -257,7 +258,7 @@ def exchange(mutant) -> None:
 
 
 def noticed_in_place(mutants, tests):
-    """Return for each of some mutants with the same tests whether these fail."""
+    """Yield for each of some mutants with the same tests whether these fail."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -266,12 +267,13 @@ def noticed_in_place(mutants, tests):
         settled()
         os._exit(int(pytest.main(options(tests), [InPlace(mutants, writer)])))
     os.close(writer)
-    with os.fdopen(reader, 'rb') as found:
-        answers = found.read()
+    for _ in mutants:
+        answer = os.read(reader, 1)
+        if not answer:
+            raise SystemExit(f'{", ".join(tests)} cannot be collected')
+        yield bool(answer[0])
+    os.close(reader)
     os.waitpid(child, 0)
-    if len(answers) != len(mutants):
-        raise SystemExit(f'{", ".join(tests)} cannot be collected')
-    return [bool(answer) for answer in answers]
 
 
 def main() -> int:
@@ -295,16 +297,15 @@ def main() -> int:
         inside = [mutant for mutant in mutants if mutant.inside]
         untouched = Mutant(names[0], trees[names[0]], True, '')
         found = noticed_in_place([untouched, *inside], tests)
-        if found[0]:
+        if next(found):
             print(f'{", ".join(tests)} fail though nothing is changed')
             return 1
-        verdicts = [*zip(inside, found[1:]), *(
-            (mutant, noticed(mutant)) for mutant in mutants if not mutant.inside)]
-        for mutant, killed in verdicts:
+        for mutant, killed in chain(zip(inside, found), (
+                (mutant, noticed(mutant)) for mutant in mutants if not mutant.inside)):
             score[mutant.module][0] += killed
             score[mutant.module][1] += 1
             if not killed:
-                print(mutant.change)
+                print(mutant.change, flush=True)
         for name in names:
             print(f'{name:12s} {score[name][0]:4d} of {score[name][1]:4d}', flush=True)
     killed, tried = (sum(column) for column in zip(*score.values()))
