@@ -50,6 +50,7 @@ def lived(robot: Path, steps: int) -> tuple[SimEnv, TransitionBatch]:
     return env, TransitionBatch(*map(np.array, zip(*rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_what_the_monitor_limits_moves_the_multiplier_and_is_penalised(tmp_path: Path) -> None:
     """The shoulder may hardly speed up, so exploration is limited in nearly every step."""
