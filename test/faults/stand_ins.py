@@ -20,13 +20,8 @@ from stage import ALLOWED, Heard, Stage, STAND_IN, STATES, WANTED
 DRIFT_RAD = 0.001  # that each command asks for
 
 
-<<<<<<< HEAD
 def _heard(data: bytes) -> Heard:
     """Return a message as if it had come just now."""
-=======
-def now_heard(data: bytes) -> Heard:
-    """Return a message as if it had come now."""
->>>>>>> h2
     return Heard(steady_ns(), joint_state.decode(data), time.time_ns())
 
 
@@ -82,11 +77,7 @@ class PolicyStandIn(StandIn):
         data = joint_state.encode(state.stamp_ns, STAND_IN, self._names, np.array(
             [measured[name] + drift for name in self._names]))
         if self.change is not None:
-<<<<<<< HEAD
             data = self.change(_heard(data), self._stage)
-=======
-            data = self.change(now_heard(data), self._stage)
->>>>>>> h2
             self.change = None
         self._stage.publishers[WANTED].publish(data)
 
@@ -131,10 +122,6 @@ class BridgeStandIn(StandIn):
                 stamp, last.header.frame_id, last.name, np.array([at[name] for name in last.name]),
                 np.zeros(len(last.name)))
             if self.change is not None:
-<<<<<<< HEAD
                 data = self.change(_heard(data), stamp)
-=======
-                data = self.change(now_heard(data), stamp)
->>>>>>> h2
             for _ in range(self.copies):
                 stage.publishers[STATES].publish(data)
