@@ -59,8 +59,9 @@ def namesake(stage: Stage) -> Outcome:
     """Start another node that calls itself the safety monitor."""
     at = stage.disturb()
     with stranger('safety_monitor'):
-        told = stage.until(lambda: 'the name of another node' in stage.words[SAFETY], SHOWN_S)
-    goes_on(stage, at)
+        stage.until(lambda: stage.mode == 'STOPPED' or (
+            'the name of another node' in stage.words[SAFETY]), SHOWN_S)
+        told = 'the name of another node' in stage.words[SAFETY]
     return Outcome(f'{"named" if told else "silence"}, {stage.verdict(at)}')
 
 

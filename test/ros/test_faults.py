@@ -30,7 +30,7 @@ QUICK = {
     'measurements frozen', 'an encoder glitch', 'degrees for radians', 'the machine asleep',
     'old command again', 'command from the future', 'NaN past the monitor', 'wrong transitions',
     'wrong parameters', 'stop by hand: service stop', 'policy with a flipped bit',
-    'another node of the same name', 'clear_stop called on and on', 'reset twice at once'}
+    'clear_stop called on and on', 'reset twice at once'}
 
 
 @pytest.fixture(scope='module')
