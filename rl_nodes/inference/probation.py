@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # Checks of the safety monitor that say nothing about the policy.
-BLAMELESS = frozenset({'operator', 'estop', 'state_silence', 'state', 'inactive', 'fault', 'boot'})
+BLAMELESS = frozenset({'operator', 'estop', 'state_silence', 'state', 'inactive', 'fault', 'boot',
+                       'intruder', 'sensing'})
 _SAMPLES = 20  # tallies kept of as many commands as a probation has
 
 

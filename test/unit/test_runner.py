@@ -219,8 +219,11 @@ def test_a_program_that_knows_no_sigterm_is_ended_too(run):
 # --- the end of a node ------------------------------------------------------------------------
 
 def test_essential_node_that_dies_ends_everything_and_is_named(run):
-    dying = READY + "print('the cable is out', file=sys.stderr)\nsys.exit(7)"
+    dying = FOREVER.replace("print('closed', flush=True)",
+                            "print('the cable is out', file=sys.stderr)\n    sys.exit(7)")
     runner = run(('trainer', FOREVER), ('bridge', dying, 'fail', 'shutdown'))
+    bridge, _ = runner.pids('bridge-2', 'trainer-1')
+    os.kill(bridge, signal.SIGTERM)
     status, text = runner.finish()
     assert status == 7, text
     assert 'bridge died (exit code 7): shutting everything down' in text
