@@ -113,10 +113,14 @@ def theirs(method: Method, steps: int, scripts: Path, python: str) -> list[str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
-    parser.add_argument('--scripts', type=Path, required=True, help='checkout of CleanRL')
+    parser.add_argument('--scripts', type=Path, help='checkout of CleanRL')
     parser.add_argument('--python', default=sys.executable, help='interpreter for them')
     parser.add_argument('--quick', action='store_true', help='one turn instead of three')
     options = parser.parse_args()
+    if options.scripts is None:
+        publish({f'{key}_vs_cleanrl': Metric(None, AIM, 'needs --scripts, a checkout of CleanRL')
+                 for key in METHODS})
+        return
     scripts = options.scripts.resolve()
     metrics, rows = {}, []
     for key, method in METHODS.items():

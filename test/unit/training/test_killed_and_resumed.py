@@ -128,9 +128,8 @@ def test_the_curve_is_the_same(tmp_path, algorithm):
         == PolicyBundle.load(tmp_path / 'whole' / 'policy.onnx').onnx
 
 
-@pytest.mark.parametrize('algorithm', [
-    'sac', *(pytest.param(name, marks=pytest.mark.slow)
-             for name in ('ppo', 'recurrent_sac', 'td3', 'rainbow'))])
+@pytest.mark.slow
+@pytest.mark.parametrize('algorithm', ['sac', 'ppo', 'recurrent_sac', 'td3', 'rainbow'])
 def test_one_of_two_processes_is_killed(tmp_path, monkeypatch, algorithm):
     """The other one says so, and both go on bit by bit like two that nobody disturbed."""
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
