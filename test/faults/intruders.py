@@ -62,12 +62,14 @@ def past_the_monitor(stage: Stage) -> Outcome:
                 newest.stamp_ns, PAST_MONITOR, newest.view.name,
                 np.array(start.view.position) + FAR_RAD))
             stage.live(1 / RATE_HZ)
-        moved = np.abs(np.subtract(stage.heard[STATES][-1].view.position, start.view.position))
+        moved = max((np.abs(np.subtract(heard.view.position, start.view.position)).max()
+                     for heard in stage.since(STATES, at)  # the next episode begins elsewhere
+                     if heard.view.header.frame_id == start.view.header.frame_id), default=0.0)
         reaction = stage.halt_ms(before)
         told = stage.until(lambda: 'joint_command has' in stage.words[ROBOT], 3.0)
     if reaction is not None:  # it may have been stopped before a message came
         reaction = max(reaction - (at - before) / 1e6, 0.0)
-    held = 'held' if told and moved.max() < FAR_RAD / 5 else f'moved by {moved.max():.2f}'
+    held = 'held' if told and moved < FAR_RAD / 5 else f'moved by {moved:.2f}'
     return Outcome(f'{held}, {stage.verdict(before)}', reaction)
 
 
