@@ -6,6 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.rotations import rotation_from_rpy
 from rl_nodes.core.safety_config import GeometryConfig, ZoneConfig
 from rl_nodes.safety.gate import checks_for, Gate, judge_values
 from rl_nodes.safety.geometry import Clearances
@@ -199,6 +200,22 @@ def test_a_payload_and_a_tool_count_as_part_of_their_link(robot_with, state_of) 
     assert labels.labels == ['flange and table', 'stick and table']
     tip = oracle.link_poses(longer, position[None])['flange'][0] @ [0.3, 0, 0, 1]
     assert clearances_at(labels, position)[1] == pytest.approx(tip[2] - 0.01, abs=1e-6)
+
+
+def test_a_body_is_where_its_link_carries_it(robot_with) -> None:
+    probe = {'name': 'probe', 'link': 'hand', 'shape': 'capsule', 'size': [0.01, 0.3],
+             'xyz': [0.03, -0.05, 0.07], 'rpy': [0.4, 0.7, 1.1]}
+    ball = zone(shape='sphere', size=[0.05], xyz=[0.2, 0.1, 0.3], name='ball', links=['hand'])
+    robot = robot_with('arm', geometry=geometry(zones=[ball], bodies=[probe]))
+    clearances = Clearances(robot, robot.config.safety.geometry, -1.0, SLOW)
+    q = random_positions(robot, 40)
+    along = np.linspace(-0.15, 0.15, 3001)[:, None] * rotation_from_rpy(
+        np.array(probe['rpy']))[:, 2] + probe['xyz']
+    real = np.linalg.norm(oracle.moved(oracle.link_poses(robot, q)['hand'], along) - [
+        0.2, 0.1, 0.3], axis=-1).min(axis=-1) - 0.01 - 0.05
+    ours = [clearances_at(clearances, position)[-1] for position in q]
+    assert clearances.labels[-1] == 'probe and ball'
+    np.testing.assert_allclose(ours, real, atol=1e-6)
 
 
 def test_neighbours_may_touch_and_bodies_of_one_link_too(robot_with) -> None:
