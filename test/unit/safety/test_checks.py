@@ -10,6 +10,7 @@ import pytest
 from rl_nodes.core.robot import load_robot
 from rl_nodes.core.types import RobotState
 from rl_nodes.safety.gate import checks_for, judge_values
+from rl_nodes.safety.limits import furthest_out
 from rl_nodes.safety.verdict import Level
 
 ARM = make_robot('arm', geometry=None)
@@ -117,3 +118,8 @@ def test_whatever_comes_what_is_allowed_is_finite_and_within_limits(command, pos
         assert abs(value - q[joint]) <= STEP[joint] * (1 + 1e-6) + 1e-12
         assert value <= max(high - MARGIN, q[joint]) + 1e-12
         assert value >= min(low + MARGIN, q[joint]) - 1e-12
+
+
+def test_what_is_furthest_beyond_its_bound_is_named() -> None:
+    assert furthest_out([1.0, -3.0, 2.5], [0.5, 1.0, 2.0]) == 1
+    assert furthest_out([4.0, -3.0], [3.5, 0.5]) == 1

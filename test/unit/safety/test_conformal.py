@@ -59,3 +59,9 @@ def test_what_is_said_of_most_calibrations_is_so() -> None:
     below = (rates <= likely_rate(50, 0.05, 0.9)).mean()
     assert abs(below - 0.9) < 4 * np.sqrt(0.09 / repeats)
     assert likely_rate(50, 0.05) > 0.05 > likely_rate(50, 0.05, 0.1)
+
+
+def test_the_likely_rate_of_fifty_episodes_by_hand() -> None:
+    assert rank(50, 0.05) == 49  # so two of fifty or more lie above
+    x = likely_rate(50, 0.05)
+    assert 1.0 - (1.0 - x) ** 50 - 50 * x * (1.0 - x) ** 49 == pytest.approx(0.9)

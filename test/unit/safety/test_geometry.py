@@ -14,6 +14,7 @@ from rl_nodes.safety.limits import Narrowing
 from rl_nodes.safety.verdict import Level
 
 STOP, SLOW, APPROACH = 0.005, 0.03, 0.25
+OBLIQUE = [0.4, 0.7, 1.1]
 LEVEL = np.array([0.0, 1.2, 0.37, 0.0, 0.0, 0.0])  # the forearm and the hand level, 0.23 m high
 IGNORE = [['base_link', 'upper_arm'], ['forearm', 'hand'], ['forearm', 'flange'],
           ['wrist', 'flange']]
@@ -75,6 +76,12 @@ def test_near_finds_what_all_finds(robot_with) -> None:
     ({'shape': 'box', 'size': [0.2, 0.4, 0.1], 'xyz': [0.3, 0, 0.1]},
      lambda p: np.linalg.norm(np.maximum(np.abs(p - [0.3, 0, 0.1]) - [0.1, 0.2, 0.05], 0),
                               axis=-1)),
+    ({'shape': 'box', 'size': [0.2, 0.4, 0.1], 'xyz': [0.3, 0, 0.1], 'rpy': OBLIQUE},
+     lambda p: np.linalg.norm(np.maximum(np.abs(
+         (p - [0.3, 0, 0.1]) @ rotation_from_rpy(np.array(OBLIQUE))) - [0.1, 0.2, 0.05], 0),
+                              axis=-1)),
+    ({'shape': 'plane', 'keep': 'in', 'rpy': OBLIQUE, 'xyz': [0.1, -0.2, -0.5]},
+     lambda p: (p - [0.1, -0.2, -0.5]) @ rotation_from_rpy(np.array(OBLIQUE))[:, 2]),
     ({'shape': 'box', 'size': [2, 2, 2], 'keep': 'in'}, lambda p: (1 - np.abs(p)).min(axis=-1)),
     ({'shape': 'capsule', 'size': [0.1, 0.4], 'rpy': [np.pi / 2, 0, 0], 'xyz': [0.3, 0, 0.2]},
      lambda p: np.linalg.norm(p - [0.3, 0, 0.2] - np.clip(p[..., 1:2], -0.2, 0.2) * [0, 1, 0],
@@ -204,7 +211,7 @@ def test_a_payload_and_a_tool_count_as_part_of_their_link(robot_with, state_of) 
 
 def test_a_body_is_where_its_link_carries_it(robot_with) -> None:
     probe = {'name': 'probe', 'link': 'hand', 'shape': 'capsule', 'size': [0.01, 0.3],
-             'xyz': [0.03, -0.05, 0.07], 'rpy': [0.4, 0.7, 1.1]}
+             'xyz': [0.03, -0.05, 0.07], 'rpy': OBLIQUE}
     ball = zone(shape='sphere', size=[0.05], xyz=[0.2, 0.1, 0.3], name='ball', links=['hand'])
     robot = robot_with('arm', geometry=geometry(zones=[ball], bodies=[probe]))
     clearances = Clearances(robot, robot.config.safety.geometry, -1.0, SLOW)
