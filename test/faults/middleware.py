@@ -57,12 +57,15 @@ def other_type(stage: Stage) -> Outcome:
 
 def namesake(stage: Stage) -> Outcome:
     """Start another node that calls itself the safety monitor."""
+    def told() -> bool:
+        return 'the name of another node' in stage.words[SAFETY]
+    stage.until(lambda: not told(), SHOWN_S)  # of the one before
     at = stage.disturb()
     with stranger('safety_monitor'):
-        stage.until(lambda: stage.mode == 'STOPPED' or (
-            'the name of another node' in stage.words[SAFETY]), SHOWN_S)
-        told = 'the name of another node' in stage.words[SAFETY]
-    return Outcome(f'{"named" if told else "silence"}, {stage.verdict(at)}')
+        stage.until(lambda: stage.mode == 'STOPPED' or told(), SHOWN_S)
+        named = told()
+        goes_on(stage, at)
+    return Outcome(f'{"named" if named else "silence"}, {stage.verdict(at)}')
 
 
 # --- datagrams -----------------------------------------------------------------------------------
