@@ -53,10 +53,15 @@ def sample(topic: str) -> tuple[bytes, bytes]:
 
 
 class Waiter:
-    """Subscriptions on a wait set that is kept."""
+    """
+    Subscriptions on a wait set that is kept.
+
+    :ivar sent: when what was returned last was published, by topic, on the wall clock [ns].
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.sent: dict[str, int] = {}
         self._entries: list[tuple[Subscription, str]] = []
 
     def add(self, topic: str, kind: type, profile: QoSProfile, raw: bool = True) -> None:
@@ -77,6 +82,7 @@ class Waiter:
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:
                 found[topic] = taken[0]
+                self.sent[topic] = taken[1]['source_timestamp']
         return found
 
 

@@ -30,8 +30,8 @@ from typing import NamedTuple
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 from rl_nodes.core import ros_environment
+from rl_nodes.core.cameras import COMPRESSED
 from rl_nodes.core.resources import find_config
-from rl_nodes.data.compression import SUFFIX
 from rl_nodes.data.episode_file import EpisodeEnd, EpisodeStart
 from rl_nodes.data.schemas import message_schema
 from rl_nodes.data.writer import EpisodeWriter
@@ -185,7 +185,7 @@ def load(streams: tuple[Stream, ...], freeze_s: float = 0.0, decoding: bool = Fa
         states, pictures = ([s for s in streams if s.kind == kind]
                             for kind in ('state', 'picture'))
         if compressing:
-            pictures = [s._replace(topic=s.topic + SUFFIX) for s in pictures]
+            pictures = [s._replace(topic=s.topic + COMPRESSED) for s in pictures]
         return Load(sent, lost(path, states), lost(path, pictures), processor,
                     path.stat().st_size)
 

@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return _USAGE_ERROR
     try:
+        _require_fit(options.run)
         status: int = options.run(options)
         sys.stdout.flush()
         return status
@@ -49,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in "rl_nodes launch --help | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+
+
+def _require_fit(run: Any) -> None:
+    """Refuse what torchrun, which starts each command several times, would have done as often."""
+    if run in (_launch, _replay, _sweep) and int(os.environ.get('WORLD_SIZE', '1')) > 1:
+        raise ConfigError('torchrun starts processes that learn together, which is for "rl_nodes '
+                          'train" on environments in process; start graphs and sweeps without it')
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ Pure data and pure functions without ROS. ``runner.py`` runs a :class:`Graph` as
 ``launch_description.py`` turns the same graph into launch_ros actions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, UTC
 import os
@@ -182,8 +182,8 @@ def build(name: str, arguments: Mapping[str, str], environ: Mapping[str, str] | 
     values = resolve(name, arguments)
     domain_id = ros_environment.check(os.environ if environ is None else environ)
     namespace = _namespace(str(values['namespace']))
-    makers: dict[str, Callable[[dict[str, Value], datetime], tuple[Path, list[NodeSpec]]]] = {
-        'train': _train, 'deploy': _deploy, 'gym': _gym, 'record': _record, 'replay': _replay}
+    makers = {'train': _train, 'deploy': _deploy, 'gym': _gym, 'record': _record,
+              'replay': _replay}
     run_directory, nodes = makers[name](values, now or datetime.now(UTC))
     return Graph(name, values | {'run_dir': str(run_directory)}, namespace, domain_id,
                  run_directory, tuple(nodes))
@@ -208,11 +208,11 @@ def _train(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec
                'channel': _channel(values), 'guard': _guard(values, contract, stops=False)}
     nodes = _common(values, run, {'policy': '', 'sampling': 'stochastic'}, record_every=20,
                     publish_experience=True)
-    trainer = {'algorithm': algorithm, 'run_dir': str(run), 'seed': values['seed'],
-               'time_budget_s': values['time_budget_s'], 'film': values['film'], **given,
-               'target_success': values['target_success'], 'simulator': values['backend'],
-               'robots': values['robots']}
-    return run, [*nodes, _node(values, 'trainer', trainer, 'shutdown', 'continue')]
+    return run, [*nodes, _node(values, 'trainer', {
+        'algorithm': algorithm, 'run_dir': str(run), 'seed': values['seed'], **given,
+        'time_budget_s': values['time_budget_s'], 'film': values['film'],
+        'target_success': values['target_success'], 'simulator': values['backend'],
+        'robots': values['robots']}, 'shutdown', 'continue')]
 
 
 def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
@@ -238,8 +238,7 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         policy.parent / 'deploy')
     _require_unused(run)
     shadow = _policy_for(ours, 'shadow', str(values['shadow']))
-    if ours.pictures and values['backend'] not in HARDWARE:  # whose cameras have drivers
-        values['cameras'] = True
+    values['cameras'] = values['cameras'] or bool(ours.pictures)
     values |= {'robot': robot, 'task': task, 'policy': str(policy), 'channel': _channel(values),
                'shadow': shadow, 'guard': _guard(values, ours)}
     own = values if values['teleop'] == 'none' else values | {
@@ -251,10 +250,9 @@ def _deploy(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         record_every=1, publish_experience=False)
     if values['teleop'] != 'none':
         nodes += _teleop(own, str(values['teleop']), {})
-    evaluator: dict[str, Value] = {
+    return run, [*nodes, _node(values, 'evaluator', {
         'episodes': values['episodes'], 'report': str(run / 'report.json'),
-        'robots': values['robots']}
-    return run, [*nodes, _node(values, 'evaluator', evaluator, 'shutdown', 'shutdown')]
+        'robots': values['robots']}, 'shutdown', 'shutdown')]
 
 
 def _common(values: dict[str, Value], run: Path, server: dict[str, Value], record_every: int,
@@ -302,7 +300,8 @@ def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         values[key] = _policy_for(contract, key, str(values[key]))
     values |= {'robot': robot, 'task': task, 'channel': _channel(values),
                'operator': values['operator'] or values['input'],
-               'guard': _guard(values, contract)}
+               'guard': _guard(values, contract),
+               'cameras': values['cameras'] or bool(values['policy'] and contract.pictures)}
     own = values | _events(run) | {'sources': 'policy+teleop' if values['policy'] else 'teleop'}
     nodes = [*_watched_robot(own, recorded=True),
              _node(values, 'reward_computer', {}, 'fail', 'shutdown'),
@@ -312,13 +311,13 @@ def _record(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpe
         nodes.append(_node(values, 'policy_server', {
             'policy': values['policy'], 'sampling': 'deterministic', 'seed': values['seed'],
             'robots': 1}, 'fail', 'shutdown'))
-    session: dict[str, Value] = {
-        'episodes': values['episodes'], 'directory': str(run / 'episodes'),
-        'report': str(run / 'report.json'), 'unattended': values['input'] == 'scripted'}
     return run, [*nodes, *_teleop(values, str(values['input']), {
         'policy': values['expert'], 'mapping': values['mapping'], 'curated': True,
         'noise': values['noise'], 'seed': values['seed']}),
-        _node(values, 'record_session', session, 'shutdown', 'shutdown')]
+        _node(values, 'record_session', {
+            'episodes': values['episodes'], 'directory': str(run / 'episodes'),
+            'report': str(run / 'report.json'),
+            'unattended': values['input'] == 'scripted'}, 'shutdown', 'shutdown')]
 
 
 def _replay(values: dict[str, Value], now: datetime) -> tuple[Path, list[NodeSpec]]:
@@ -399,16 +398,13 @@ def _events(run: Path, namespace: str = '') -> dict[str, Value]:
 
 def _recorder(values: dict[str, Value], run: Path, record_every: int,
               publish_experience: bool, namespace: str = '') -> NodeSpec:
-    pictures = values['record_images']
     return _node(values, 'experience_recorder', {
         'directory': str(run / 'episodes' / namespace), 'record_every': record_every,
         'publish_experience': publish_experience, 'cameras': values['cameras'],
-        'record_images': pictures != 'false',
-        'jpeg_quality': values['jpeg_quality'] if pictures == 'compressed' else 0,
-        'shadow': bool(values.get('shadow')),
+        'record_images': values['record_images'] != 'false', 'shadow': bool(values.get('shadow')),
+        'jpeg_quality': values['jpeg_quality'] if values['record_images'] == 'compressed' else 0,
         'topics': values['topics'], 'keep_last_s': values['keep_last_s'],
-        **_curation(values)},
-        'continue', 'continue')
+        **_curation(values)}, 'continue', 'continue')
 
 
 def _curation(values: dict[str, Value]) -> dict[str, Value]:
@@ -426,6 +422,8 @@ def _cameras(values: dict[str, Value]) -> list[NodeSpec]:
     if not load_robot(str(values['robot'])).config.cameras:
         raise GraphError(f'cameras:=true: robot {values["robot"]} has no cameras; list them under '
                          'cameras in its YAML file, see docs/cameras.md')
+    if values['backend'] in HARDWARE:
+        return []  # their drivers are not ours to start
     if 'pybullet' not in installed_backends():
         raise GraphError('cameras:=true: cameras are drawn by the package pybullet, which is not '
                          'installed; install it with: pip install "rl_nodes[pybullet]"')
@@ -437,6 +435,8 @@ def _node(values: dict[str, Value], name: str, parameters: dict[str, Value],
           on_failure: Literal['continue', 'shutdown']) -> NodeSpec:
     shared = {key: values[key] for key in ('robot', 'task', 'stepping', 'real_time_factor')} | {
         key: values[key] for key in ('target_return',) if values.get(key)}
+    if name in ('policy_server', 'experience_recorder') and values['backend'] in HARDWARE:
+        shared['camera_drivers'] = values['cameras']
     if values.get('priority') and name in FIRST:
         shared['priority'] = int(values['priority']) + FIRST[name]
     return NodeSpec(name, name, {**shared, 'autostart': True, **parameters},

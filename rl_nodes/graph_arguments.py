@@ -82,9 +82,14 @@ _BOTH = {
         'own, and mark recorded episodes in which a camera has stalled; true by itself where a '
         'policy that is deployed observes pictures.', 'boolean',
         ('true', 'false')),
+    'hardware_cameras': Argument(
+        'cameras', 'false', "draw what the simulated robot's cameras see, in a process of its "
+        "own, or hear the drivers of a physical robot's, which you start, on the topics that its "
+        'YAML names; mark recorded episodes in which a camera has stalled. True by itself where '
+        'a policy that is deployed observes pictures.', 'boolean', ('true', 'false')),
     'record_images': Argument(
         'record_images', 'false', 'keep the pictures with the recorded episodes, as they come '
-        'or, those in colour, compressed; needs cameras:=true.',
+        'or, those in colour, compressed unless a driver has done it; needs cameras:=true.',
         choices=('false', 'true', 'compressed')),
     'jpeg_quality': Argument(
         'jpeg_quality', '90', 'of pictures that record_images:=compressed keeps.', 'integer',
@@ -182,7 +187,7 @@ _DEPLOY = (
              'integer', high=10**6),
     Argument('seed', '1000', 'seed of the resets.', 'integer', high=2**31 - 1),
     _BOTH['guard'],
-    _BOTH['cameras'],
+    _BOTH['hardware_cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
     _BOTH['topics'],
@@ -226,7 +231,7 @@ _RECORD = (
     _BOTH['priority'],
     Argument('seed', '0', 'seed of the resets.', 'integer', high=2**31 - 1),
     _BOTH['guard'],
-    _BOTH['cameras'],
+    _BOTH['hardware_cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
     _BOTH['topics'],
@@ -265,7 +270,7 @@ _GYM = (
              high=2**31 - 1),
     Argument('record', 'false', 'keep every episode as a file.', 'boolean', ('true', 'false')),
     _BOTH['guard'],
-    _BOTH['cameras'],
+    _BOTH['hardware_cameras'],
     _BOTH['record_images'],
     _BOTH['jpeg_quality'],
     _BOTH['topics'],
@@ -343,9 +348,9 @@ def resolve(name: str, given: Mapping[str, str]) -> dict[str, Value]:
             raise GraphError(
                 f'robots:={values["robots"]} with backend:={backend}: a physical robot is one; '
                 'run a graph of its own, with a namespace of its own, for each')
-        if values.get('cameras'):
-            raise GraphError(f'cameras:=true with backend:={backend}: these cameras are drawn; '
-                             'those of a physical robot have drivers of their own')
+        if values.get('cameras') and not values.get('record', True):
+            raise GraphError(f'cameras:=true with backend:={backend} needs record:=true: nothing '
+                             'is drawn, and it is the recorder that watches these cameras')
         if given.get('arm_on_start') == 'true':
             raise GraphError(
                 f'arm_on_start:=true with backend:={backend}: only a person may allow a physical '

@@ -97,6 +97,7 @@ class ActorCritic(OffPolicyLearner):
 
     outputs: int
     members: int
+    has_partners = True
 
     def __init__(self, observation_size: int, action_low: np.ndarray, action_high: np.ndarray,
                  config: ActorCriticConfig, seed: int, privileged_size: int = 0) -> None:
@@ -224,20 +225,16 @@ class ActorCritic(OffPolicyLearner):
         reward = self.priced(batch.reward, batch.observation, batch.action, batch.cost)
         scaled = (batch.action - self._middle.numpy()) / self._half_range.numpy()
         stored = buffer.add(replace(batch, action=np.clip(scaled, -1.0, 1.0), reward=reward))
-        if self._settings.normalize_observation and stored:
-            rows = batch.observation
-            if stored < len(rows):
-                rows = rows[np.isfinite(rows).all(axis=1)]
-            self.normalizer.update(torch.from_numpy(rows))
+        if self._settings.normalize_observation:
+            self._take_note(self.normalizer, batch.observation)
             if self.privileged_normalizer is not None and batch.privileged is not None:
-                rows = batch.privileged
-                self.privileged_normalizer.update(
-                    torch.from_numpy(rows[np.isfinite(rows).all(axis=1)]))
+                self._take_note(self.privileged_normalizer, batch.privileged)
         return stored
 
     def ready(self) -> bool:
         """Return True once ``learning_starts`` transitions have come."""
-        return self.buffer.added >= self._settings.learning_starts and len(self.buffer) > 0
+        return self.in_all(self.buffer.added) >= self._settings.learning_starts \
+            and len(self.buffer) > 0
 
     # Learning --------------------------------------------------------------------------------
 
@@ -302,7 +299,7 @@ class ActorCritic(OffPolicyLearner):
         error_eb1 = q_eb1.sub_(target_b.unsqueeze(-1))
         loss = 0.5 * torch.linalg.vector_norm(error_eb1).item() ** 2 / rows
         self.critics.backward(error_eb1.mul_(1.0 / rows), self._critic_work)
-        self._critic_adam.step(self.critics.flat_gradient)
+        self._step(self._critic_adam, self.critics.flat_gradient)
         return loss, q_mean
 
     def _action_gradient(self, q_gradient_eb1: torch.Tensor) -> torch.Tensor:

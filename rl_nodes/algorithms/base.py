@@ -6,14 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 import math
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.constraint import Constraint, Penalty
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
 from rl_nodes.networks.distributions import LOG_STD_MAX, LOG_STD_MIN
+from rl_nodes.networks.normalizer import ObservationNormalizer
 import torch
 from torch import nn
 
@@ -32,6 +35,7 @@ class Learner(ABC):
     :ivar constraint: on what episodes cost; None for none. Its multiplier is the training loop's
         to move, and does not go back where weights are rolled back.
     :ivar penalty: what is taken off rewards before they are learned from; None for nothing.
+    :ivar partners: processes that learn together with this one; None where it learns alone.
     :ivar updates: gradient steps done; never goes back, not even when weights are rolled back.
     """
 
@@ -41,7 +45,10 @@ class Learner(ABC):
     memory: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     constraint: Constraint | None = None
     penalty: Penalty | None = None
+    has_partners: ClassVar[bool] = False  # whether it can learn together with other processes
+    partners: Partners | None = None
     updates: int
+    _generator: torch.Generator
 
     def __init__(self) -> None:
         self.updates = 0
@@ -58,6 +65,40 @@ class Learner(ABC):
         """
         raise TrainingError(f'{self.name} does not learn from demonstrations; ddpg, sac and td3 '
                             'do')
+
+    def join(self, partners: Partners, seed: int) -> None:
+        """
+        Learn together with other processes from now on.
+
+        :param seed: of the run; each process explores in its own way.
+        :raises TrainingError: this method, or one of its settings, cannot.
+        """
+        if self._learns_alone():
+            raise TrainingError(
+                f'{self.name}: several processes can learn together with a2c, ddpg, dqn, ppo, '
+                'recurrent_sac, sac and td3, without normalize_reward and without a constraint')
+        self.partners = partners
+        if partners.rank:
+            state = np.random.SeedSequence([seed, partners.rank]).generate_state(2)
+            self._generator.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+
+    def _learns_alone(self) -> bool:
+        """Return whether the method, or one of its settings, takes one process."""
+        return not self.has_partners or self.constraint is not None
+
+    def averaged(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values, replaced by the mean of them and of those of the partners."""
+        if self.partners is not None:
+            self.partners.average(values)
+        return values
+
+    def everybodys(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows with those of the partners, who have as many."""
+        return rows if self.partners is None else self.partners.gather(rows)
+
+    def in_all(self, count: int) -> int:
+        """Return how many that are together with those of the partners, who have as many."""
+        return count if self.partners is None else count * self.partners.count
 
     def priced(self, reward: np.ndarray, observation: np.ndarray, action: np.ndarray,
                cost: np.ndarray | None) -> np.ndarray:
@@ -170,6 +211,15 @@ class OffPolicyLearner(Learner):
 
         :raises TrainingError: a loss is not finite; the weights must be rolled back.
         """
+
+    def _step(self, adam: Adam, gradient: torch.Tensor) -> None:
+        """Let an optimiser step by a gradient, the mean one where there are partners."""
+        adam.step(self.averaged(gradient))
+
+    def _take_note(self, normalizer: ObservationNormalizer, rows: np.ndarray) -> None:
+        """Merge observations that are finite, and those of the partners, into statistics."""
+        everybodys = self.everybodys(torch.from_numpy(rows))
+        normalizer.update(everybodys[torch.isfinite(everybodys).all(1)])
 
     def _finish(self, **values: float) -> None:
         """

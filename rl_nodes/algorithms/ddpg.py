@@ -123,7 +123,7 @@ class Ddpg(ActorCritic):
             chosen[0] = -1.0 / rows
             gradient = self._action_gradient(chosen).mul_(1.0 - action.square_())
             self.actor.backward(gradient.unsqueeze(0), self._actor_work)
-            self._actor_adam.step(self.actor.flat_gradient)
+            self._step(self._actor_adam, self.actor.flat_gradient)
             follow = 1.0 - config.target_decay
             self.target_critics.flat.lerp_(self.critics.flat, follow)
             self.target_actor.flat.lerp_(self.actor.flat, follow)

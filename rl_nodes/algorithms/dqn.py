@@ -124,6 +124,7 @@ class Dqn(OffPolicyLearner):
 
     name = 'dqn'
     sampling = 'deterministic'
+    has_partners = True
 
     def __init__(self, observation_size: int, action_low: np.ndarray, action_high: np.ndarray,
                  config: DqnConfig, seed: int, privileged_size: int = 0) -> None:
@@ -168,7 +169,7 @@ class Dqn(OffPolicyLearner):
     def epsilon(self) -> float:
         """Return the part of random actions."""
         config = self.config
-        done = min(1.0, self.observed / config.exploration_steps)
+        done = min(1.0, self.in_all(self.observed) / config.exploration_steps)
         return config.epsilon_start + done * (config.epsilon_end - config.epsilon_start)
 
     def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
@@ -208,6 +209,8 @@ class Dqn(OffPolicyLearner):
         fit = np.isfinite(batch.observation).all(1) & np.isfinite(batch.next_observation).all(1) \
             & np.isfinite(batch.reward) & np.isin(index, np.arange(self._actions))
         self.buffer.refused += int((~fit).sum())
+        if self.config.normalize_observation:
+            self._take_note(self.normalizer, batch.observation)
         batch = TransitionBatch(**{name: column[fit] for name, column in replace(
             batch, action=index[:, None].astype(np.float32)).columns().items()})
         self.observed += len(batch)
@@ -215,13 +218,11 @@ class Dqn(OffPolicyLearner):
         stored = self.buffer.add(self._n_step.add(batch))
         if self._priorities is not None and stored:
             self._priorities.add((start + np.arange(stored)) % self.buffer.capacity)
-        if self.config.normalize_observation:
-            self.normalizer.update(torch.from_numpy(batch.observation))
         return len(batch)
 
     def ready(self) -> bool:
         """Return True once ``learning_starts`` transitions have come."""
-        return self.observed >= self.config.learning_starts and len(self.buffer) > 0
+        return self.in_all(self.observed) >= self.config.learning_starts and len(self.buffer) > 0
 
     # Learning --------------------------------------------------------------------------------
 
@@ -269,7 +270,7 @@ class Dqn(OffPolicyLearner):
         gradient *= (weights / size).unsqueeze(1)
         network.backward(torch.zeros_like(logits).scatter_(
             1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2]), gradient.unsqueeze(1)))
-        norm = torch.linalg.vector_norm(network.gradient).item()
+        norm = torch.linalg.vector_norm(self.averaged(network.gradient)).item()
         if norm > config.gradient_norm:
             network.gradient.mul_(config.gradient_norm / norm)
         self._adam.step(network.gradient)
@@ -285,10 +286,11 @@ class Dqn(OffPolicyLearner):
         if self._priorities is None:
             return self.buffer.sample(size, self._generator), torch.zeros(0), self._one
         config = self.config
-        risen = min(1.0, self.observed / config.importance_steps)
+        risen = min(1.0, self.in_all(self.observed) / config.importance_steps)
         beta = config.importance_exponent + risen * (1.0 - config.importance_exponent)
         rows, weights = self._priorities.sample(size, len(self.buffer), beta, self._generator)
-        return self.buffer.gather(rows), rows, weights
+        weights /= self.everybodys(weights.max().view(1)).max()
+        return self.buffer.gather(rows), rows, weights.float()
 
     # Keeping ---------------------------------------------------------------------------------
 

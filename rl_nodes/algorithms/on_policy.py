@@ -29,7 +29,6 @@ from rl_nodes.algorithms.constraint import (
     told,
 )
 from rl_nodes.algorithms.estimators import advantages, explained_variance
-from rl_nodes.algorithms.partners import Partners
 from rl_nodes.algorithms.scaling import RewardScaler
 from rl_nodes.algorithms.schedules import Linear, Scheduled, value_at
 from rl_nodes.core.contract import Contract
@@ -119,7 +118,6 @@ class OnPolicyLearner(Learner):
 
     sampling = 'deterministic'
     whole_episodes: ClassVar[bool] = False
-    has_partners: ClassVar[bool] = False  # whether it can learn together with other processes
     rollout_length: int
     gae_lambda: float = 1.0
 
@@ -133,7 +131,6 @@ class OnPolicyLearner(Learner):
         """
         super().__init__()
         self.shared = config
-        self.partners: Partners | None = None
         if config.constraint.active:
             self.constraint = Constraint(config.constraint)
         low, high = (bound.astype(np.float64) for bound in contract.action.bounds())
@@ -172,20 +169,8 @@ class OnPolicyLearner(Learner):
             observation_size, self.head, config.hidden, config.activation, config.initialisation,
             self._initial_own(), self._generator)
 
-    def join(self, partners: Partners, seed: int) -> None:
-        """
-        Learn together with other processes from now on.
-
-        :param seed: of the run; each process explores in its own way.
-        :raises TrainingError: this method, or one of its settings, cannot.
-        """
-        if not self.has_partners or self.reward_scaler is not None or self.constraint is not None:
-            raise TrainingError(f'{self.name}: several processes can learn together with a2c and '
-                                'ppo, without normalize_reward and without a constraint')
-        self.partners = partners
-        if partners.rank:
-            state = np.random.SeedSequence([seed, self.steps, partners.rank]).generate_state(2)
-            self._generator.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+    def _learns_alone(self) -> bool:
+        return super()._learns_alone() or self.reward_scaler is not None
 
     # Acting ----------------------------------------------------------------------------------
 
@@ -235,7 +220,7 @@ class OnPolicyLearner(Learner):
                                 f'expected {self.updates}: on-policy methods learn from what '
                                 'their present policy does')
         rollout.require_finite()
-        self.steps += len(rollout) * (1 if self.partners is None else self.partners.count)
+        self.steps += self.in_all(len(rollout))
         seen = rollout.observation.reshape(-1, rollout.observation.shape[-1])
         self._recent = seen[-RECENT:].copy()
         ready = self.normalizer.count > 0 or not self.shared.normalize_observation
@@ -246,7 +231,7 @@ class OnPolicyLearner(Learner):
             self.learn(self.prepare(rollout, reward))
             self._check_finite()
         if self.shared.normalize_observation:
-            self.normalizer.update(self._everybodys(torch.from_numpy(seen)))
+            self.normalizer.update(self.everybodys(torch.from_numpy(seen)))
         if isinstance(self.head, StateDependentHead):
             self.head.renew()
 
@@ -326,7 +311,7 @@ class OnPolicyLearner(Learner):
         """Return advantages as a gradient step weighs them: mean 0, spread 1 where so set."""
         if not self.shared.normalize_advantage or len(advantage) < 2:
             return advantage
-        std, mean = torch.std_mean(self._everybodys(advantage))
+        std, mean = torch.std_mean(self.everybodys(advantage))
         return (advantage - mean) / (std + 1e-8)
 
     def critic_gradient(self, observation: torch.Tensor, target: torch.Tensor,
@@ -337,16 +322,9 @@ class OnPolicyLearner(Learner):
         self.networks.value_backward(error * (weight / len(target)))
         return loss
 
-    def _everybodys(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return rows with those of the partners."""
-        return rows if self.partners is None else self.partners.gather(rows)
-
     def mean_of(self, values: torch.Tensor) -> float:
         """Return the mean of values and of those of the partners, who have as many."""
-        mean = values.mean()
-        if self.partners is not None:
-            self.partners.average(mean)
-        return mean.item()
+        return self.averaged(values.mean()).item()
 
     def now(self, setting: float | Linear) -> float:
         """Return what a scheduled setting is by now."""
@@ -354,9 +332,7 @@ class OnPolicyLearner(Learner):
 
     def clip_gradient(self, limit: float) -> float:
         """Shorten everybody's mean gradient to a greatest Euclidean norm; return what it had."""
-        if self.partners is not None:
-            self.partners.average(self.networks.gradient)
-        norm = torch.linalg.vector_norm(self.networks.gradient).item()
+        norm = torch.linalg.vector_norm(self.averaged(self.networks.gradient)).item()
         if norm > limit:
             self.networks.gradient.mul_(limit / (norm + 1e-6))
         return norm

@@ -7,8 +7,11 @@ All hold the same weights and see the same average gradient, so each step is tha
 with the joined batch. Messages go by gloo, started by ``torchrun``.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
 
+from rl_nodes.core.errors import TrainingError
 import torch
 from torch import distributed
 
@@ -22,8 +25,14 @@ class Partners:
     """
 
     def __init__(self) -> None:
-        """Meet the others, as the environment variables of ``torchrun`` say."""
-        distributed.init_process_group('gloo')
+        """
+        Meet the others, as the environment variables of ``torchrun`` say.
+
+        :raises TrainingError: they do not come; every other method, too, where one has gone.
+        """
+        self.rank = int(os.environ.get('RANK', '0'))
+        with self._together():
+            distributed.init_process_group('gloo')
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     @classmethod
@@ -33,20 +42,43 @@ class Partners:
 
     def average(self, values: torch.Tensor) -> None:
         """Replace values by their mean over all processes, in place."""
-        distributed.all_reduce(values)
+        with self._together():
+            distributed.all_reduce(values)
         values.div_(self.count)
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the rows of all processes, as many of each, by rank: shape (count · n, ...)."""
         found = [torch.empty_like(rows) for _ in range(self.count)]
-        distributed.all_gather(found, rows.contiguous())
+        with self._together():
+            distributed.all_gather(found, rows.contiguous())
         return torch.cat(found)
 
-    def first_says(self, yes: bool) -> bool:
-        """Return what the first process gave."""
-        told = torch.tensor(yes)
-        distributed.broadcast(told, 0)
-        return bool(told)
+    def first_says(self, number: int) -> int:
+        """Return the whole number that the first process gave."""
+        said = torch.tensor(number)
+        with self._together():
+            distributed.broadcast(said, 0)
+        return int(said)
+
+    def first_tells(self, text: str) -> str:
+        """Return the text that the first process gave."""
+        given = text.encode()
+        told = torch.zeros(self.first_says(len(given)), dtype=torch.uint8)
+        if not self.rank:
+            told = torch.tensor(list(given), dtype=torch.uint8)
+        with self._together():
+            distributed.broadcast(told, 0)
+        return bytes(told.tolist()).decode()
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """Say what it means where gloo misses a process."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise TrainingError(
+                f'process {self.rank} of those that learn together lost another one: {error}. '
+                'That one says why; resume:=true goes on from the last checkpoint') from error
 
     def close(self) -> None:
         """Leave the others."""

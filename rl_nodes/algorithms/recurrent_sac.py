@@ -137,7 +137,8 @@ class RecurrentSac(Sac):
                                       self._generator)
         sample = windows.sample
         self._complete(sample)
-        part = windows.there.reshape(-1, 1) / windows.there.sum()  # of each row in a mean
+        total = self.averaged(windows.there.sum().float())
+        part = windows.there.reshape(-1, 1) / total  # of each row in a mean
         temperature = self.log_temperature.exp().item()
         x = self._seen_as(torch.cat((  # o_0 and all that follow
             sample.observation[:count], sample.next_observation))).view(-1, count,
@@ -187,16 +188,16 @@ class RecurrentSac(Sac):
         sent_back = self.critics.backward(error_eb1.mul_(part), self._critic_work,
                                           inputs=self._behind)
 
-        self._actor_adam.step(self.actor.flat_gradient)
-        self._critic_adam.step(self.critics.flat_gradient)
+        self._step(self._actor_adam, self.actor.flat_gradient)
+        self._step(self._critic_adam, self.critics.flat_gradient)
         for memory, adam, h, gradient in (
                 (self.actor_memory, self._actor_memory_adam, h_actor[:-1], sent),
                 (self.critic_memory, self._critic_memory_adam, h_critic, sent_back)):
             if gradient is None:
                 raise TrainingError(f'{self.name}: a memory got no gradient')
             memory.backward(h, gradient.view_as(h))
-            adam.step(memory.flat_gradient)
-        self._temperature_adam.step(torch.full((1,), entropy - self._target_entropy))
+            self._step(adam, memory.flat_gradient)
+        self._step(self._temperature_adam, torch.full((1,), entropy - self._target_entropy))
         follow = 1.0 - config.target_decay
         self.target_critics.flat.lerp_(self.critics.flat, follow)
         self.target_memory.flat.lerp_(self.critic_memory.flat, follow)

@@ -176,17 +176,17 @@ class Sac(ActorCritic):
             torch.cat((mean_gradient, log_std_gradient), 1, out=self._output_gradient[0])
         else:
             self._output_gradient[0].copy_(mean_gradient)
-            self._spread_adam.step(log_spread_backward(
+            self._step(self._spread_adam, log_spread_backward(
                 hidden[:rows], self.spread, raw_log_std[:rows], log_std_gradient))
         self.actor.backward(self._output_gradient, self._actor_work, rows=slice(0, rows))
-        self._actor_adam.step(self.actor.flat_gradient)
+        self._step(self._actor_adam, self.actor.flat_gradient)
 
         # Eq. (4) and (5), or (7).
         follow = 1.0 - self.config.target_decay
         if earlier:
             self.target_value.flat.lerp_(self.value.flat, follow)
         else:
-            self._temperature_adam.step(torch.full((1,), entropy - self._target_entropy))
+            self._step(self._temperature_adam, torch.full((1,), entropy - self._target_entropy))
             self.target_critics.flat.lerp_(self.critics.flat, follow)
         self._finish(critic_loss=critic_loss, actor_loss=actor_loss, entropy=entropy,
                      temperature=temperature, q_mean=q_mean, **logged)
@@ -211,7 +211,7 @@ class Sac(ActorCritic):
         error_1b1.sub_(target_b.unsqueeze(-1))
         loss = 0.5 * torch.linalg.vector_norm(error_1b1).item() ** 2 / rows
         self.value.backward(error_1b1.mul_(1.0 / rows), self._value_work)
-        self._value_adam.step(self.value.flat_gradient)
+        self._step(self._value_adam, self.value.flat_gradient)
         return loss
 
     def _vectors(self) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ Pixels are counted from 0 at the centre of the upper left one.
 from collections.abc import Iterable
 import hashlib
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 import numpy as np
@@ -24,11 +24,31 @@ from rl_nodes.core.urdf import Urdf
 # Columns are the axes of the optical frame in the camera's own one.
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+COMPRESSED = '/compressed'  # what image_transport lets the names of compressed pictures end in
+
 STALLED_PICTURES = 5    # periods without a picture after which a camera is taken for stalled,
 STALLED_LEAST_S = 0.5   # but not before this time
 
 Pixels = Annotated[int, Meta(ge=16, le=4096)]
 Positive = Annotated[float, Meta(gt=0)]
+Topic = Annotated[str, Meta(pattern='^(/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*)?$')]
+
+
+class Source(NamedTuple):
+    """
+    A topic that a camera is heard on.
+
+    :param topic: relative to the robot's namespace, or absolute.
+    :param type_name: of its messages.
+    :param recorded: the name that they have in recordings.
+    """
+
+    topic: str
+    type_name: str
+    recorded: str
 
 
 class CameraSensorConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +66,9 @@ class CameraSensorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     :param near_m: nothing nearer is seen.
     :param far_m: nothing farther is seen.
     :param depth: whether it measures distances too.
+    :param topic: that the driver of a physical camera publishes its pictures on, compressed ones
+        where it ends in ``/compressed``; empty for ``camera/<name>/image_raw``.
+    :param depth_topic: likewise of distances; empty for ``camera/<name>/depth/image_raw``.
     """
 
     name: Annotated[str, Meta(pattern='^[a-z][a-z0-9_]*$')]
@@ -59,10 +82,14 @@ class CameraSensorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     near_m: Positive = 0.02
     far_m: Positive = 10.0
     depth: bool = False
+    topic: Topic = ''
+    depth_topic: Topic = ''
 
     def __post_init__(self) -> None:
         if not self.near_m < self.far_m:
             raise ValueError(f'near_m = {self.near_m} must be below far_m = {self.far_m}')
+        if self.depth_topic and not self.depth:
+            raise ValueError(f'depth_topic = {self.depth_topic} without depth: true')
 
     @property
     def optical_frame(self) -> str:
@@ -70,11 +97,31 @@ class CameraSensorConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return f'{self.name}_optical_frame'
 
     def topics(self) -> dict[str, str]:
-        """Return the name of the message type by topic, of the pictures this camera gives."""
-        kinds = {'image_raw': 'Image', **({'depth/image_raw': 'Image'} if self.depth else {}),
-                 'camera_info': 'CameraInfo'}
-        return {f'camera/{self.name}/{topic}': f'sensor_msgs/msg/{kind}'
-                for topic, kind in kinds.items()}
+        """Return the name of the message type by topic, of what is drawn for this camera."""
+        kinds = {'image_raw': IMAGE, **({'depth/image_raw': IMAGE} if self.depth else {}),
+                 'camera_info': CAMERA_INFO}
+        return {f'camera/{self.name}/{topic}': kind for topic, kind in kinds.items()}
+
+    def sources(self, driver: bool) -> tuple[Source, ...]:
+        """
+        Return where this camera is heard, its pictures in colour first.
+
+        As drivers do, its description is looked for beside its pictures.
+
+        :param driver: whether it is a physical one; otherwise it is drawn.
+        """
+        if not driver:
+            return tuple(Source(topic, kind, topic) for topic, kind in self.topics().items())
+        own = f'camera/{self.name}'
+        given = [(self.topic, f'{own}/image_raw')]
+        if self.depth:
+            given.append((self.depth_topic, f'{own}/depth/image_raw'))
+        found = [Source(topic or usual, COMPRESSED_IMAGE, usual + COMPRESSED)
+                 if topic.endswith(COMPRESSED) else Source(topic or usual, IMAGE, usual)
+                 for topic, usual in given]
+        beside = found[0].topic.removesuffix(COMPRESSED).rpartition('/')
+        return (*found, Source(f'{beside[0]}{beside[1]}camera_info', CAMERA_INFO,
+                               f'{own}/camera_info'))
 
     def intrinsics(self) -> np.ndarray:
         """Return the matrix K, shape (3, 3): point in the optical frame to pixel times depth."""

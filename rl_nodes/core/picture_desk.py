@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rl_nodes.core.errors import PictureError
 from rl_nodes.core.pictures import Picture, Sight
-from rl_nodes.core.timing import LatencyWindow, NS
+from rl_nodes.core.timing import LatencyWindow, NS, steady_ns
 from rl_nodes.core.types import RobotState
 
 MISSING, STALE, REFUSED = 'picture_missing', 'picture_stale', 'picture_refused'
@@ -20,6 +20,8 @@ class _Slot:
     def __init__(self) -> None:
         self.newest: Picture | None = None
         self.refusal = ''  # why what came last cannot be used
+        self.silence = ''  # why nothing comes
+        self.came_ns = 0   # when the newest came, on the steady clock
         self.taken = self.refused = 0
         self.preparing, self.age = LatencyWindow(1024), LatencyWindow(1024)
 
@@ -49,15 +51,20 @@ class PictureDesk:
         :param seconds: that were needed to make it what a policy sees.
         """
         slot = self._by_camera[camera]
-        slot.newest, slot.refusal = picture, ''
+        slot.newest, slot.refusal, slot.silence = picture, '', ''
+        slot.came_ns = steady_ns()
         slot.taken += 1
         slot.preparing.add(seconds)
 
     def refuse(self, camera: str, why: str) -> None:
         """Take note that what a camera sent last is no picture that a policy can see."""
         slot = self._by_camera[camera]
-        slot.refusal = why
+        slot.refusal, slot.silence = why, ''
         slot.refused += 1
+
+    def explain(self, camera: str, why: str) -> None:
+        """Take note of why a camera is silent, for whoever asks for its picture meanwhile."""
+        self._by_camera[camera].silence = why
 
     def awaited(self, state: RobotState) -> str:
         """Return what is still on its way to a state, in words; always empty in real time."""
@@ -88,17 +95,22 @@ class PictureDesk:
 
     def _picture(self, state: RobotState, sight: Sight, slot: _Slot) -> np.ndarray:
         camera, picture = f'camera {sight.spec.camera}', slot.newest
+        silence = f': {slot.silence}' if slot.silence else ''
         if slot.refusal:
             raise PictureError(f'{camera}: {slot.refusal}', REFUSED)
         if picture is None:
-            raise PictureError(f'{camera} has sent no picture yet', MISSING)
+            raise PictureError(f'{camera} has sent no picture yet{silence}', MISSING)
         age_ns = state.stamp_ns - picture.stamp_ns
         if self._pictured_at is not None:
             if picture.stamp_ns != self._pictured_at(state, sight):
                 raise PictureError(f'{camera}: the picture of another state came', MISSING)
         elif not abs(age_ns) <= sight.spec.max_age_s * NS:
             old = f'{age_ns / NS:.2f} s {"older" if age_ns > 0 else "newer"} than the state'
+            since_s = (steady_ns() - slot.came_ns) / NS
+            if since_s <= sight.spec.max_age_s:
+                silence = (f', although it came {since_s:.2f} s ago: it was long on its way, or '
+                           'is stamped by another clock than the states')
             raise PictureError(f'{camera}: its newest picture is {old.replace("-", "")}, allowed '
-                               f'are {sight.spec.max_age_s:g} s', STALE)
+                               f'are {sight.spec.max_age_s:g} s{silence}', STALE)
         slot.age.add(age_ns / NS)
         return picture.pixels

@@ -139,6 +139,24 @@ class ChatterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     verdict: Literal['hold', 'stop'] = 'stop'
 
 
+class SensingConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """
+    What measured positions cannot be: then an encoder, a unit or a driver is wrong.
+
+    :param jump: greatest change of a joint's position, as a multiple of what its speed limit
+        allows since the state before; one that is greater is left aside, the second stops.
+    :param frozen_s: how long all positions and velocities may stay the same, to the last bit,
+        while the robot is told to move.
+    :param moving: least command that tells a joint to move, as a share of its limit.
+    :param outside: how far outside its range a joint may measure, as a share of the range.
+    """
+
+    jump: Annotated[float, Meta(gt=1)] = 3.0
+    frozen_s: Positive = 0.5
+    moving: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    outside: Positive = 0.5
+
+
 class CostConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
     What may happen for a while in an episode, but not for long.
@@ -240,6 +258,7 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
         ``first_command`` has no other way and counts only where it is listed.
     :param coupling: see :class:`CouplingConfig`.
     :param chatter: see :class:`ChatterConfig`; none where commands may change direction at will.
+    :param sensing: see :class:`SensingConfig`; none where measured positions are believed.
     :param geometry: see :class:`GeometryConfig`; none where the links are not looked at.
     :param costs: see :class:`CostConfig`.
     :param fallback: what the robot does once stopped for a command or for silence: each in turn
@@ -260,6 +279,7 @@ class SafetyConfig(Struct, frozen=True, forbid_unknown_fields=True):
     refuse: tuple[Refusable, ...] = ()
     coupling: tuple[CouplingConfig, ...] = ()
     chatter: ChatterConfig | None = None
+    sensing: SensingConfig | None = None
     geometry: GeometryConfig | None = None
     costs: tuple[CostConfig, ...] = ()
     fallback: tuple[Fallback, ...] = ()

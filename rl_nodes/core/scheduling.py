@@ -1,10 +1,12 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-SCHED_FIFO for a process that has to answer in time: it runs before all that has no such priority.
+What goes first on a machine that has too little of something: time or memory.
 
-All threads of a process get it: the middleware's, which bring the messages, and each that may hold
-the interpreter's lock, as one without it that is kept from running would keep the others waiting.
+SCHED_FIFO is for a process that has to answer in time: it runs before all that has no such
+priority. All threads of a process get it: the middleware's, which bring the messages, and each
+that may hold the interpreter's lock, as one without it that is kept from running would keep the
+others waiting.
 """
 
 import os
@@ -12,6 +14,8 @@ from pathlib import Path
 import threading
 
 THREADS = Path('/proc/self/task')
+OOM_SCORE = Path('/proc/self/oom_score_adj')
+EXPENDABLE = 500  # of 1000: as if it had half of the machine's memory besides its own
 
 
 def run_first(priority: int, python: bool = True) -> str:
@@ -36,6 +40,14 @@ def run_first(priority: int, python: bool = True) -> str:
 def run_as_usual() -> None:
     """Give back the priority that this thread has inherited."""
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def be_expendable() -> None:
+    """Let the kernel end this process and its children first where memory runs out."""
+    try:
+        OOM_SCORE.write_text(str(max(EXPENDABLE, int(OOM_SCORE.read_text()))), encoding='ascii')
+    except (OSError, ValueError):
+        pass  # a kernel without this chooses by size alone
 
 
 def priority_in_force() -> int:

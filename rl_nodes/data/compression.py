@@ -17,6 +17,7 @@ import threading
 
 import numpy as np
 from PIL import Image
+from rl_nodes.core.cameras import COMPRESSED, COMPRESSED_IMAGE
 from rl_nodes.core.errors import SpecError
 from rl_nodes.data.cdr import (
     CompressedPicture,
@@ -28,8 +29,6 @@ from rl_nodes.data.cdr import (
 
 _LOG = logging.getLogger(__name__)
 
-SUFFIX = '/compressed'  # as image_transport names topics
-TYPE = 'sensor_msgs/msg/CompressedImage'
 MOST_WAITING = 4        # pictures of one camera
 
 _Kept = tuple[str, int, bytes]  # topic, stamp [ns], serialized message
@@ -96,7 +95,7 @@ class PictureCompressor:
                     return
                 topic, stamp_ns, data = self._waiting.popleft()
             try:
-                self._done.append((topic + SUFFIX, stamp_ns, compress(data, self._quality)))
+                self._done.append((topic + COMPRESSED, stamp_ns, compress(data, self._quality)))
                 self.encoded[topic] += 1
             except Exception as error:  # the thread goes on with the other cameras
                 if not self.refused[topic]:
@@ -130,10 +129,10 @@ def read_any_picture(data: bytes, type_name: str) -> tuple[int, np.ndarray]:
     """
     Return (stamp [ns], picture (H, W, 3), uint8, red first) of a serialized message.
 
-    :param type_name: ``sensor_msgs/msg/Image`` or :data:`TYPE`, JPEG or PNG.
+    :param type_name: ``sensor_msgs/msg/Image`` or, of JPEG and PNG, ``CompressedImage``.
     :raises SpecError: no such message, cut short, or of an encoding that is not understood.
     """
-    if type_name != TYPE:
+    if type_name != COMPRESSED_IMAGE:
         raw = read_picture(data)
         return raw.stamp_ns, to_rgb(raw)
     compressed = read_compressed(data)

@@ -9,7 +9,8 @@ arXiv:1511.05952, section 3.3 and appendix B.2.1.
     P(i) = p_i^alpha / sum_j p_j^alpha,   w_i = (N P(i))^-beta / max_j w_j                   (1)
 
 The unit interval of the sums is cut into B equal parts and one row is drawn from each. The largest
-weight is taken within the batch, as the authors do, so that updates are only scaled down.
+weight is that within the batch, as the authors take it, so that updates are only scaled down;
+whoever draws divides by it.
 """
 
 from typing import Any
@@ -61,7 +62,7 @@ class Priorities:
     def sample(self, batch_size: int, stored: int, beta: float,
                generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Return rows, int64, and their weights w of eq. (1), float32, both of shape (B,).
+        Return rows, int64, and (N P)^-beta of eq. (1), float64, both of shape (B,).
 
         :param batch_size: B.
         :param stored: N, rows that hold something.
@@ -78,9 +79,7 @@ class Priorities:
             wanted -= np.where(right, left, 0.0)
             nodes += right
         weights = (stored * self._sums[nodes] / total) ** -beta
-        weights /= weights.max()
-        return (torch.from_numpy(nodes - self._leaves),
-                torch.from_numpy(weights.astype(np.float32)))
+        return torch.from_numpy(nodes - self._leaves), torch.from_numpy(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the priorities."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STOP_GRACE_S = 0.5   # a step that the monitor stops while it runs may still come to its end
 CLEAR_EVERY_S = 0.1  # how often a stop is asked to be cleared
+CLEARED_S = 1.0      # until a cleared one shows; more often would be a press that lasts
 
 
 class RosEnv(gymnasium.Env):
@@ -192,7 +193,7 @@ class RosEnv(gymnasium.Env):
         graph = self._graph
         deadline = steady_ns() + round(timeout_s * NS)
         graph.hold(command is None)
-        refusal = 'somebody has to call safety_monitor/clear_stop'
+        refusal, wait_s = 'somebody has to call safety_monitor/clear_stop', CLEAR_EVERY_S
         while graph.stopped:
             left_s = (deadline - steady_ns()) / NS
             if left_s <= 0:
@@ -201,10 +202,11 @@ class RosEnv(gymnasium.Env):
             state = self._state if command is not None else graph.newest
             if state is not None and self._lockstep:
                 graph.answer(state, self.task.hold_command(state) if command is None else command)
-            if graph.until(lambda: not graph.stopped, min(left_s, CLEAR_EVERY_S)):
+            if graph.until(lambda: not graph.stopped, min(left_s, wait_s)):
                 break
             if self._arm:
-                refusal = graph.clear_stop(left_s) or refusal
+                why = graph.clear_stop(left_s)
+                refusal, wait_s = why or refusal, CLEAR_EVERY_S if why else CLEARED_S
         graph.hold(False)
 
     # --- step ---------------------------------------------------------------------------------

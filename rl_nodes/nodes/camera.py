@@ -35,8 +35,8 @@ from rl_nodes.nodes import pictures, qos
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import ManagedNode, OK, TaskNode, WARN
 from rl_nodes.nodes.parameters import NodeParameters
+from rl_nodes.nodes.picture_topics import KINDS
 from rl_nodes.nodes.state_topics import StateReader
-from sensor_msgs.msg import CameraInfo, Image
 
 SILENT_S = 1.0      # without a state, after which the status says so
 NICE = 10           # pictures may be late, commands may not
@@ -49,10 +49,9 @@ class _Lens:
                  shutter: Shutter) -> None:
         self.camera, self.mount, self.shutter = camera, mount, shutter
         self.taken, self.drawing = 0, LatencyWindow()
-        kinds = {'Image': Image, 'CameraInfo': CameraInfo}
         self._publishers = {
             topic.removeprefix(f'camera/{camera.name}/'): node.publish_on(
-                kinds[kind.rpartition('/')[2]], topic, qos.PICTURE)
+                KINDS[kind], topic, qos.PICTURE)
             for topic, kind in camera.topics().items()}
 
     def publish(self, stamp_ns: int, picture: np.ndarray, distances: np.ndarray) -> None:

@@ -7,8 +7,8 @@ Messages are taken serialized and go to the disk as they came. Transitions are j
 (``transition_feed.py``), files are kept by ``data/episode_log.py``; neither ever blocks the graph.
 
 Parameters: robot, task, stepping, autostart, directory, record_every, publish_experience,
-batch_size, discount, seed, cameras, record_images, jpeg_quality, shadow, sources, operator, keep,
-most_episodes, topics, keep_last_s (see below).
+batch_size, discount, seed, cameras, camera_drivers, record_images, jpeg_quality, shadow, sources,
+operator, keep, most_episodes, topics, keep_last_s (see below).
 Subscribes (all RECORDED, serialized):
   joint_states, joint_command, reward (sensor_msgs/JointState); policy/joint_command and
   teleop/joint_command (sensor_msgs/JointState), each where it is among the sources, the latter
@@ -25,7 +25,8 @@ Subscribes (all RECORDED, serialized):
   serialized, it names the episodes that do not count;
   camera/<name>/camera_info (sensor_msgs/CameraInfo, PICTURE) where cameras are watched, and the
   pictures (sensor_msgs/Image, PICTURE) where they are kept, as they came or, those in colour, as
-  JPEG that a thread of its own makes of them (``data/compression.py``);
+  JPEG that a thread of its own makes of them (``data/compression.py``); those of physical cameras
+  (sensor_msgs/Image or CompressedImage, as offered) on the topics that the robot's YAML names;
   whatever ``topics`` names, as its publishers offer it, in a thread of its own
   (``topic_listener.py``).
 Publishes:
@@ -47,10 +48,11 @@ from typing import Annotated, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from msgspec import Meta
 from rclpy.qos import QoSProfile
+from rl_nodes.core.cameras import CameraSensorConfig, COMPRESSED, COMPRESSED_IMAGE, IMAGE
 from rl_nodes.core.errors import ConfigError, RecordingError, SpecError
 from rl_nodes.core.timing import NS
 from rl_nodes.data.cdr import read_text
-from rl_nodes.data.compression import PictureCompressor, SUFFIX, TYPE
+from rl_nodes.data.compression import PictureCompressor
 from rl_nodes.data.episode_file import EpisodeStart
 from rl_nodes.data.episode_log import EpisodeLog, Keep, LINGER_STATES, Mark
 from rl_nodes.data.inspection import ANNOTATION, ANNOTATION_TYPE
@@ -59,7 +61,7 @@ from rl_nodes.data.ring import EVENTS_FOLDER
 from rl_nodes.data.rosbag2 import index_folder
 from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.nodes import conversions, qos
-from rl_nodes.nodes.camera_listener import CameraListener, Numbers
+from rl_nodes.nodes.camera_listener import CameraListener, Numbers, PICTURE_S
 from rl_nodes.nodes.joint_state import deserialize
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.lifecycle import OK, TaskNode, WARN
@@ -73,8 +75,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import Trigger
 
-PICTURE_S = 0.5  # a picture is drawn and here at the latest this long after the state it shows
-ENCODE_S = 0.3  # and compressed so much later
+ENCODE_S = 0.3  # what is compressed comes so much later than other pictures
 CLOSE_S = 1.0  # what is being compressed at the end is waited for so long
 SEND_S = 0.1  # transitions wait at most this long for their batch to fill
 JOINT_STATE = 'sensor_msgs/msg/JointState'
@@ -93,6 +94,8 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     :param discount: per step, of the discounted return in an episode's metadata
     :param seed: of the run, kept with each episode
     :param cameras: watch the cameras of the robot, mark the episodes in which one has stalled
+    :param camera_drivers: these are physical ones, whose drivers publish on the topics that the
+        robot's YAML names
     :param record_images: keep the pictures of these cameras with the episodes
     :param jpeg_quality: keep those in colour as JPEG of this quality; 0 for as they came
     :param shadow: keep what a policy in the shadow would do with the episodes
@@ -115,6 +118,7 @@ class RecorderParameters(NodeParameters, frozen=True, forbid_unknown_fields=True
     discount: Annotated[float, Meta(gt=0, le=1)] = 0.99
     seed: int = 0
     cameras: bool = False
+    camera_drivers: bool = False
     record_images: bool = False
     jpeg_quality: Annotated[int, Meta(ge=0, le=95)] = 0
     shadow: bool = False
@@ -163,19 +167,12 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         cameras = self.task.robot.config.cameras if parameters.cameras else ()
         linger = LINGER_STATES
         self._compressor: PictureCompressor | None = None
+        self._replaced: frozenset[str] = frozenset()
         if parameters.record_images:
             linger += round(PICTURE_S * contract.rate_hz)
-            pictures = {topic: kind for camera in cameras
-                        for topic, kind in camera.topics().items()}
-            if parameters.jpeg_quality:
-                self._compressor = PictureCompressor(
-                    (f'camera/{camera.name}/image_raw' for camera in cameras),
-                    parameters.jpeg_quality)
+            topics |= self._pictures(cameras)
+            if self._compressor is not None:
                 linger += round(ENCODE_S * contract.rate_hz)
-                for topic in self._compressor.topics:
-                    del pictures[topic]
-                    pictures[topic + SUFFIX] = TYPE
-            topics |= pictures
         self._log: EpisodeLog | None = None
         self._wider: WiderRecording | None = None
         if parameters.directory:
@@ -197,13 +194,30 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
         self.subscribe(String, ANNOTATION, self._on_annotation, qos.RECORDED, raw=True)
         self._cameras = CameraListener(
             self, cameras, self._keep_picture if parameters.record_images else None,
-            self._numbers)
+            self._numbers, parameters.camera_drivers)
         marks: tuple[tuple[str, Mark], ...] = (
             ('save_episode', 'save'), ('discard_episode', 'discard'),
             ('mark_success', 'success'), ('mark_failure', 'failure'))
         for name, what in marks:
             self.serve(Trigger, name, partial(self._on_mark, what))
         self.every(SEND_S, self.tick)
+
+    def _pictures(self, cameras: tuple[CameraSensorConfig, ...]) -> dict[str, str]:
+        """Return the type name by topic of the pictures that are kept; make what compresses."""
+        parameters = self.parameters
+        sources = [camera.sources(parameters.camera_drivers) for camera in cameras]
+        found = {source.recorded: source.type_name for own in sources for source in own}
+        inside = self.get_namespace().rstrip('/') + '/'
+        self._replaced = frozenset(self.resolve_topic_name(source.topic).removeprefix(inside)
+                                   for own in sources for source in own)
+        if parameters.jpeg_quality:
+            self._compressor = PictureCompressor(
+                (own[0].recorded for own in sources if own[0].type_name == IMAGE),
+                parameters.jpeg_quality)
+            for topic in self._compressor.topics:
+                del found[topic]
+                found[topic + COMPRESSED] = COMPRESSED_IMAGE
+        return found
 
     def _record(self, directory: Path, topics: dict[str, str], linger: int) -> None:
         """Begin to keep episodes, and whatever else is to be kept."""
@@ -223,9 +237,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
             qos=own_qos(topics, profiles, qos.STREAM))
         chosen = ' '.join((*task.record_topics, parameters.topics))
         self._wider = WiderRecording(
-            self, self._log, topics,
-            self._compressor.topics if self._compressor is not None else (),
-            TopicChoice(chosen), directory,
+            self, self._log, topics, self._replaced, TopicChoice(chosen), directory,
             EpisodeStart(contract, 'event', parameters.seed, notes=notes), parameters.keep_last_s,
             0.0 if self.lockstep else NS / task.period_ns)
         self._index()
@@ -246,6 +258,9 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
 
     def release(self) -> None:
         """Complete the files."""
+        cameras, self._cameras = getattr(self, '_cameras', None), None
+        if cameras is not None:
+            cameras.close()
         compressor, self._compressor = getattr(self, '_compressor', None), None
         if compressor is not None:
             compressor.close(CLOSE_S)
@@ -364,6 +379,7 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
     def tick(self) -> None:
         """Send what has waited; publish at once when an episode was kept or discarded."""
         self._send()
+        self._cameras.fetch()
         log = self._log
         if log is not None and (log.files, log.kept, log.discarded) != self._told:
             self._told = (log.files, log.kept, log.discarded)
@@ -413,6 +429,8 @@ class ExperienceRecorder(TaskNode[RecorderParameters]):
                   **asdict(self._assembler.counters)}
         if self._compressor is not None:
             values |= self._compressor.values()
+        if self.parameters.camera_drivers:
+            values['pictures_lost'] = self._cameras.lost
         complaint = self._cameras.complaint
         if self._log is not None:
             values |= {'files': self._log.files, 'kept': self._log.kept,

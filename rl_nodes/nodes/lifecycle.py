@@ -34,6 +34,7 @@ from rl_nodes.core.locks import RunLock
 from rl_nodes.core.returns import target_of
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.nodes import conversions, joint_state, qos
+from rl_nodes.nodes.graph_watch import GraphWatch, type_name
 from rl_nodes.nodes.parameters import declare, NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
 from rl_nodes.tasks import load_task
@@ -58,7 +59,8 @@ class ManagedNode(LifecycleNode, Generic[P]):
     :meth:`every` are destroyed for them. Callbacks are ignored while the node is not active.
 
     Publishes ``/diagnostics`` (diagnostic_msgs/DiagnosticArray, 1 Hz) and, where ``status_topic``
-    is set, the same on that topic. One that ``drains`` takes what has come already before it ends.
+    is set, the same on that topic, with what is wrong in the graph around it. One that ``drains``
+    takes what has come already before it ends.
     """
 
     parameters_type: ClassVar[type[NodeParameters]] = NodeParameters
@@ -73,6 +75,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
         self._entities: list[tuple[Callable[[Any], Any], Any]] = []
         self._active = False
         self._health: list[Publisher] = []
+        self._around, self._complaint = GraphWatch(self), ''
         self.parameters: P = declare(self, self.parameters_type)
 
     # --- what a node implements -----------------------------------------------------------------
@@ -155,6 +158,12 @@ class ManagedNode(LifecycleNode, Generic[P]):
             return response
         service = self.create_service(kind, f'~/{name}', answer)
         self._entities.append((self.destroy_service, service))
+
+    def publishers_on(self, kind: type, topic: str) -> list[str]:
+        """Return the full names of the nodes that publish a type on a topic, each once, sorted."""
+        return sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
+                       for one in self.get_publishers_info_by_topic(topic)
+                       if one.topic_type == type_name(kind)})
 
     def client_of(self, kind: type, name: str) -> Client:
         """Return a client of another node's service that lives until cleanup."""
@@ -247,7 +256,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
             self._health = [self.publish_on(DiagnosticArray, topic, qos.LATCHED)
                             for topic in ('/diagnostics', self.status_topic) if topic]
             self.configure()
-            self.every(1.0, self.publish_health)
+            self.every(1.0, self._each_second)
         except RlNodesError as error:
             self.refusal = str(error)
             self.get_logger().error(self.refusal)
@@ -289,6 +298,8 @@ class ManagedNode(LifecycleNode, Generic[P]):
     def publish_health(self) -> DiagnosticArray:
         """Publish diagnostics now and return them."""
         level, message, values = self.health()
+        if self._complaint:
+            level, message = max(level, WARN), f'{message}; {self._complaint}'
         array = DiagnosticArray()
         array.header.stamp = self.get_clock().now().to_msg()
         array.status = [conversions.status(self.get_fully_qualified_name(), level, message,
@@ -296,6 +307,10 @@ class ManagedNode(LifecycleNode, Generic[P]):
         for publisher in self._health:
             publisher.publish(array)
         return array
+
+    def _each_second(self) -> None:
+        self._complaint = self._around.look()
+        self.publish_health()
 
     def _destroy(self) -> None:
         self.release()

@@ -8,9 +8,9 @@ import re
 import sys
 
 import numpy as np
-from rl_nodes.core.cameras import CameraSensorConfig
+from rl_nodes.core.cameras import CameraSensorConfig, COMPRESSED
 from rl_nodes.core.errors import RecordingError, SpecError
-from rl_nodes.data.compression import read_any_picture, SUFFIX
+from rl_nodes.data.compression import read_any_picture
 from rl_nodes.data.reader import Episode
 from rl_nodes.nodes import conversions
 from sensor_msgs.msg import CameraInfo, Image
@@ -52,7 +52,7 @@ def recorded_pictures(episode: Episode) -> dict[str, Iterator[tuple[int, np.ndar
     :raises RecordingError: while going through them, where one cannot be understood.
     """
     names = {topic: match[1] for topic in sorted(episode.topics, reverse=True)
-             if (match := re.fullmatch(f'camera/([^/]+)/image_raw({SUFFIX})?', topic))}
+             if (match := re.fullmatch(f'camera/([^/]+)/image_raw({COMPRESSED})?', topic))}
     return {name: _pictures(episode, topic) for topic, name in names.items()}
 
 

@@ -20,7 +20,7 @@ class PolicyExpert:
     :param path: of a .onnx file with its manifest beside it.
     :param task: it has to be made for.
     :raises BundleError: missing, damaged, or not fit to be run.
-    :raises ConfigError: the task observes rewards, which nobody tells a demonstrator.
+    :raises ConfigError: the task observes rewards or pictures, which nobody tells a demonstrator.
     :raises ContractError: made for another robot or task.
     """
 
@@ -35,6 +35,9 @@ class PolicyExpert:
         if self._observer.needs_rewards:
             raise ConfigError(f'task {task.name} observes return_to_go, which a demonstrating '
                               'policy does not know; let a policy server run it')
+        if bundle.manifest.contract.pictures:
+            raise ConfigError(f'task {task.name} observes pictures, which a demonstrating policy '
+                              'does not see; let a policy server run it')
         self._policy: PolicyRuntime = PolicyTrial().admit(bundle)
 
     def command(self, state: RobotState, goal: Goal) -> np.ndarray:

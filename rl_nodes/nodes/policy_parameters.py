@@ -21,6 +21,8 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
         Python; for large networks, see docs/policy_server.md
     :param shadow: path of a candidate's .onnx file, which is asked what it would do and never does
         it; empty for none
+    :param camera_drivers: the cameras that it observes are physical, their drivers publish on the
+        topics that the robot's YAML names
     :param fallback: controller that answers while there is no policy, or where the one in force
         fails or has no action: hold, pd or lqr, see docs/deployment.md; none for silence
     :param chunk_blend: of policies that answer with several actions: ensemble or crossfade
@@ -49,6 +51,7 @@ class PolicyParameters(NodeParameters, frozen=True, forbid_unknown_fields=True, 
     robots: Annotated[int, Meta(ge=1)] = 1
     batch: bool = False
     shadow: str = ''
+    camera_drivers: bool = False
     fallback: Literal['none', 'hold', 'pd', 'lqr'] = 'none'
     chunk_blend: Literal['ensemble', 'crossfade'] = 'ensemble'
     chunk_decay: Annotated[float, Meta(ge=0, le=10)] = 0.01

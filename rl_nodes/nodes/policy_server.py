@@ -18,7 +18,9 @@ Subscribes (states and goals once per robot):
   odom (nav_msgs/Odometry, SENSOR), where the robot has a floating base; objects, scan, imu and
   wrench likewise;
   reward (sensor_msgs/JointState, STREAM), where the task observes return_to_go;
-  camera/<name>/image_raw (sensor_msgs/Image, NEWEST), where the task observes pictures;
+  camera/<name>/image_raw (sensor_msgs/Image, the newest as it is offered), where the task observes
+  pictures; those of physical cameras (also sensor_msgs/CompressedImage) on the topics that the
+  robot's YAML names;
   safety/state (diagnostic_msgs/DiagnosticArray, LATCHED), where policies are watched;
   policy/update (std_msgs/UInt8MultiArray, LATCHED): a policy bundle;
   policy/shadow_update (as policy/update), where there is a shadow: another candidate.
@@ -103,8 +105,8 @@ class PolicyServer(TaskNode[PolicyParameters]):
         self._path, make = self._control_path(bundle)
         self.get_logger().info(f'control path: {self._path}')
         self._inbox = PictureInbox(
-            self, namespaces, self.wake(self._on_picture) if self.lockstep else _nothing
-        ) if self.task.sights else None
+            self, namespaces, self.wake(self._on_picture) if self.lockstep else _nothing,
+            parameters.camera_drivers) if self.task.sights else None
         self._served = [make(namespace, index) for index, namespace in enumerate(namespaces)]
         # Exploration is meant to meet the limits.
         self._watch = PolicyWatch(

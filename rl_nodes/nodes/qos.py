@@ -38,9 +38,6 @@ LATCHED = _profile(1, latched=True)   # state, policy updates: whoever joins lat
 EPISODE = _profile(10, latched=True)  # goals: the newest few, also for whoever joins late
 CLOCK = _profile(1)
 PICTURE = _profile(4)          # pictures are large; who falls behind misses some
-# Subscriptions to pictures that are acted on, by whether the camera waits for its listeners.
-NEWEST = _profile(1)
-NEWEST_OFFERED = _profile(1, reliable=False)
 # Subscriptions of who only looks on: nobody waits for it, whatever becomes of it.
 ONLOOKER = _profile(5, reliable=False)
 

@@ -29,7 +29,8 @@ Publishes:
   /clock (rosgraph_msgs/Clock, lockstep only, CLOCK);
   robot/status and /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Subscribes:
-  joint_command (sensor_msgs/JointState, COMMAND): the only topic the robot obeys;
+  joint_command (sensor_msgs/JointState, COMMAND): the only topic the robot obeys, as long as one
+  alone publishes there, see safety/sole.py;
   reward (sensor_msgs/JointState, SENSOR): ends episodes;
   recorder/status (diagnostic_msgs/DiagnosticArray, LATCHED), where the graph is recorded in
   lockstep.
@@ -38,6 +39,7 @@ the new episode's number. The parameter seed may be set before: this reset then 
 ~/repeat (std_srvs/Trigger): the same, but the new episode starts like the present one.
 """
 
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -45,6 +47,7 @@ from rclpy.parameter import Parameter
 from rl_nodes.backends import HARDWARE, make_robot
 from rl_nodes.core.channel import load_channel
 from rl_nodes.core.errors import ConfigError, SpecError
+from rl_nodes.core.timing import steady_ns
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.bridge.episodes import Episodes
 from rl_nodes.nodes.bridge.lockstep import Lockstep
@@ -57,6 +60,7 @@ from rl_nodes.nodes.lifecycle import TaskNode
 from rl_nodes.nodes.parameters import NodeParameters, Priority
 from rl_nodes.nodes.precedence import Precedence
 from rl_nodes.nodes.simulated_link import require_awake, require_simulated
+from rl_nodes.safety.sole import Doorkeeper
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
@@ -105,7 +109,11 @@ class RobotBridge(TaskNode[BridgeParameters]):
         self._episodes = Episodes(self.task, self.get_parameter('seed').value)
         self._episodes.difficulty = self.get_parameter('difficulty').value
         self._mode = self._make_mode()
-        self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND)
+        self._door = Doorkeeper(self.task.robot.config.safety.command_timeout_s,
+                                partial(self.publishers_on, JointState, 'joint_command'))
+        self.subscribe(JointState, 'joint_command', self._on_command, qos.COMMAND,
+                       numbers=lambda number: self._mode.let_in(
+                           self._door.came(number, steady_ns())))
         self.subscribe(JointState, 'reward', self._on_reward, qos.SENSOR)
         self.serve(Trigger, 'reset', self._on_reset)
         self.serve(Trigger, 'repeat', self._on_repeat)

@@ -14,7 +14,8 @@ Subscribes:
   silence;
   joint_states (sensor_msgs/JointState, SENSOR);
   policy/joint_command, teleop/joint_command (sensor_msgs/JointState, COMMAND): what a policy and a
-  person want, each where it is among the sources; one acts at a time, see safety/sources.py;
+  person want, each where it is among the sources; one acts at a time, see safety/sources.py; a
+  second publisher of these, of joint_states or joint_command stops the robot, see intruders.py;
   goal (geometry_msgs/PoseStamped, EPISODE), odom, objects, scan, imu and wrench where there are
   such, reward (sensor_msgs/JointState, STREAM) where it is observed: with a guard only, which
   observes what a policy does, see guard_watch.py.
@@ -43,10 +44,11 @@ from rl_nodes.backends.hardware.estop_line import EstopLine
 from rl_nodes.control.controllers import KINDS, make_controller
 from rl_nodes.core.errors import ConfigError, SpecError
 from rl_nodes.core.origin import MONITOR
-from rl_nodes.core.timing import NS, steady_ns
+from rl_nodes.core.timing import elapsed_ns, NS
 from rl_nodes.core.types import JointCommand
 from rl_nodes.nodes import conversions, qos
 from rl_nodes.nodes.guard_watch import GuardWatch
+from rl_nodes.nodes.intruders import Intruders
 from rl_nodes.nodes.lifecycle import FAULT, OK, TaskNode, WARN
 from rl_nodes.nodes.lifecycle import main as run_main
 from rl_nodes.nodes.parameters import NodeParameters, Priority
@@ -155,11 +157,14 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self.subscribe(Bool, '~/estop', self._on_estop, qos.SENSOR)
         self._line = None if estop is None or estop.line is None else EstopLine(
             estop.line, self.wake(self._on_line))
+        intruders = Intruders(self, 'joint_command', safety.watchdog_s, self._on_intruder)
         self.subscribe(JointState, 'joint_states', self._on_state, qos.SENSOR,
-                       tap=partial(self._events.see, 'joint_states'))
+                       tap=partial(self._events.see, 'joint_states'),
+                       numbers=intruders.numbers('joint_states'))
         for source, topic in wanted.items():
             self.subscribe(JointState, topic, partial(self._on_command, source), qos.COMMAND,
-                           tap=partial(self._events.see, topic))
+                           tap=partial(self._events.see, topic),
+                           numbers=intruders.numbers(topic))
         self.serve(Trigger, 'stop', self._on_stop, always=True)
         self.serve(Trigger, 'clear_stop', self._on_clear)
         self.every(LOCKSTEP_TICK_S if self.lockstep and estop is None else TICK_S, self.tick)
@@ -196,18 +201,21 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             self._bad_states += 1
             self.get_logger().warning(f'state dropped: {error}', throttle_duration_sec=1.0)
             return
-        self._supervisor.observe(state, steady_ns())
+        overdue = self._supervisor.observe(state, elapsed_ns())
         if self._watch is not None:
             self._watch.joints(msg)
-        verdict = self._supervisor.fall_back(steady_ns())
+        verdict = overdue or self._supervisor.fall_back(elapsed_ns())
         if verdict is not None:
             self._carry_out(verdict)
         for source, offer in list(self._waiting.items()):
             if offer.command.stamp_ns <= state.stamp_ns:
                 self._judge(source, self._waiting.pop(source))
 
+    def _on_intruder(self, reason: str) -> None:
+        self._carry_out(self._supervisor.intrude(reason, elapsed_ns()))
+
     def _on_estop(self, msg: Bool) -> None:
-        self._hear_estop('topic', msg.data, steady_ns())
+        self._hear_estop('topic', msg.data, elapsed_ns())
 
     def _on_line(self) -> None:
         for reading in self._line.readings():
@@ -235,18 +243,19 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def _judge(self, source: str, offer: Offer) -> None:
         state = self._supervisor.state
-        chosen = self._arbiter.choose(source, offer, steady_ns(),
+        chosen = self._arbiter.choose(source, offer, elapsed_ns(),
                                       self._supervisor.mode == Mode.STOPPED)
         if chosen is None:
             self._show()
             return
         names, command = chosen.names, self._arbiter.shaped(chosen.command, state)
         now_ns = state.stamp_ns if self.lockstep else self.get_clock().now().nanoseconds
-        verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
-        if self._arm and verdict.check == 'latched' and not self._supervisor.clear(steady_ns()):
+        verdict = self._supervisor.judge(names, command, now_ns, elapsed_ns())
+        if self._arm and self._supervisor.check == 'boot' \
+                and not self._supervisor.clear(elapsed_ns()):
             self._arm = False
             self.get_logger().info('armed at start: states and commands are healthy')
-            verdict = self._supervisor.judge(names, command, now_ns, steady_ns())
+            verdict = self._supervisor.judge(names, command, now_ns, elapsed_ns())
         self._carry_out(verdict, command)
         if self._watch is not None:
             self._watch.wanted(chosen.command)
@@ -265,7 +274,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         """Notice silence, also when nothing arrives."""
         if self._waiting and not self.lockstep:
             self._expire_waiting()
-        verdict = self._supervisor.tick(steady_ns())
+        verdict = self._supervisor.tick(elapsed_ns())
         if verdict is not None:
             self._carry_out(verdict)
         self._events.tick()
@@ -274,7 +283,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         """A command from the future never finds its state: judge it, which refuses it."""
         now_ns, skew_s = self.get_clock().now().nanoseconds, self._model.config.safety.skew_s
         for source, offer in list(self._waiting.items()):
-            if abs(now_ns - offer.command.stamp_ns) > skew_s * NS:
+            if offer.command.stamp_ns - now_ns > skew_s * NS:
                 self._judge(source, self._waiting.pop(source))
 
     def _carry_out(self, verdict: Verdict, cause: JointCommand | None = None) -> None:
@@ -308,7 +317,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
     def _show(self) -> None:
         """Publish the state when mode, check, source or emergency stop have changed."""
         shown = (self._supervisor.mode, self._supervisor.check, self._arbiter.acting,
-                 self._supervisor.estop.shown(steady_ns()))
+                 self._supervisor.estop.shown(elapsed_ns()))
         if shown == self._shown:
             return
         if shown[0] == Mode.STOPPED and shown[1] not in LIFECYCLE:
@@ -325,10 +334,10 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
 
     def _on_clear(self, _request: Trigger.Request) -> tuple[bool, str]:
         safety = self._model.config.safety
-        if safety.clear_needs_deadman and not self._arbiter.held(steady_ns()):
+        if safety.clear_needs_deadman and not self._arbiter.held(elapsed_ns()):
             return False, ('nobody holds the deadman of the teleoperation device, as '
                            'safety.clear_needs_deadman of this robot asks for; hold it meanwhile')
-        why = self._supervisor.clear(steady_ns())
+        why = self._supervisor.clear(elapsed_ns())
         self._show()
         if why:
             return False, why
@@ -345,7 +354,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         return level, f'{supervisor.mode.value} {supervisor.reason}'.strip(), {
             'mode': supervisor.mode.value, 'check': supervisor.check,
             'reason': supervisor.reason, 'fallback': supervisor.falling_back,
-            'estop': supervisor.estop.shown(steady_ns()),
+            'estop': supervisor.estop.shown(elapsed_ns()),
             'acting': self._arbiter.acting, 'bad_states': self._bad_states,
             **self._precedence.details(), **self._arbiter.counts(), **supervisor.spent_s, **events,
             **(self._watch.details() if self._watch else {}),

@@ -4,8 +4,9 @@
 Trainer: learns from the experience that the graph sends, while the robot goes on.
 
 Learning runs in a thread of its own, in real time at low priority; this node only queues what
-arrives and hands out policies. When it dies, control goes on with the last policy. It ends with
-exit status 0 once the target or a limit is reached.
+arrives and hands out policies. When it dies, control goes on with the last policy; where memory
+runs out, the kernel ends it before others. It ends with exit status 0 once the target or a limit
+is reached.
 
 Parameters: robot, task, stepping, autostart, algorithm, run_dir, seed, time_budget_s,
 target_success, demonstrations, prefill, film, resume, simulator, robots (see below).
@@ -33,6 +34,7 @@ from msgspec import Meta
 import numpy as np
 from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
+from rl_nodes.core.scheduling import be_expendable
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.experience import layout_columns
 from rl_nodes.data.transition_store import is_store
@@ -296,7 +298,8 @@ class Trainer(TaskNode[TrainerParameters]):
 
 
 def main() -> None:
-    """Run the node."""
+    """Run the node; where memory runs out, control is to outlive it."""
+    be_expendable()
     run_main(Trainer, 'trainer')
 
 

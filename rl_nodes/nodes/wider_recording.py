@@ -36,7 +36,7 @@ class WiderRecording:
     :param node: that records, from its configuration to its cleanup.
     :param log: of the episodes.
     :param topics: type name by topic of what the node itself records.
-    :param heard: topics that it hears and records as something else.
+    :param heard: topics that it hears and records by another name.
     :param choice: which further topics.
     :param directory: of the episodes.
     :param start: provenance of files of events.

@@ -8,7 +8,7 @@ from pathlib import Path
 from rl_nodes.backends import installed_backends, make_robot
 from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.core.resources import find_config, find_urdf, PYBULLET_DATA
-from rl_nodes.core.robot import RobotModel
+from rl_nodes.core.robot import RobotConfig, RobotModel
 from rl_nodes.robot_setup.draft import draft
 from rl_nodes.robot_setup.inspection import inspect, Problem, read, require_one_robot
 
@@ -103,7 +103,16 @@ def _describe(model: RobotModel) -> str:
         f'{model.name}: {config.control_mode} control at {config.rate_hz:g} Hz, base '
         f'{config.base_link} {base}, tool {config.tool_link or "none"}',
         *([f'fixed: {", ".join(fixed)}'] if fixed else []),
-        *table, '* from the configuration, the others from the URDF'])
+        *table, '* from the configuration, the others from the URDF', *_cameras(config)])
+
+
+def _cameras(config: RobotConfig) -> list[str]:
+    """Return a line for each camera: what it gives and where its driver has to publish it."""
+    return [f'camera {camera.name} on {camera.link}: {camera.width} x {camera.height} at '
+            f'{camera.rate_hz:g} Hz; of a physical robot heard on ' + ', '.join(
+                f'{source.topic} ({source.type_name})'
+                for source in camera.sources(driver=True)[:-1])  # the last only describes
+            for camera in config.cameras]
 
 
 def _told(problems: list[Problem]) -> list[str]:

@@ -116,7 +116,8 @@ class Gate:
         most = robot.limits('effort' if self._reference.mode == 'effort' else 'velocity')
         self.trace = Trace() if chatter is None else Trace(
             (chatter.amplitude * most).tolist(), round(chatter.window_s * NS))
-        self._remembers = any(check.name in _REMEMBERING for check in self.checks)
+        self._remembers = robot.config.safety.sensing is not None or any(
+            check.name in _REMEMBERING for check in self.checks)
         self._episode = ''
 
     def narrow(self, narrowing: Narrowing) -> str:

@@ -24,11 +24,14 @@ from rl_nodes.safety.fallback import Controllers, Ladder
 from rl_nodes.safety.gate import Gate
 from rl_nodes.safety.guard import Guard, tightened
 from rl_nodes.safety.limits import Narrowing
+from rl_nodes.safety.sensing import SensingGuard
 from rl_nodes.safety.verdict import Level, Verdict
 from rl_nodes.safety.watchdog import silent, stale
 
+INTRUDER = 'intruder'
 # Stops after which nothing moves any more: a person wants that, or the state is not to be trusted.
-STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state'})
+STAND = frozenset({'operator', 'estop', 'inactive', 'fault', 'state_silence', 'state',
+                   INTRUDER, SensingGuard.name})
 # No fallback begins where what is observed is odd, either; one under way is odd by its nature.
 NO_FALLBACK = STAND | {'distribution'}
 # Stops that come with the monitor's own beginning and end, when nothing has failed.
@@ -37,6 +40,7 @@ LIFECYCLE = frozenset({'boot', 'inactive'})
 FOR_A_POLICY = frozenset({'first_command', 'chatter'})
 NO_CONTROLLERS: Controllers = MappingProxyType({})
 HOLD = 'hold'
+PRESS_S = 0.5  # calls that follow each other faster than this come from one press of a button
 _NO_COMMAND = np.empty(0)
 
 
@@ -91,6 +95,7 @@ class Supervisor:
         self._timeouts = timeouts
         self.estop = estop or EmergencyStop()
         self._gate = Gate(robot)
+        self._sensing = SensingGuard(robot)
         self._budgets = budgets_of(robot)
         self._guards: tuple[Guard, ...] = (*guards, *self._budgets)
         self._ladder = Ladder(robot, controllers)
@@ -99,14 +104,26 @@ class Supervisor:
         self._command_at: int | None = None
         self._healthy_since: int | None = None
         self._passed_stamp: int | None = None
+        self._intrusion: tuple[int, str] | None = None  # steady time and reason of the last one
+        self._pressed_at: int | None = None  # last call of clear while nothing was stopped
+        self._hangs = False                  # whoever calls it goes on and on
         self._unhealthy = 'no command has been judged yet'
         self.mode = Mode.STOPPED
         self.check, self.reason = 'boot', 'started; call clear_stop to allow motion'
         self.counts: Counter[str] = Counter()
 
-    def observe(self, state: RobotState, steady_ns: int) -> None:
-        """Take the newest state, which arrived at steady time ``steady_ns``."""
-        self._state, self._state_at = state, steady_ns
+    def observe(self, state: RobotState, steady_ns: int) -> Verdict | None:
+        """
+        Take the newest state.
+
+        :param steady_ns: when it arrived on the steady clock [ns].
+        :return: a STOP where it comes after a silence that nobody has noticed yet.
+        """
+        self._state = state
+        overdue = self.tick(steady_ns)
+        self._state_at = steady_ns
+        self._sensing.observe(state, self._gate.trace.last)
+        return overdue
 
     def hear_estop(self, name: str, pressed: bool, steady_ns: int) -> Verdict | None:
         """
@@ -140,7 +157,8 @@ class Supervisor:
         if refusal or state is None:
             self._healthy_since = None
             return self._conclude(command.value, Level.HOLD, *(refusal or ('', '')), None)
-        judged = self._gate.judge(command.value, state)
+        judged = tightened(self._gate.judge(command.value, state), self._sensing, command.value,
+                           state, self.mode != Mode.STOPPED)
         if not EpisodeId.parse(state.episode).intermission:  # then the bridge only looks for life
             for guard in self._guards:
                 judged = tightened(judged, guard, command.value, state,
@@ -181,6 +199,11 @@ class Supervisor:
         """Latch a STOP after which the robot stands; the first reason stays until cleared."""
         return self._conclude(_NO_COMMAND, Level.STOP, check, reason, None)
 
+    def intrude(self, reason: str, steady_ns: int) -> Verdict:
+        """Latch a STOP, as somebody publishes who should not; no clearance until that is over."""
+        self._intrusion = steady_ns, reason
+        return self.stop(INTRUDER, reason)
+
     def fall_back(self, steady_ns: int) -> Verdict | None:
         """
         Return what a stopped robot gets for the newest state; None where it just stands.
@@ -200,12 +223,26 @@ class Supervisor:
         """
         Allow motion again.
 
+        One press clears one stop: what is called again and again while nothing is stopped comes
+        from a button that hangs, and clears nothing until it has been let go of for ``PRESS_S``.
+
         :return: why it is refused, or ``''`` when motion is allowed.
         """
+        moves = self.mode != Mode.STOPPED
+        self._hangs = not silent(self._pressed_at, steady_ns, PRESS_S) and (self._hangs or moves)
+        if self._hangs or moves:
+            self._pressed_at = steady_ns
+        if moves:
+            return ''
         watchdog_s = self._timeouts.watchdog_s
         objection = self.estop.objection(steady_ns)
         if objection:
             return objection
+        if self._intrusion and not silent(self._intrusion[0], steady_ns, self._timeouts.healthy_s):
+            return f'the cause persists: {self._intrusion[1]}'
+        if self._hangs:
+            return ('clear_stop has been called without a pause since before the stop; a press '
+                    f'that lasts clears nothing: do not call it for {PRESS_S} s, then once')
         if silent(self._state_at, steady_ns, watchdog_s):
             return 'no joint states arrive; is the robot bridge running?'
         if self._unhealthy:
@@ -216,17 +253,16 @@ class Supervisor:
         if healthy_s < self._timeouts.healthy_s:
             return (f'healthy for {healthy_s:.1f} s only, {self._timeouts.healthy_s:.1f} s are '
                     'needed; try again')
-        if self.mode == Mode.STOPPED:
-            self.mode, self.check, self.reason = Mode.OK, '', ''
-            self._ladder.end()
-            self._gate.trace.forget()
+        self.mode, self.check, self.reason = Mode.OK, '', ''
+        self._ladder.end()
+        self._gate.trace.forget()
         return ''
 
     def hold_command(self) -> np.ndarray | None:
-        """Return the command that makes the robot stand, shape (A,); None if no state is known."""
+        """Return the command that makes the robot stand, shape (A,); None: where is unknown."""
         if self._robot.config.control_mode != 'position':
             return np.zeros(len(self._robot.commanded))
-        if self._state is None:
+        if self._state is None or self._sensing.finding is not None:
             return None
         position = self._state.position[self._robot.commanded]
         return position if np.isfinite(position).all() else None

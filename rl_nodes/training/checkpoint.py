@@ -55,7 +55,7 @@ class CheckpointStore:
         :param steps: environment steps so far; names the file.
         :raises CheckpointError: the disk refused; what was there before is untouched.
         """
-        path = self.folder / f'checkpoint_{steps:012d}.pt'
+        path = self.folder / _name(steps)
         temporary = path.with_suffix('.pt.tmp')
         try:
             with _written(temporary) as stream:
@@ -76,16 +76,19 @@ class CheckpointStore:
             _digest_path(old).unlink(missing_ok=True)
         return path
 
-    def load_newest(self) -> tuple[dict[str, Any], Path] | None:
+    def load_newest(self, most_steps: int | None = None) -> tuple[dict[str, Any], Path] | None:
         """
         Return the newest undamaged checkpoint and its path; None where there is no checkpoint.
 
         A damaged one is reported with its reason and the one before it is used.
 
+        :param most_steps: leave newer ones out.
         :raises CheckpointError: checkpoints exist, but every one is damaged.
         """
         problems = []
         for path in reversed(self.paths()):
+            if most_steps is not None and path.name > _name(most_steps):
+                continue
             try:
                 state = load(path)
             except CheckpointError as error:
@@ -134,16 +137,23 @@ def require_same(saved: dict[str, Any], present: dict[str, Any], source: str) ->
     :param source: what the checkpoint is called in messages.
     :raises CheckpointError: lists every difference.
     """
-    ours, theirs = _leaves(present), _leaves(saved)
-    missing = '(absent)'
-    differences = [
-        f'  {key}: checkpoint has {theirs.get(key, missing)}, this run has '
-        f'{ours.get(key, missing)}'
-        for key in dict.fromkeys([*theirs, *ours])
-        if theirs.get(key, missing) != ours.get(key, missing)]
-    if differences:
-        raise CheckpointError(f'{source} was made with other settings:\n' + '\n'.join(differences)
+    if found := differences(saved, present, 'checkpoint', 'this run'):
+        raise CheckpointError(f'{source} was made with other settings:\n' + '\n'.join(found)
                               + '\nResume with the same settings, or start a new run directory')
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any], they: str, we: str) -> list[str]:
+    """
+    Return a line for each value that differs between two nested dicts of numbers and text.
+
+    :param they: what has the first ones.
+    :param we: what has the others.
+    """
+    their_leaves, our_leaves, missing = _leaves(theirs), _leaves(ours), '(absent)'
+    return [f'  {key}: {they} has {their_leaves.get(key, missing)}, {we} has '
+            f'{our_leaves.get(key, missing)}'
+            for key in dict.fromkeys([*their_leaves, *our_leaves])
+            if their_leaves.get(key, missing) != our_leaves.get(key, missing)]
 
 
 def _leaves(value: Any, key: str = '') -> dict[str, Any]:
@@ -153,6 +163,10 @@ def _leaves(value: Any, key: str = '') -> dict[str, Any]:
     for name, member in value.items():
         found |= _leaves(member, f'{key}.{name}' if key else str(name))
     return found
+
+
+def _name(steps: int) -> str:
+    return f'checkpoint_{steps:012d}.pt'
 
 
 def _to_tensors(value: Any) -> Any:

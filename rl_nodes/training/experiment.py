@@ -27,7 +27,7 @@ from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.runs.record import flat, RunKeeper, RunRecord
 from rl_nodes.safety.guard_file import read_guard
-from rl_nodes.training import off_policy, on_policy, report
+from rl_nodes.training import off_policy, on_policy, partnership, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.metrics import MetricSink
@@ -53,6 +53,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     :param identity: whatever else must be the same when a run is resumed.
     :param demonstrations: transitions to learn from besides; None for none.
     :param prefill: transitions that the replay buffer of a new run begins with; None for none.
+    :param partners: processes that learn together with this one; None where it learns alone.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     identity: dict[str, Any] = {}
     demonstrations: TransitionBatch | None = None
     prefill: TransitionBatch | None = None
+    partners: Partners | None = None
 
 
 class TrainResult(msgspec.Struct, frozen=True):
@@ -104,31 +106,14 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
-    identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
-                'seed': experiment.seed, **experiment.identity}
-    for name in ('demonstrations', 'prefill'):
-        if (given := getattr(experiment, name)) is not None:
-            identity[name] = _digest(given)
-    if guard := settings.penalty.guard:
-        identity['guard'] = read_guard(Path(guard).expanduser(), contract).digest
-    store = CheckpointStore(folder / 'checkpoints', settings.loop.checkpoints_kept)
-    saved = _saved(store, identity) if experiment.resume else None
+    identity, store, saved = _begin(experiment)
     steps_before = 0 if saved is None else int(saved['steps'])
 
     record = _record(experiment, identity)
     with contextlib.ExitStack() as stack:
         stack.callback(progress.close)
         keeper = stack.enter_context(RunKeeper(folder, record))
-        learner = make_learner(settings, contract, experiment.seed)
-        if experiment.demonstrations is not None:
-            count = learner.learn_from(_costing(experiment.demonstrations, settings.cost))
-            progress.say(f'learning from {count:,} demonstrated transitions, too')
-        if experiment.prefill is not None and saved is None:
-            if not isinstance(learner, OffPolicyLearner):
-                raise TrainingError(f'{learner.name} keeps no transitions, so there is nothing to '
-                                    'prefill; off-policy methods do')
-            count = learner.observe(_costing(experiment.prefill, settings.cost))
-            progress.say(f'the replay buffer begins with {count:,} transitions')
+        learner = _learner(experiment, progress.say)
         source = make_source(learner, steps_before)
         stack.callback(source.close)
         metrics = MetricSink(folder, None if saved is None else steps_before)
@@ -167,25 +152,79 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
 def assist(experiment: Experiment, make_source: Callable[[Learner, int], Source],
            partners: Partners) -> None:
     """
-    Learn beside the process that conducts the same experiment; nothing is written here.
+    Learn beside the process that conducts the same experiment; only checkpoints are written here.
 
     :param make_source: as for :func:`conduct`; lets the learner join its partners.
-    :raises TrainingError: learning diverged.
-    :raises CheckpointError: nothing to resume from.
+    :raises TrainingError: learning diverged, or a partner has gone.
+    :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
-    learner = make_learner(experiment.settings, experiment.contract, experiment.seed)
-    steps_before = 0
-    if experiment.resume:
-        saved = CheckpointStore(experiment.folder / 'checkpoints').load_newest()
-        if saved is None:
-            raise CheckpointError(f'nothing to resume in {experiment.folder}')
-        learner.load_state_dict(saved[0]['learner'])
-        steps_before = int(saved[0]['steps'])
+    identity, store, saved = _begin(experiment)
+    steps_before = 0 if saved is None else int(saved['steps'])
+    learner = _learner(experiment, _log.info)
     source = make_source(learner, steps_before)
+
+    def keep(steps: int) -> None:
+        try:
+            store.save({'identity': identity, 'learner': learner.state_dict(),
+                        'buffer': learner.experience_state(), 'steps': steps}, steps)
+        except CheckpointError as error:
+            _log.error('%s', error)
+        if experiment.settings.loop.checkpoint_every_steps is not None:
+            source.restart(steps)
+
     try:
-        on_policy.assist(learner, source, partners)
+        if saved is not None:
+            learner.load_state_dict(saved['learner'])
+            learner.load_experience_state(saved['buffer'])
+        one_round = (on_policy if experiment.settings.on_policy else off_policy).follow
+        partnership.follow(learner, lambda: one_round(learner, source, partners), partners,
+                           steps_before, keep)
     finally:
         source.close()
+
+
+def _begin(experiment: Experiment
+           ) -> tuple[dict[str, Any], CheckpointStore, dict[str, Any] | None]:
+    """Return what must be the same on resume, where checkpoints lie, and that to resume from."""
+    contract, settings, partners = experiment.contract, experiment.settings, experiment.partners
+    identity = {'settings': msgspec.to_builtins(settings), 'contract': contract.fingerprint(),
+                'seed': experiment.seed, **experiment.identity}
+    for name in ('demonstrations', 'prefill'):
+        if (given := getattr(experiment, name)) is not None:
+            identity[name] = _digest(given)
+    if guard := settings.penalty.guard:
+        identity['guard'] = read_guard(Path(guard).expanduser(), contract).digest
+    folder = experiment.folder / 'checkpoints'
+    if partners is not None:
+        identity['processes'] = partners.count
+        partnership.require_alike(identity | {'resume': experiment.resume}, partners)
+        if partners.rank:
+            folder /= f'process_{partners.rank}'
+    store = CheckpointStore(folder, settings.loop.checkpoints_kept)
+    if not experiment.resume:
+        return identity, store, None
+    found = store.load_newest() if partners is None else partnership.newest_of_all(store, partners)
+    if found is None:
+        raise CheckpointError(f'nothing to resume: no checkpoint in {folder}' + (
+            '' if partners is None else ', or not one of the same step for each process'))
+    require_same(found[0]['identity'], identity, str(found[1]))
+    return identity, store, found[0]
+
+
+def _learner(experiment: Experiment, say: Callable[[str], None]) -> Learner:
+    """Return a fresh learner with the experience that it is given."""
+    settings = experiment.settings
+    learner = make_learner(settings, experiment.contract, experiment.seed)
+    if experiment.demonstrations is not None:
+        count = learner.learn_from(_costing(experiment.demonstrations, settings.cost))
+        say(f'learning from {count:,} demonstrated transitions, too')
+    if experiment.prefill is not None and not experiment.resume:
+        if not isinstance(learner, OffPolicyLearner):
+            raise TrainingError(f'{learner.name} keeps no transitions, so there is nothing to '
+                                'prefill; off-policy methods do')
+        count = learner.observe(_costing(experiment.prefill, settings.cost))
+        say(f'the replay buffer begins with {count:,} transitions')
+    return learner
 
 
 def _record(experiment: Experiment, identity: dict[str, Any]) -> RunRecord:
@@ -214,11 +253,3 @@ def _digest(batch: TransitionBatch) -> str:
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
 
-
-def _saved(store: CheckpointStore, identity: dict[str, Any]) -> dict[str, Any]:
-    found = store.load_newest()
-    if found is None:
-        raise CheckpointError(f'nothing to resume: no checkpoint in {store.folder}')
-    state, path = found
-    require_same(state['identity'], identity, str(path))
-    return state

@@ -12,7 +12,7 @@ from pathlib import Path
 import re
 import signal
 import threading
-from typing import Annotated, Any
+from typing import Annotated
 
 import gymnasium
 import msgspec
@@ -36,6 +36,8 @@ from rl_nodes.training.sources import contract_of, environment_maker, EnvSource,
 import torch
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+
+MOST_AT_ONCE = 32  # steps of an environment, where gradient steps are rarer than these
 
 
 class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,15 +117,17 @@ def train(options: TrainOptions, progress: Progress | None = None,
     stop = threading.Event() if stop is None else stop
 
     def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
+        rank = 0
+        if partners is not None:
+            learner.join(partners, options.seed)
+            rank = partners.rank
         envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         if not isinstance(learner, OnPolicyLearner):
-            return EnvSource(envs, learner, options.seed, steps_before, cost=cost)
-        if partners is not None:
-            learner.join(partners, options.seed)
-        return RolloutSource(envs, learner, options.seed, steps_before,
-                             0 if partners is None else partners.rank, cost)
+            steps = min(MOST_AT_ONCE, max(1, int(1 / (settings.loop.updates_per_step * n_envs))))
+            return EnvSource(envs, learner, options.seed, steps_before, steps, cost, rank)
+        return RolloutSource(envs, learner, options.seed, steps_before, rank, cost)
 
     def evaluator(bundle: PolicyBundle, seeds: Sequence[int]) -> Evaluation:
         return evaluate(evaluation_env, PolicyRuntime(bundle), seeds, settings.learner.discount,
@@ -138,17 +142,15 @@ def train(options: TrainOptions, progress: Progress | None = None,
         finally:
             env.close()
 
-    identity: dict[str, Any] = {'env': options.env, 'n_envs': n_envs}
-    partners = _partners(settings)
-    if partners is not None:
-        identity['processes'] = partners.count
     contract = contract_of(evaluation_env, name)
+    partners = _partners(settings, options.ray_workers)
     experiment = Experiment(
-        name=name, folder=_folder(options, f'{name}_{settings.algorithm}'),
+        name=name, folder=_folder(options, f'{name}_{settings.algorithm}', partners),
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity=identity,
+        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
+        partners=partners,
         **{name: demonstrations.load(Path(given).expanduser(), contract) for name, given in (
             ('demonstrations', options.demonstrations), ('prefill', options.prefill)) if given})
     try:
@@ -165,25 +167,23 @@ def train(options: TrainOptions, progress: Progress | None = None,
             partners.close()
 
 
-def _partners(settings: TrainSettings) -> Partners | None:
+def _partners(settings: TrainSettings, ray_workers: int) -> Partners | None:
     """Return those that ``torchrun`` has started; TrainingError where they cannot learn so."""
     partners = Partners.of_environment()
-    loop = settings.loop
-    if partners is not None and not settings.on_policy:
-        raise TrainingError(f'{settings.algorithm} learns in one process; under torchrun a2c and '
-                            'ppo do in several')
-    if partners is not None and (loop.curriculum.active or loop.checkpoint_every_steps):
+    if partners is not None and (settings.loop.curriculum.active or ray_workers):
         raise TrainingError('several processes learn together without loop.curriculum and '
-                            'loop.checkpoint_every_steps')
+                            'ray_workers')
     return partners
 
 
-def _folder(options: TrainOptions, name: str) -> Path:
+def _folder(options: TrainOptions, name: str, partners: Partners | None) -> Path:
+    if partners is not None:
+        return Path(partners.first_tells('' if partners.rank else str(
+            _folder(options, name, None).absolute())))
     if options.resume and not options.run_dir:
         raise TrainingError('resume:=true needs run_dir:=... to know what to resume')
     folder = folder_of(options.run_dir, name)
-    if not options.resume and (folder / 'checkpoints').is_dir() \
-            and any((folder / 'checkpoints').glob('checkpoint_*.pt')):
+    if not options.resume and any((folder / 'checkpoints').rglob('checkpoint_*.pt')):
         raise TrainingError(f'{folder} holds another run; add resume:=true to go on with it, or '
                             'give another run_dir')
     return folder

@@ -3,12 +3,17 @@
 """The training loop of off-policy learners, in one process and on the ROS graph alike."""
 
 from dataclasses import dataclass
+import logging
 import threading
 
+from rl_nodes.algorithms.base import OffPolicyLearner
+from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.session import Session
+from rl_nodes.training.sources import Source
 
+_log = logging.getLogger(__name__)
 IDLE_S = 0.002  # pause where there is neither experience nor anything to learn from it [s]
 
 
@@ -41,6 +46,7 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     """
     learner, source = session.learner, session.source
     stop = threading.Event() if stop is None else stop
+    cut_short = stop if learner.partners is None else threading.Event()  # they wait for each other
     if session.publish_due(first=True):
         session.publish()
 
@@ -53,7 +59,7 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         due = session.updates_due()
         try:
             for _ in range(due):
-                if stop.is_set():
+                if cut_short.is_set():
                     break
                 learner.update()
                 session.debt -= 1.0
@@ -81,8 +87,24 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
+def follow(learner: OffPolicyLearner, source: Source, partners: Partners) -> int:
+    """Do what a round of :func:`run` does, beside the first process; return the control steps."""
+    batch = source.collect()
+    if batch is not None and (refused := len(batch) - learner.observe(batch)):
+        _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
+    for _ in range(partners.first_says(0)):
+        learner.update()
+    return 0 if batch is None else len(batch)
+
+
 def reason_to_stop(session: Session, stop: threading.Event) -> str:
-    """Return why the run ends, empty while it goes on."""
+    """Return why the run ends, empty while it goes on; partners are told whether it does."""
+    reason = _reason_to_stop(session, stop)
+    session.agree(bool(reason))
+    return reason
+
+
+def _reason_to_stop(session: Session, stop: threading.Event) -> str:
     limits = session.limits
     if stop.is_set():
         return 'stopped'

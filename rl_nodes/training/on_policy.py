@@ -29,10 +29,9 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     """
     learner, source = session.learner, session.source
     stop = threading.Event() if stop is None else stop
-    partners = learner.partners
-    cut_short = stop if partners is None else threading.Event()  # partners wait for the gradient
+    cut_short = stop if learner.partners is None else threading.Event()  # they wait for each other
 
-    while not (reason := _tell(partners, reason_to_stop(session, stop))):
+    while not (reason := reason_to_stop(session, stop)):
         # Collect: what the present policy does. Cut short by stop, it is not learned from.
         rollout = source.collect_rollout(cut_short)
         if rollout is None:
@@ -43,8 +42,6 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         try:
             learner.update(rollout)
         except TrainingError as error:
-            if partners is not None:  # it may be the fault of one, and they must not drift apart
-                raise
             session.roll_back(error)
         session.keep_snapshot()
 
@@ -62,24 +59,13 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
-def assist(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners) -> None:
-    """
-    Collect and learn beside a first process that runs :func:`run`, until that one ends.
-
-    :raises TrainingError: learning diverged.
-    """
-    never = threading.Event()
-    while not partners.first_says(False):
-        rollout = source.collect_rollout(never)
-        if rollout is not None:
-            learner.update(rollout)
-
-
-def _tell(partners: Partners | None, reason: str) -> str:
-    """Return the reason to stop, known to the partners, too."""
-    if partners is not None:
-        partners.first_says(bool(reason))
-    return reason
+def follow(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners) -> int:
+    """Do what a round of :func:`run` does, beside the first process; return the control steps."""
+    rollout = source.collect_rollout(threading.Event())
+    if rollout is None:
+        return 0
+    learner.update(rollout)
+    return len(rollout)
 
 
 class RolloutSource:
@@ -107,8 +93,8 @@ class RolloutSource:
     def restart(self, steps: int) -> None:
         """Begin new episodes, those of a run that has made so many control steps."""
         count = self._envs.num_envs
-        seeds = episode_seeds(self._seed, steps, count * (self._rank + 1))[-count:]
-        observation, _ = self._envs.reset(seed=seeds)
+        observation, _ = self._envs.reset(
+            seed=episode_seeds(self._seed, steps, count, self._rank))
         self._observation = np.asarray(observation, np.float32)
         self._returns, self._costs = np.zeros(count), np.zeros(count)
         self._lengths = np.zeros(count, np.int64)

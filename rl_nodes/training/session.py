@@ -134,7 +134,7 @@ class Session:
             stored = self.learner.observe(batch)
             self._count(len(batch))
             if self.learner.ready():
-                self.debt += self.config.updates_per_step * stored
+                self.debt += self.config.updates_per_step * self.learner.in_all(stored)
             if stored < len(batch):
                 self.outputs.alarm(f'{len(batch) - stored} transitions refused: not finite')
         elif self.silence_s(now) and now - self._reported_silence > self.config.source_timeout_s:
@@ -147,11 +147,10 @@ class Session:
         self._heard = time.monotonic()
         for episode, cost in zip_longest(rollout.episodes, rollout.episode_costs):
             self.episodes.add_finished(*episode, cost)
-        partners = self.learner.partners
-        self._count(len(rollout) * (1 if partners is None else partners.count))
+        self._count(len(rollout))
 
     def _count(self, steps: int) -> None:
-        self.steps += steps
+        self.steps += self.learner.in_all(steps)
         if self.curriculum.update(self.steps, self.episodes.finished, self.episodes.succeeded):
             self.source.set_difficulty(self.curriculum.difficulty)
         if self.learner.constraint is not None:
@@ -170,13 +169,18 @@ class Session:
         return max(0, self.learner.updates - self.source.policy_updates_in_use())
 
     def updates_due(self) -> int:
-        """Return the gradient steps to do in this round."""
-        if not self.learner.ready():
-            return 0
-        due = min(int(self.debt), self.config.updates_per_round)
-        if self.config.max_staleness_updates is not None:
-            due = min(due, self.config.max_staleness_updates - self.staleness())
-        return max(0, due)
+        """Return the gradient steps to do in this round; partners do as many."""
+        due = 0
+        if self.learner.ready():
+            due = min(int(self.debt), self.config.updates_per_round)
+            if self.config.max_staleness_updates is not None:
+                due = min(due, self.config.max_staleness_updates - self.staleness())
+        return self.agree(max(0, due))
+
+    def agree(self, decision: int) -> int:
+        """Return a decision after telling the partners, who do the same in the same order."""
+        partners = self.learner.partners
+        return decision if partners is None else partners.first_says(decision)
 
     def keep_snapshot(self) -> None:
         """Remember the learner's state from time to time, if it is healthy."""
@@ -189,8 +193,11 @@ class Session:
         """
         Return to the last healthy weights.
 
-        :raises TrainingError: this has happened too often.
+        :raises TrainingError: this has happened too often, or there are partners: it may be the
+            fault of one, and they must not drift apart.
         """
+        if self.learner.partners is not None:
+            raise error
         self.rollbacks += 1
         self.learner.roll_back(self._snapshot)
         self.debt = 0.0
@@ -330,11 +337,11 @@ class Session:
     # Keeping ---------------------------------------------------------------------------------
 
     def checkpoint_due(self) -> bool:
-        """Return True where a checkpoint is due."""
+        """Return True where a checkpoint is due; partners write theirs then."""
         every = self.config.checkpoint_every_steps
-        if every is not None:
-            return self.steps - self._checkpointed_steps >= every
-        return time.monotonic() - self._checkpointed >= self.config.checkpoint_every_s
+        due = time.monotonic() - self._checkpointed >= self.config.checkpoint_every_s \
+            if every is None else self.steps - self._checkpointed_steps >= every
+        return bool(self.agree(due))
 
     def checkpoint(self) -> None:
         """Write a checkpoint; a disk that refuses is an alarm, not the end."""

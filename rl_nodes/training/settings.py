@@ -44,7 +44,7 @@ class ScheduleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param checkpoint_every_s: time between two checkpoints [s].
     :param checkpoint_every_steps: control steps between two checkpoints, instead of time. All
         episodes begin anew at each, and evaluations come by steps only, so that a run that was
-        killed and resumed in one process equals one that was not, bit by bit.
+        killed and resumed without a graph equals one that was not, bit by bit.
     :param checkpoints_kept: newest checkpoints that stay on the disk.
     :param snapshot_every_updates: gradient steps between two snapshots to roll back to.
     :param max_rollbacks: rolled-back divergences after which training gives up.

@@ -56,7 +56,8 @@ class EnvSource:
     wants_policies = False
 
     def __init__(self, envs: VectorEnv, learner: OffPolicyLearner, seed: int,
-                 steps_before: int = 0, steps_per_collect: int = 1, cost: str = '') -> None:
+                 steps_before: int = 0, steps_per_collect: int = 1, cost: str = '',
+                 rank: int = 0) -> None:
         """
         Reset the environments.
 
@@ -66,8 +67,9 @@ class EnvSource:
         :param steps_before: control steps of the run that were made already.
         :param steps_per_collect: steps of every environment per :meth:`collect`.
         :param cost: name of what each step costs; empty where nobody asks.
+        :param rank: of this process among those that learn together: each has other episodes.
         """
-        self._envs = envs
+        self._envs, self._rank = envs, rank
         self._learner = learner
         self._seed = seed
         self._steps_per_collect = steps_per_collect
@@ -78,7 +80,8 @@ class EnvSource:
     def restart(self, steps: int) -> None:
         """Begin new episodes, those of a run that has made so many control steps."""
         count = self._envs.num_envs
-        observation, info = self._envs.reset(seed=episode_seeds(self._seed, steps, count))
+        observation, info = self._envs.reset(
+            seed=episode_seeds(self._seed, steps, count, self._rank))
         self._observation = _float32(observation)
         self._privileged = info.get('privileged')
         self._step = np.zeros(count, np.int64)
@@ -150,16 +153,17 @@ class EnvSource:
         self._envs.close()
 
 
-def episode_seeds(seed: int, steps: int, count: int) -> list[int]:
+def episode_seeds(seed: int, steps: int, count: int, rank: int = 0) -> list[int]:
     """
     Return a seed for each environment, others in each part of a run.
 
     :param seed: of the run.
     :param steps: control steps before this part, so that it does not repeat the first one.
     :param count: environments.
+    :param rank: of this process among those that learn together, which have as many each.
     """
-    state = np.random.SeedSequence([seed, steps]).generate_state(count)
-    return [int(word) >> 1 for word in state]
+    state = np.random.SeedSequence([seed, steps]).generate_state(count * (rank + 1))
+    return [int(word) >> 1 for word in state[-count:]]
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -23,6 +23,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'test'), str(ROOT / 'test' / 'ros')]
 from emulators import controller_manager  # noqa: E402
 from harness import arm_file, make_bundle  # noqa: E402
 
+# What faults need of the deployment beyond what it always is, by name.
+SETUPS = {'pybullet': {}, 'ros2_control': {'backend': 'ros2_control'},
+          'teleop': {'teleop': 'joy'}, 'lossy_network': {}}
 RATE_HZ, WATCHDOG_S, COMMAND_TIMEOUT_S, ESTOP_TIMEOUT_S = 100, 0.05, 0.1, 1.0
 
 
@@ -56,6 +59,10 @@ class Actor:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def said(self) -> str:
@@ -105,6 +112,7 @@ def deployment(folder: Path, backend: str = 'pybullet', rate_hz: int = RATE_HZ,
     Return a deployment of an untrained policy for the arm, not started.
 
     :param folder: for its files; empty.
+    :param backend: one of ``SETUPS``.
     :param priority: as the launch argument.
     """
     robot = robot_file(folder, rate_hz)
@@ -112,8 +120,9 @@ def deployment(folder: Path, backend: str = 'pybullet', rate_hz: int = RATE_HZ,
     bundle = make_bundle(task.contract, gain=0.5)
     graph = build('deploy', {
         'policy': str(bundle.save(folder / 'policy.onnx')), 'robot': str(robot),
-        'backend': backend, 'run_dir': str(folder / 'run'), 'episodes': '0',
-        'stepping': 'realtime', 'arm_on_start': 'false', 'priority': str(priority)})
+        'backend': 'pybullet', 'run_dir': str(folder / 'run'), 'episodes': '0',
+        'stepping': 'realtime', 'arm_on_start': 'false', 'priority': str(priority),
+        **SETUPS[backend]})
     prepare(graph)
     environ = node_environment(os.environ, graph, False)
     return Deployment(task, bundle, {

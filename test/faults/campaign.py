@@ -30,8 +30,9 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+from catalogue import FAULTS  # noqa: E402
 from conftest import leased_domain  # noqa: E402
-from faults import attempt, Fault, FAULTS, Outcome  # noqa: E402
+from faults import attempt, Fault, Outcome  # noqa: E402
 import learning  # noqa: E402
 from rl_nodes.core import ros_environment  # noqa: E402
 from stage import Stage  # noqa: E402

@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from actors import deployment  # noqa: E402
 from conftest import leased_domain  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from harness import Observer, observer, START_S  # noqa: E402
+from harness import AGAIN_S, Observer, observer, START_S  # noqa: E402
 from rl_nodes.core import ros_environment  # noqa: E402
 from rl_nodes.core.scheduling import run_first  # noqa: E402
 from rl_nodes.graph import FIRST  # noqa: E402
@@ -37,7 +37,6 @@ from benchmarks.report import Metric, publish  # noqa: E402
 SURE = 3.0  # of no events in N ticks, the rate is below 3 / N with 95 % confidence
 MOVING = ('OK', 'LIMITING')
 SHOWN_S = 60.0  # between lines of progress
-AGAIN_S = 0.1  # until a stop that could not be cleared is tried again
 LOAD = 'while True: pass'
 
 

@@ -3,13 +3,17 @@
 """
 The faults that are injected into a running deployment, and what is expected of each.
 
+More of them are in ``machine.py``, ``middleware.py`` and ``people.py``; ``catalogue.py`` has all.
+
 ``entry`` numbers the entry of the fault catalogue in ``docs/faults.md``. A fault is a function of
 the stage that causes it once, waits for what becomes of it, and heals it. The tests of
 ``test/ros/test_faults.py`` inject each once, ``campaign.py`` many times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 import signal
 import sys
 from typing import NamedTuple
@@ -24,13 +28,13 @@ from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.nodes import conversions, joint_state
 from stage import ALLOWED, Heard, PAST_MONITOR, POLICY, ROBOT, Stage, STATES, WANTED
+from stand_ins import BridgeStandIn, PolicyStandIn
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
 ON = 15           # commands that pass before a fault is taken to have done nothing
 ATTEMPTS = 5
-# A rogue's message may be overwritten by the policy's, or come after the next one has passed.
-LATE = ('goes on', 'silence', 'refused: order')
+READERS = 4       # of the robot's topic: bridge, recorder, reward computer, the stage
 PERIOD_NS = NS // RATE_HZ
 SLOW_SERVER = ROOT / 'test' / 'emulators' / 'slow_policy_server.py'
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP
@@ -52,7 +56,7 @@ class Fault:
     :param name: in a few words.
     :param expected: what :class:`Outcome` must say.
     :param inject: causes it.
-    :param backend: that it needs.
+    :param backend: the setup that it needs, see ``actors.SETUPS``.
     :param bound: (percentile, milliseconds) of the reaction; None where no bound is stated.
     :param restarts: a process is started again, which takes seconds.
     """
@@ -75,10 +79,9 @@ def attempt(stage: Stage, fault: Fault) -> Outcome:
     """
     for _ in range(ATTEMPTS):
         stage.ready()
-        begun = steady_ns()
         outcome = fault.inject(stage)
         if 'silence' in fault.expected or 'silence' not in outcome.observed or (
-                not stage.stalled(begun)):
+                not stage.stalled(stage.ready_at)):
             break
         stage.stalls += 1
     return outcome
@@ -188,18 +191,18 @@ def message(heard: Heard, names: tuple[str, ...], values: np.ndarray, stamp_ns: 
     return joint_state.encode(stamp_ns, source, names, np.asarray(values, np.float64))
 
 
-def rogue(change: Callable[[Heard, Stage], bytes],
-          late: tuple[str, ...] = LATE) -> Callable[[Stage], Outcome]:
-    """Publish what somebody else made of the policy's newest command, beside the policy."""
+def rogue(change: Callable[[Heard, Stage], bytes]) -> Callable[[Stage], Outcome]:
+    """Let somebody act in the policy's place and publish once what no policy should."""
     def inject(stage: Stage) -> Outcome:
-        for _ in range(ATTEMPTS):
-            at = stage.disturb()
-            stage.publishers[WANTED].publish(change(stage.heard[WANTED][-1], stage))
-            goes_on(stage, at)
-            if stage.verdict(at) not in late:
-                break
-        halted = stage.mode == 'STOPPED'
-        return Outcome(stage.verdict(at), stage.halt_ms(at) if halted else None)
+        with PolicyStandIn(stage) as acting:
+            for _ in range(ATTEMPTS):
+                at = stage.disturb()
+                acting.change = change
+                goes_on(stage, at)
+                if stage.verdict(at) != 'goes on':  # its next one may have come over it
+                    break
+            halted = stage.mode == 'STOPPED'
+            return Outcome(stage.verdict(at), stage.halt_ms(at) if halted else None)
     return inject
 
 
@@ -231,35 +234,37 @@ def at_the_bridge(change: Callable[[Heard, Stage], bytes]) -> Callable[[Stage], 
         stage.until(lambda: 'commands_refused' in stage.values[ROBOT])
         before = int(stage.values[ROBOT]['commands_refused'])
         at = stage.disturb()
-        for _ in range(ATTEMPTS):
-            view = joint_state.decode(change(stage.heard[WANTED][-1], stage))
-            stage.publishers[ALLOWED].publish(joint_state.encode(
-                conversions.stamp_to_ns(view.header.stamp), PAST_MONITOR, view.name,
-                view.position))
-            stage.live(1.3 / RATE_HZ)
-        refused = stage.until(
-            lambda: int(stage.values[ROBOT]['commands_refused']) > before, 3.0)
-        verdict = stage.verdict(at)
-        return Outcome(f'{"refused" if refused else "taken"} by the bridge, {verdict}')
+        with stage.intruder(ALLOWED) as publisher:
+            stage.until(lambda: publisher.get_subscription_count() >= READERS)
+            begun = steady_ns()
+            for _ in range(ATTEMPTS):
+                view = joint_state.decode(change(stage.heard[WANTED][-1], stage))
+                publisher.publish(joint_state.encode(
+                    conversions.stamp_to_ns(view.header.stamp), PAST_MONITOR, view.name,
+                    view.position))
+                stage.live(1.3 / RATE_HZ)
+            reaction = stage.halt_ms(at)
+            refused = stage.until(
+                lambda: int(stage.values[ROBOT]['commands_refused']) > before, 3.0)
+        if reaction is not None:  # it may have been stopped before it said anything
+            reaction = max(reaction - (begun - at) / 1e6, 0.0)
+        return Outcome(f'{"refused" if refused else "taken"} by the bridge, {stage.verdict(at)}',
+                       reaction)
     return inject
 
 
 def states(change: Callable[[Heard, int], bytes], expected_stop: bool = True) -> Callable[
         [Stage], Outcome]:
     """
-    Freeze the bridge and go on in its place with what ``change`` makes of its last state.
+    Stand in for the bridge, and then send what ``change`` makes of each state.
 
     :param change: of the state and a new stamp [ns].
     """
     def inject(stage: Stage) -> Outcome:
-        last = stage.heard[STATES][-1]
-        with stage.frozen('robot_bridge') as at:
-            for _ in range(RATE_HZ // 2):
-                stamp = stage.node.get_clock().now().nanoseconds
-                stage.publishers[STATES].publish(change(last, stamp))
-                stage.live(1 / RATE_HZ)
-                if stage.mode == 'STOPPED':
-                    break
+        with BridgeStandIn(stage) as robot:
+            at = stage.disturb()
+            robot.change = change
+            stage.until(lambda: stage.mode == 'STOPPED', 0.5)
             verdict = stage.verdict(at)
             reaction = stage.halt_ms(at, 0.0) if expected_stop else None
         asks_again(stage, stage.disturb())
@@ -314,6 +319,25 @@ def garbage(bundle: PolicyBundle) -> UInt8MultiArray:
     return msg
 
 
+@contextmanager
+def other_server(stage: Stage, script: Path, environ: dict[str, str],
+                 *parameters: str) -> Iterator[None]:
+    """Let the policy server be another one for the duration of a block, and then as it was."""
+    actor = stage.actors['policy_server']
+    normal = actor.command, actor.environ
+    stage.disturb()
+    actor.signal(KILL)
+    actor.command = [sys.executable, str(script), *normal[0][normal[0].index('--ros-args'):],
+                     *(word for given in parameters for word in ('-p', given))]
+    actor.environ = normal[1] | environ
+    try:
+        stage.ready()
+        yield
+    finally:
+        actor.signal(KILL)
+        actor.command, actor.environ = normal
+
+
 def slow(seconds: str) -> Callable[[Stage], Outcome]:
     """
     Let inference take so long; empty for ever.
@@ -321,26 +345,16 @@ def slow(seconds: str) -> Callable[[Stage], Outcome]:
     The policy server is started anew with a switch in its model, and afterwards without.
     """
     def inject(stage: Stage) -> Outcome:
-        actor = stage.actors['policy_server']
         switch = stage.folder / 'never'
-        normal = actor.command, actor.environ
-        stage.disturb()
-        actor.signal(KILL)
-        actor.command = [sys.executable, str(SLOW_SERVER),
-                         *normal[0][normal[0].index('--ros-args'):], '-p', 'control_path:=python']
-        actor.environ = normal[1] | {'SLOW_POLICY_S': '0', 'SLOW_POLICY_NEVER': str(switch)}
-        try:
-            stage.ready()
+        with other_server(stage, SLOW_SERVER, {
+                'SLOW_POLICY_S': '0', 'SLOW_POLICY_NEVER': str(switch)}, 'control_path:=python'):
             at = stage.disturb()
             switch.write_text(seconds)
             reaction = stage.halt_ms(at)
             if seconds:
                 asks_again(stage, stage.disturb(), 2)
+            switch.unlink()
             return Outcome(stage.verdict(at), reaction)
-        finally:
-            switch.unlink(missing_ok=True)
-            actor.signal(KILL)
-            actor.command, actor.environ = normal
     return inject
 
 
@@ -376,6 +390,7 @@ def transitions(stage: Stage) -> Outcome:
 POLICY_STOP, MONITOR_STOP, PERSON_STOP = (99.9, 60.0), (99.9, 110.0), (99.0, 5.0)
 COMMANDS_SILENT, STATES_SILENT = 'stop: command_silence', 'stop: state_silence'
 ROS2 = 'ros2_control'
+INTRUDED = 'refused by the bridge, stop: intruder'
 
 FAULTS = (
     Fault('A1', 'policy killed', COMMANDS_SILENT, halting('policy_server', KILL, WANTED),
@@ -414,14 +429,14 @@ FAULTS = (
     Fault('C5', 'command of five values', 'stop: finite', rogue(valued(0.0, 5))),
     Fault('C5', 'command names permuted', 'refused: names', rogue(permuted)),
     Fault('C5', 'command of 10,000 values', 'stop: finite', rogue(oversized)),
-    Fault('C8', 'old command again', 'refused: order', rogue(older(2.0), LATE[:2])),
+    Fault('C8', 'old command again', 'refused: order', rogue(older(2.0))),
     Fault('C8', 'command a second old', 'refused: age', rogue(older(RATE_HZ))),
     Fault('C8', 'command from the future', 'refused: age', rogue(older(-RATE_HZ))),
-    Fault('C7', 'NaN past the monitor', 'refused by the bridge, goes on',
+    Fault('C7', 'NaN past the monitor', INTRUDED,
           at_the_bridge(valued(np.nan))),
-    Fault('C7', 'an old one past the monitor', 'refused by the bridge, goes on',
+    Fault('C7', 'an old one past the monitor', INTRUDED,
           at_the_bridge(older(RATE_HZ))),
-    Fault('C7', 'permuted past the monitor', 'refused by the bridge, goes on',
+    Fault('C7', 'permuted past the monitor', INTRUDED,
           at_the_bridge(permuted)),
     *(Fault('C9', f'stop by hand: {name}', f'stop: {check}', emergency(press), bound=PERSON_STOP)
       for name, (check, press) in BY_HAND.items()),

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.robot import load_robot
-from rl_nodes.core.types import RobotState
+from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.data.reader import read_episode
 from rl_nodes.graph import build
 from rl_nodes.nodes import conversions, joint_state
@@ -77,7 +77,7 @@ def watched(robot: str, steps: int) -> Learned:
         finally:
             for actor in reversed(actors):
                 actor.end()
-        return _judge(robot, folder / 'run' / 'episodes')
+        return judge(robot, folder / 'run' / 'episodes')
 
 
 def unwatched(robot: str, steps: int) -> Learned:
@@ -108,25 +108,30 @@ def _wait_for(actors: list[Actor], metrics: Path, steps: int) -> None:
                                 + ' '.join(actor.said[-2000:] for actor in dead))
 
 
-def _judge(robot: str, episodes: Path) -> Learned:
+def judge(robot: str, episodes: Path) -> Learned:
     """Judge every command in recorded episodes by the state that it belongs to."""
     model = load_robot(robot)
     given, asked, count = Witness(model), Witness(model), 0
     for path in sorted(episodes.glob('*.mcap')):
         states: dict[int, RobotState] = {}
-        commands: dict[str, dict[int, np.ndarray]] = {WANTED: {}, GIVEN: {}}
+        wanted: dict[int, np.ndarray] = {}
+        executed: list[JointCommand] = []
         for message in read_episode(path).messages((STATES, WANTED, GIVEN)):
             msg = joint_state.decode(message.data)
             if message.topic == STATES:
                 state = conversions.msg_to_state(msg, model.joint_names)
                 states[state.stamp_ns] = state
+                continue
+            command = conversions.msg_to_command(msg, model.config.control_mode)[1]
+            if message.topic == WANTED:
+                wanted[command.stamp_ns] = command.value
             else:
-                command = conversions.msg_to_command(msg, model.config.control_mode)[1]
-                commands[message.topic][command.stamp_ns] = command.value
-        for stamp_ns in states.keys() & commands[GIVEN].keys():
-            state, value = states[stamp_ns], commands[GIVEN][stamp_ns]
-            wanted = commands[WANTED].get(stamp_ns, value)
-            given.see(state, wanted, value)
-            asked.see(state, wanted, wanted)
-            count += 1
+                executed.append(command)
+        for command in executed:
+            if command.stamp_ns in states:
+                state, value = states[command.stamp_ns], command.value
+                wish = wanted.get(command.stamp_ns, value)
+                given.see(state, wish, value)
+                asked.see(state, wish, wish)
+                count += 1
     return Learned(count, given.count(), asked.count())

@@ -30,18 +30,22 @@ from actors import (
     RATE_HZ,
     WATCHDOG_S,
 )
+from clearances import Clearances
 from diagnostic_msgs.msg import DiagnosticArray
+from emulators.lossy_network import LossyNetwork
 import numpy as np
 from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message
 from rl_nodes.core.origin import MONITOR, split_label
 from rl_nodes.core.scheduling import run_as_usual, run_first
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.graph import FIRST
 from rl_nodes.nodes import conversions, joint_state, qos
+from rl_nodes.safety.supervisor import PRESS_S
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt8MultiArray
 from std_srvs.srv import Trigger
@@ -50,8 +54,10 @@ from benchmarks._bare_graph import Waiter
 
 START_S = 60.0  # until a graph moves: imports of six processes on two busy cores
 STATES, WANTED, ALLOWED = 'joint_states', 'policy/joint_command', 'joint_command'
-SAFETY, ROBOT, POLICY = 'safety/state', 'robot/status', 'policy/status'
-PAST_MONITOR = 'past-the-monitor'  # source of what the stage itself tells the robot
+SAFETY, ROBOT, POLICY, TELEOP = ('safety/state', 'robot/status', 'policy/status',
+                                  'teleop/status')
+PAST_MONITOR = 'past-the-monitor'  # source of what an intruder tells the robot
+STAND_IN = 'stand-in@1'            # of what the stage itself wants
 CONTROLLER = '/forward_position_controller/commands'
 KEPT = 400      # messages of each topic that are remembered
 RECENT = 100    # states, the newest that a command may have been judged by
@@ -67,10 +73,12 @@ class Heard(NamedTuple):
 
     :param at: when it was read, on the steady clock [ns].
     :param view: the message.
+    :param sent: when it was published, on the wall clock [ns].
     """
 
     at: int
     view: joint_state.JointStateView
+    sent: int
 
     @property
     def source(self) -> str:
@@ -120,13 +128,17 @@ class Stage:
     A running deployment; use as a context manager.
 
     :param folder: for its files; empty.
-    :param backend: ``pybullet``, or ``ros2_control`` for the emulated controller manager.
+    :param backend: one of ``actors.SETUPS``.
     :param seed: of the moments at which faults come.
     :param priority: as the launch argument; emulator and listener then go before all others.
+    :ivar network: of the setup ``lossy_network``.
+    :ivar words: what nodes say of themselves, by topic.
     :ivar nominal: commands of the policy that reached the robot while nothing was wrong.
     :ivar false_stops: stops meanwhile, without a reason.
     :ivar stalls: stops because a process of the graph got no time for as long as the watchdog.
     :ivar restarts: commands that reached a stopped robot before anybody had cleared the stop.
+    :ivar ready_at: when the robot last began to move as it should, on the steady clock [ns].
+    :ivar answer: gets each state where the stage itself stands in for the policy.
     :ivar unsafe: violations among all commands that reached the robot, by name.
     """
 
@@ -136,14 +148,21 @@ class Stage:
         self.task, self.bundle, self.actors = deployment(folder, backend, priority=priority)
         self._emulator = (controller_manager.ControllerManagerProcess('--rate', '200')
                           if backend == 'ros2_control' else None)
+        self.network = LossyNetwork(folder) if backend == 'lossy_network' else None
+        if self.network is not None:
+            for actor in self.actors.values():
+                actor.environ |= self.network.environ
         self.nominal = self.false_stops = self.stalls = self.restarts = 0
         self.unsafe: Counter[str] = Counter()
         self.heard: dict[str, deque[Heard]] = {
             topic: deque(maxlen=KEPT) for topic in (STATES, WANTED, ALLOWED)}
         self.shown: deque[Shown] = deque([Shown(0, '', '')], maxlen=KEPT)
-        self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}}
+        self.values: dict[str, dict[str, str]] = {ROBOT: {}, POLICY: {}, TELEOP: {}}
+        self.words = dict.fromkeys((SAFETY, *self.values), '')
         self.still_since, self._goal = 0, ()
-        self._calm = self._halted = self._clearing = False
+        self._calm, self._clearances = False, Clearances()
+        self.ready_at = 0
+        self.answer: Callable[[Heard], None] | None = None
         self._unjudged: list[Heard] = []
         model = self.task.robot
         margin = model.config.safety.position_margin
@@ -159,6 +178,7 @@ class Stage:
         self._context.init(domain_id=int(os.environ['ROS_DOMAIN_ID']))
         self.node = Node('listener', context=self._context)
         self._operator = Node('operator', context=self._context)
+        self._intruder = Node('intruder', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._operator)
         self._clients: dict[str, Client] = {}
@@ -171,7 +191,7 @@ class Stage:
             self._waiter.add(CONTROLLER, Float64MultiArray, qos.STREAM, raw=False)
         self.publishers = {
             topic: self.node.create_publisher(JointState, topic, profile) for topic, profile in (
-                (STATES, qos.STREAM), (WANTED, qos.STREAM), (ALLOWED, qos.STREAM))}
+                (STATES, qos.STREAM), (WANTED, qos.STREAM))}
         self.updates = self.node.create_publisher(UInt8MultiArray, 'policy/update', qos.LATCHED)
         self.button = Button(self._operator)
         for service in ('stop', 'clear_stop'):  # a first request right after discovery is late
@@ -188,6 +208,7 @@ class Stage:
         self.button.close()
         self._executor.shutdown()
         self._operator.destroy_node()
+        self._intruder.destroy_node()
         self.node.destroy_node()
         self._context.try_shutdown()
         run_as_usual()
@@ -196,32 +217,38 @@ class Stage:
 
     def pump(self, timeout_s: float = 0.02) -> None:
         """Take what comes, waiting for it at most so long."""
-        batch: list[tuple[int, str, Any]] = []
+        batch: list[tuple[int, int, str, Any]] = []
         while found := self._waiter.wait(0.0 if batch else timeout_s):
             at = steady_ns()
-            batch += [(at, topic, data) for topic, data in found.items()]
-        for at, topic, data in batch:
+            batch += [(at, self._waiter.sent[topic], topic, data)
+                      for topic, data in found.items()]
+        for at, sent, topic, data in batch:
             if topic in self.heard:
-                heard = Heard(at, joint_state.decode(data))
+                heard = Heard(at, joint_state.decode(data), sent)
                 if heard.source == PAST_MONITOR:
                     continue
                 self.heard[topic].append(heard)
                 if topic == ALLOWED:
                     self._on_allowed(heard)
+                elif topic == STATES and self.answer is not None:
+                    self.answer(heard)
             elif topic == CONTROLLER:
                 if tuple(data.data) != self._goal:
                     self.still_since, self._goal = at, tuple(data.data)
             else:
-                values = conversions.status_values(deserialize_message(data, DiagnosticArray))
+                status = deserialize_message(data, DiagnosticArray)
+                values = conversions.status_values(status)
+                self.words[topic] = status.status[0].message
                 if topic == SAFETY:
-                    self._on_safety(Shown(at, values['mode'], values['check']))
+                    self._on_safety(Shown(at, values['mode'], values['check']), sent)
                 else:
                     self.values[topic] = values
         self._unjudged = [heard for heard in self._unjudged if not self._judged(heard)]
 
-    def _on_safety(self, shown: Shown) -> None:
+    def _on_safety(self, shown: Shown, sent: int) -> None:
         self.shown.append(shown)
-        self._halted |= shown.check == 'boot'
+        if shown.check == 'boot':
+            self._clearances.stopped(sent)
         if shown.mode == 'STOPPED' and self._calm:
             self._calm, late = False, self.stalled(shown.at - NS)
             self.stalls += late
@@ -230,11 +257,11 @@ class Stage:
     def _on_allowed(self, heard: Heard) -> None:
         """Take note of what reaches the robot."""
         if heard.stops:
-            self._halted = True
-        elif self._halted:
-            self.restarts += not self._clearing
-        else:
+            self._clearances.stopped(heard.sent)
+        elif self._clearances.allow(heard.sent):
             self.nominal += self._calm
+        else:
+            self.restarts += 1
         self._unjudged.append(heard)
 
     def _judged(self, heard: Heard) -> bool:
@@ -333,19 +360,14 @@ class Stage:
                     f'the robot does not move after {timeout_s} s: {self.shown[-1]}, {answer}, '
                     f'{self.values[ROBOT]}\n' + '\n'.join(
                         actor.said[-2000:] for actor in self.actors.values()))
-            if self.mode != 'STOPPED' and self._halted and not self._clearing:
-                # A monitor that is there again says so.
-                self.pump()
-                continue
-            self._clearing = True  # it may move before the answer is here
-            answer = self.call('safety_monitor/clear_stop')
-            if answer is not None:
-                self.pump(0.0)  # a stop before that may not have been read yet
-                self._clearing, self._halted = False, not answer.success
-                if answer.success:
-                    self.until(lambda: self.mode != 'STOPPED', 0.5)
+            if self.mode == 'STOPPED':  # a monitor that is there again says so
+                self._clearances.asked(time.time_ns())
+                answer = self.call('safety_monitor/clear_stop')
+                if answer is not None:
+                    self._clearances.answered(answer.success, time.time_ns())
+                    self.until(lambda: self.mode != 'STOPPED', PRESS_S if answer.success else 0.0)
             self.live(0.02)
-        self._calm = True
+        self._calm, self.ready_at = True, steady_ns()
         self.live(self.random.uniform(*PHASE_S))
         if not self._calm:
             self.ready(deadline - time.monotonic())
@@ -353,13 +375,13 @@ class Stage:
     def _moving(self) -> bool:
         """Return whether the last five commands are the policy's and the monitor content."""
         last = list(self.heard[ALLOWED])[-5:]
-        return (self.mode not in ('', 'STOPPED') and not self._halted and len(last) == 5
+        return (self.mode not in ('', 'STOPPED') and len(last) == 5
                 and not any(heard.stops for heard in last)
                 and steady_ns() - last[0].at < 0.5 * NS)
 
     def disturb(self) -> int:
         """Say that a fault comes now; return the moment [ns]."""
-        self._calm = self._clearing = False
+        self._calm = False
         return steady_ns()
 
     @contextmanager
@@ -371,6 +393,15 @@ class Stage:
             yield at
         finally:
             self.actors[name].signal(signal.SIGCONT)
+
+    @contextmanager
+    def intruder(self, topic: str) -> Iterator[Publisher]:
+        """Publish on a topic beside whom it belongs to, for the duration of a block."""
+        publisher = self._intruder.create_publisher(JointState, topic, qos.STREAM)
+        try:
+            yield publisher
+        finally:
+            self._intruder.destroy_publisher(publisher)
 
     def halt_ms(self, at: int, timeout_s: float = 2.0) -> float | None:
         """Return how long after ``at`` [ns] the robot was told to stop; None if it was not."""

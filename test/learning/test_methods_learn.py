@@ -25,9 +25,13 @@ def test_learns(tmp_path, run):
 
 @pytest.mark.learning
 @pytest.mark.timeout(1800)
-def test_without_a_memory_a_pole_whose_speed_is_not_seen_falls(tmp_path):
-    """So what ``recurrent_ppo`` is asked for there needs its memory."""
+@pytest.mark.parametrize('env, algorithm, steps, below', [
+    ('CartPolePositions', 'ppo_cartpole', 50_000, 200.0),
+    ('PendulumPositions', 'sac_pendulum', 20_000, -500.0)])
+def test_without_a_memory_a_pole_whose_speed_is_not_seen_falls(
+        tmp_path, env, algorithm, steps, below):
+    """So what is asked of a method with a memory there needs it."""
     result = train(TrainOptions(
-        env='rl_nodes_test/CartPolePositions-v0', env_module='partial_pole', film=False,
-        algorithm='ppo_cartpole', steps=50_000, run_dir=str(tmp_path)))
-    assert result.evaluation.mean_return < 200.0
+        env=f'rl_nodes_test/{env}-v0', env_module='partial_pole', film=False,
+        algorithm=algorithm, steps=steps, run_dir=str(tmp_path)))
+    assert result.evaluation.mean_return < below

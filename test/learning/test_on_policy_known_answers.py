@@ -16,7 +16,6 @@ from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.algorithms.trpo import Trpo, TrpoConfig
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.sources import contract_of
-import torch
 
 GAMMA, LENGTH, COUNT = 0.8, 4, 8
 SHARED = {'hidden': (32, 32), 'discount': GAMMA, 'normalize_observation': False,
@@ -34,15 +33,6 @@ LEARNERS = {
     'reinforce': (Reinforce, ReinforceConfig(
         episodes_per_rollout=2, critic_learning_rate=1e-2, **SHARED | {
             'learning_rate': 1e-2}), 100)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More of them only wait for each other in networks of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Cycle(gymnasium.Env):

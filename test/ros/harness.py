@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real graphs as processes, an observer in this process, and policies to run them with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import os
 from pathlib import Path
@@ -25,12 +25,14 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
 from rl_nodes.inference.memory import StateTensor
 from rl_nodes.nodes import conversions
+from rl_nodes.safety.supervisor import PRESS_S
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 import torch
 
 START_S = 30.0  # two busy cores: imports take seconds, discovery up to three
 HIDDEN = 16  # of what remembers
+AGAIN_S = 2 * PRESS_S  # until a stop is cleared again that was cleared just now
 
 
 class _Net(torch.nn.Module):
@@ -172,10 +174,11 @@ def make_spending_bundle(contract: Contract) -> PolicyBundle:
 class GraphProcess:
     """``rl_nodes launch ...`` as a user runs it."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None,
+                 within: Sequence[str] = ()) -> None:
         self.output = ''
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'rl_nodes', 'launch', *arguments], text=True,
+            [*within, sys.executable, '-m', 'rl_nodes', 'launch', *arguments], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
 
     @property
@@ -235,9 +238,10 @@ class GraphProcess:
 
 
 @contextmanager
-def graph(*arguments: str, env: dict[str, str] | None = None) -> Iterator[GraphProcess]:
-    """Run a graph for the duration of a block."""
-    process = GraphProcess(*arguments, env=env)
+def graph(*arguments: str, env: dict[str, str] | None = None,
+          within: Sequence[str] = ()) -> Iterator[GraphProcess]:
+    """Run a graph for the duration of a block; ``within`` is a command that runs another."""
+    process = GraphProcess(*arguments, env=env, within=within)
     try:
         yield process
     except AssertionError as error:
@@ -330,11 +334,13 @@ def until_moving(seen: Observer, namespace: str = '') -> None:
     would.
     """
     state, commands = topic_in(namespace, 'safety/state'), topic_in(namespace, 'joint_command')
-    count = len(seen.heard[commands])
+    count, asked = len(seen.heard[commands]), 0.0
 
     def moves() -> bool:
+        nonlocal asked
         values = seen.values(state)
-        if values.get('check', '').endswith('_silence'):
+        if values.get('check', '').endswith('_silence') and time.monotonic() > asked + AGAIN_S:
+            asked = time.monotonic()
             seen.call(topic_in(namespace, 'safety_monitor/clear_stop'))
         return values.get('mode') in ('OK', 'LIMITING') and len(seen.heard[commands]) > count + 20
 

@@ -16,7 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'faults'))
 
-from faults import attempt, Fault, FAULTS
+from catalogue import FAULTS
+from faults import attempt, Fault
 from stage import Stage
 from violations import wander
 

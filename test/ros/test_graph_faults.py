@@ -74,18 +74,56 @@ def test_safety_monitor_killed_ends_everything(policy_path: Path, tmp_path: Path
         assert run.nodes() == {}
 
 
+def test_the_launcher_killed_leaves_a_stopped_robot_and_no_process(policy_path: Path,
+                                                                   tmp_path: Path) -> None:
+    """A12: its nodes end in good order, the monitor with a last stop, files closed."""
+    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+        watch(seen)
+        until_moving(seen)
+        nodes = run.nodes()
+        at = time.monotonic()
+        os.kill(run.pid, signal.SIGKILL)
+        seen.until(lambda: source_of(seen.last('joint_command')) == 'monitor',
+                   'a last stop from the monitor', 5.0)
+        seen.until(lambda: not any(alive(pid) for pid in nodes.values()), 'the end', 5.0)
+        assert time.monotonic() - at < 3.0
+        assert run.wait(10) == -signal.SIGKILL
+        assert len(nodes) == 6
+        assert_closed(tmp_path / 'run' / 'episodes')
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process has not ended."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+# Own mounts, and nothing left in /dev/shm, for the command that follows.
+FULL_SHARED_MEMORY = (
+    'unshare', '--mount', 'sh', '-ec', 'mount -t tmpfs -o size=4k none /dev/shm; '
+    'head -c 4096 /dev/zero > /dev/shm/full; exec "$@"', 'sh')
+
+
 def test_no_node_shares_memory_that_a_killed_one_could_leave_locked(
         policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E7: so it may also be full."""
     for name in (ros_environment.TRANSPORTS, ros_environment.PROFILES):
         monkeypatch.delenv(name)
     monkeypatch.setenv(ros_environment.RANGE, 'LOCALHOST')
-    with observer() as seen, graph(*deploy(policy_path, tmp_path)) as run:
+    full = subprocess.run([*FULL_SHARED_MEMORY, 'true'], check=False).returncode == 0
+    with observer() as seen, graph(*deploy(policy_path, tmp_path),
+                                   within=FULL_SHARED_MEMORY if full else ()) as run:
         watch(seen)
         until_moving(seen)
         nodes = run.nodes()
         assert len(nodes) == 6
         for name, pid in nodes.items():
             assert 'shm/fastrtps' not in Path(f'/proc/{pid}/maps').read_text(), name
+            assert not full or Path(f'/proc/{pid}/root/dev/shm/full').stat().st_size == 4096
+    if not full:
+        pytest.skip('/dev/shm cannot be filled for a process here; nobody used it, though')
 
 
 @pytest.mark.parametrize('victim', [

@@ -140,7 +140,7 @@ def test_a_guard_that_sees_nothing_holds_and_what_is_odd_stops(
     sink = node._commands = Sink()
     env, policy = SimEnv('arm', 'reach'), PolicyRuntime(PolicyBundle.load(policy_path))
     observation, names = env.reset(seed=0)[0], node._model.joint_names
-    monkeypatch.setattr(safety_monitor, 'steady_ns', lambda: env._state.stamp_ns)
+    monkeypatch.setattr(safety_monitor, 'elapsed_ns', lambda: env._state.stamp_ns)
 
     def live(faster: float = 0.0) -> tuple[str, str]:
         """Measure and command; return (mode, check)."""

@@ -7,19 +7,24 @@ Upstream rclpy (ros2/rclpy#1209) lets a wrong transition, a callback's None and 
 the node; a rename of its private methods would disarm the guard, and these tests would fail.
 """
 
+from collections.abc import Callable
 import random
 import time
+from types import SimpleNamespace
 
 from harness import override, START_S
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.nodes import qos, robot_bridge, safety_monitor
-from rl_nodes.nodes.lifecycle import ERROR, FAILURE, ManagedNode, SUCCESS
+from rl_nodes.nodes.lifecycle import ERROR, FAILURE, ManagedNode, OK, SUCCESS, WARN
 from rl_nodes.nodes.parameters import NodeParameters
 from rl_nodes.nodes.spin import NodeSpinner
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -238,3 +243,41 @@ def test_bridge_can_be_cleaned_up_and_configured_again() -> None:
         assert node.trigger_cleanup() == SUCCESS
     assert node.trigger_shutdown() == SUCCESS
     node.destroy_node()
+
+
+def test_other_types_and_namesakes_are_named_once_and_shown_while_they_last() -> None:
+    """E4, A16: ROS 2 itself is silent about both."""
+    node = Moody('moody')
+    node.trigger_configure()
+    node.trigger_activate()
+    node.subscribe(JointState, 'joint_states', lambda _: None, qos.SENSOR)
+    said = []
+    node.get_logger = lambda: SimpleNamespace(warning=said.append)
+    with Context() as context:
+        other = Node('moody', namespace='/elsewhere', context=context)
+        other.create_publisher(Bool, '/joint_states', 1)
+        twin = Node('moody', context=context)
+        shown = until_shown(node, lambda message: 'neither' in message and 'both' in message)
+        assert ('/joint_states is std_msgs/msg/Bool for /elsewhere/moody and '
+                'sensor_msgs/msg/JointState here: neither hears the other') in shown.message
+        assert '/moody is also the name of another node' in shown.message
+        assert shown.level == WARN
+        node._each_second()
+        assert len(said) == 2, said
+        twin.destroy_node()
+        other.destroy_node()
+        assert until_shown(node, lambda message: message == 'running').level == OK
+    node.destroy_node()
+
+
+def until_shown(node: ManagedNode, wanted: Callable[[str], bool]) -> SimpleNamespace:
+    """Let a node look around until its diagnostics say what is wanted."""
+    deadline = time.monotonic() + START_S
+    while True:
+        node._each_second()
+        status = node.publish_health().status[0]
+        level = int.from_bytes(status.level, 'little')
+        if wanted(status.message):
+            return SimpleNamespace(message=status.message, level=level)
+        assert time.monotonic() < deadline, status.message
+        time.sleep(0.02)

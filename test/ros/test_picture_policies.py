@@ -15,6 +15,7 @@ import pytest
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.types import RobotState
 from rl_nodes.data.reader import read_episode
@@ -22,6 +23,7 @@ from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.nodes import pictures, qos
 from rl_nodes.nodes.picture_inbox import PictureInbox
+from rl_nodes.nodes.policy_expert import PolicyExpert
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.base import Task
 from sensor_msgs.msg import JointState
@@ -152,6 +154,12 @@ def test_the_fast_path_and_a_shadow_are_refused(names: tuple[str, str], policy: 
     assert 'control_path = cpp cannot be had: task see observes pictures' in said
     said = refusal_of_policy_server(policy, *given, f'shadow:={policy}')
     assert 'task see observes pictures, which a shadow does not see' in said
+
+
+def test_a_demonstrating_policy_that_sees_is_refused(names: tuple[str, str],
+                                                     policy: Path) -> None:
+    with pytest.raises(ConfigError, match='observes pictures, which a demonstrating policy'):
+        PolicyExpert(str(policy), load_task(*names))
 
 
 # --- a camera with another driver ---------------------------------------------------------------

@@ -235,6 +235,13 @@ def test_nodes_that_fall_silent_are_named_and_a_restarted_graph_is_used(tmp_path
                 finally:
                     os.kill(nodes[name], signal.SIGCONT)
                 expected, _ = env.reset(seed=1)
+            os.kill(nodes['robot_bridge'], signal.SIGSTOP)
+            try:  # E6
+                with pytest.raises(GraphError, match='robot_bridge/reset did not answer for 1 s'):
+                    env._graph.reset(1.0)
+            finally:
+                os.kill(nodes['robot_bridge'], signal.SIGCONT)
+            expected, _ = env.reset(seed=1)
             env.step(zero)
         with pytest.raises(GraphError):
             env.step(zero)

@@ -3,6 +3,7 @@
 """The safety monitor's node: limits narrowed by parameters, what a stopped robot gets."""
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness import arm_file, graph, observer, override, source_of
 import numpy as np
 import pytest
 from rl_nodes.cli import main
+from rl_nodes.core.timing import NS
 from rl_nodes.core.types import JointCommand, RobotState
 from rl_nodes.data.reader import read_episode
 from rl_nodes.nodes import conversions, joint_state, safety_monitor
@@ -85,7 +87,7 @@ class Wire:
         self.node = SafetyMonitor('monitor', parameter_overrides=override(
             stepping='lockstep', arm_on_start=True, **values))
         self.stamp = 0
-        monkeypatch.setattr(safety_monitor, 'steady_ns', lambda: self.stamp)
+        monkeypatch.setattr(safety_monitor, 'elapsed_ns', lambda: self.stamp)
 
     def configure(self) -> None:
         assert self.node.trigger_configure() == SUCCESS
@@ -149,6 +151,106 @@ def test_a_stop_at_any_moment_of_the_start_keeps_the_robot_stopped(
         assert wire.node.trigger_cleanup() == SUCCESS
     assert moved, 'nobody would have noticed'
     wire.node.destroy_node()
+
+
+def test_a_launch_arms_once_also_where_a_person_was_faster(
+        ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(monkeypatch)
+    wire.configure()
+    assert wire.node.trigger_activate() == SUCCESS
+    supervisor = wire.node._supervisor
+    wire.node._arm = False
+    assert not wire.live(wire.home)
+    wire.node._arm = True  # states and commands are healthy, but nobody has cleared the stop yet
+    assert wire.node._on_clear(Trigger.Request())[0]
+    assert [command.source for command in wire.live(wire.home)] == ['p@1']
+    wire.live([np.nan] * 6)
+    for _ in range(3):
+        assert not wire.live(wire.home)
+    assert supervisor.check == 'finite'
+    wire.node.destroy_node()
+
+
+@pytest.fixture
+def hand_fed(ros: None, monkeypatch: pytest.MonkeyPatch) -> Iterator['HandFed']:
+    fed = HandFed(monkeypatch)
+    yield fed
+    fed.node.destroy_node()
+
+
+class HandFed:
+    """A monitor in real time with both clocks in our hands."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.node = SafetyMonitor('monitor', parameter_overrides=override(stepping='realtime'))
+        self.now = self.steady = 100 * NS
+        monkeypatch.setattr(time, 'clock_gettime_ns', lambda clock: {
+            time.CLOCK_BOOTTIME: self.steady}[clock])
+        monkeypatch.setattr(self.node, 'get_clock', lambda: SimpleNamespace(
+            now=lambda: SimpleNamespace(nanoseconds=self.now)))
+        assert self.node.trigger_configure() == SUCCESS
+        self.sink = self.node._commands = Sink()
+        monkeypatch.setattr(self.node, 'publish_health', lambda: None)
+        self.robot = self.node._model
+
+    def live(self, seconds: float) -> None:
+        for _ in range(round(seconds * NS / PERIOD_NS)):
+            self.wait(PERIOD_NS)
+            self.state()
+            self.command()
+            self.node.tick()
+
+    def wait(self, ns: int) -> None:
+        self.now += ns
+        self.steady += ns
+
+    def state(self, age_ns: int = 0, position: np.ndarray | None = None) -> None:
+        q = self.robot.home if position is None else position
+        state = RobotState(self.now - age_ns, '1@0', q, np.zeros(6), np.zeros(6))
+        self.node._on_state(joint_state.decode(
+            conversions.state_to_msg(state, self.robot.joint_names)))
+
+    def command(self, stamp_ns: int | None = None) -> None:
+        self.node._on_command('policy', joint_state.decode(conversions.command_to_msg(
+            JointCommand(stamp_ns or self.now, 'p@1', self.robot.home), self.robot.command_names,
+            'position')))
+
+    def sources(self) -> list[str]:
+        """Return who has commanded since the last call."""
+        found = [command.source for command in self.sink.heard]
+        self.sink.heard.clear()
+        return found
+
+    def cleared(self) -> 'HandFed':
+        self.live(1.5)
+        assert self.node._on_clear(Trigger.Request())[0]
+        self.live(0.1)
+        assert self.sources() == ['p@1'] * 5
+        return self
+
+
+def test_a_machine_that_slept_does_not_move_the_robot_on(hand_fed: 'HandFed') -> None:
+    fed = hand_fed.cleared()
+    fed.wait(8 * 3600 * NS)
+    fed.live(2.0)
+    assert fed.sources() == ['monitor']
+    assert fed.node.health()[2]['mode'] == 'STOPPED'
+    fed.cleared()
+
+
+def test_a_command_waits_for_its_state_and_is_judged_by_none_before_it(
+        hand_fed: 'HandFed') -> None:
+    """A command limited by where the robot was before could be a jump from where it is."""
+    fed = hand_fed.cleared()
+    early = fed.now + PERIOD_NS
+    fed.command(early)
+    for _ in range(6):
+        fed.wait(8_000_000)
+        fed.state(age_ns=fed.now - early + 1)
+        fed.node.tick()
+    assert fed.sources() == []
+    fed.state(age_ns=fed.now - early)
+    assert fed.sources() == ['p@1']
 
 
 VALUES = (0.0, -1.0, 1e-3, 0.2, 0.5, 1.0, 1.1, 1e300, float('nan'), float('inf'), -float('inf'),

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training through the graph: it learns and leaves everything; deaths and Ctrl-C in between."""
 
+from collections.abc import Callable
 import json
 import os
 from pathlib import Path
+import resource
 import signal
 import time
 
@@ -69,13 +71,31 @@ def test_a_run_learns_evaluates_and_leaves_everything(settings: Path, tmp_path: 
     assert 'Traceback' not in run.output
 
 
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def leave_no_memory(pid: int) -> None:
+    """Let a process have no more memory than it has."""
+    used = int(Path(f'/proc/{pid}/statm').read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(pid, resource.RLIMIT_AS, (used, used))
+
+
 @pytest.mark.slow
-def test_trainer_killed_control_goes_on_with_the_last_policy(settings: Path,
-                                                             tmp_path: Path) -> None:
+@pytest.mark.parametrize(('end', 'how'), [
+    (kill, 'killed by SIGKILL'), (leave_no_memory, 'exit code 1')])
+def test_trainer_killed_control_goes_on_with_the_last_policy(
+        settings: Path, tmp_path: Path, end: Callable[[int], None], how: str) -> None:
+    """A9, A19."""
     with observer() as seen, graph(*train(settings, tmp_path / 'run')) as run:
         listen(seen)
         until_learning(seen)
-        os.kill(run.nodes()['trainer'], signal.SIGKILL)
+        nodes = run.nodes()
+        scores = {name: int(Path(f'/proc/{pid}/oom_score_adj').read_text())
+                  for name, pid in nodes.items()}
+        assert scores['trainer'] == max(scores.values()) > scores['robot_bridge']
+        end(nodes['trainer'])
+        seen.until(lambda: 'trainer' not in run.nodes(), 'its end')
         steps = int(seen.values('robot/status')['steps'])
         seen.until(lambda: int(seen.values('robot/status')['steps']) > steps + 1500, 'more steps')
         assert seen.values('safety/state')['mode'] in ('OK', 'LIMITING')
@@ -85,7 +105,7 @@ def test_trainer_killed_control_goes_on_with_the_last_policy(settings: Path,
         run.wait(10)
         for node in ('robot_bridge-1', 'safety_monitor-2', 'policy_server-5'):
             assert f'{node}: stopped' in run.output, run.output
-        assert 'trainer DIED (killed by SIGKILL): CONTROL GOES ON' in run.output
+        assert f'trainer DIED ({how}): CONTROL GOES ON' in run.output
 
 
 @pytest.mark.slow

@@ -119,6 +119,13 @@ def test_launch_runs_the_graph_and_returns_its_status(monkeypatch):
     assert graphs[0].arguments['seed'] == 3, 'the last one wins, as in ROS 2'
 
 
+@pytest.mark.parametrize('command', ['launch', 'replay', 'sweep'])
+def test_under_torchrun_only_processes_that_learn_are_started(capsys, monkeypatch, command):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert cli.main([command, 'train']) == 2
+    assert 'start graphs and sweeps without it' in capsys.readouterr().err
+
+
 def test_ctrl_c_before_the_first_node(monkeypatch):
     from rl_nodes import runner
 

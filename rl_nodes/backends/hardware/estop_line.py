@@ -17,7 +17,7 @@ import threading
 from typing import NamedTuple
 
 from rl_nodes.core.safety_config import EstopLineConfig
-from rl_nodes.core.timing import steady_ns
+from rl_nodes.core.timing import elapsed_ns
 
 MOST_BYTES = 4096   # taken at once; a longer line is no answer of a button
 MOST_READS = 64     # at once; a terminal gives one line each
@@ -124,7 +124,7 @@ class EstopLine:
 
     def _run(self) -> None:
         while not self._ending.wait(self._period_s):
-            at = steady_ns()
+            at = elapsed_ns()
             try:
                 pressed = self._line.read()
             except OSError as error:

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from rl_nodes.core.origin import MONITOR
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import EpisodeId, JointCommand, Outcome
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.bridge.episodes import Episodes
 from rl_nodes.nodes.bridge.outlet import Outlet
-from rl_nodes.nodes.lifecycle import TaskNode
+from rl_nodes.nodes.lifecycle import FAULT, TaskNode
 from rl_nodes.safety.watchdog import lasting_s, silent, stale
 
 
@@ -38,6 +39,7 @@ class Mode(ABC):
         self._steps = 0
         self._held = 0
         self._refused = 0
+        self._barred = ''  # why no command is taken, whatever it is
         self._void, self._last_void = 0, ''
         self._rate = (steady_ns(), 0)
 
@@ -55,10 +57,27 @@ class Mode(ABC):
     def close(self) -> None:
         """Let go of the robot."""
 
+    def let_in(self, barred: str) -> None:
+        """Take note of why no command may be taken from now on, or ``''``; the robot is held."""
+        if barred:
+            self._forget_command()
+        if bool(barred) != bool(self._barred):
+            self._node.get_logger().error(
+                f'joint_command has {barred}; held until safety_monitor/stop and clear_stop'
+                if barred else 'joint_command has one publisher again')
+        self._barred = barred
+
     def arrive(self, names: tuple[str, ...], command: JointCommand) -> None:
-        """Take a command if it is right in every respect; the monitor judged it, so do we."""
-        why = self._why_refused(names, command)
+        """
+        Take a command if it is right in every respect; the monitor judged it, so do we.
+
+        Whatever is wrong with the monitor's stop, as its stamp where states come late: what went
+        before it is not carried out any more.
+        """
+        why = self._barred or self._why_refused(names, command)
         if why:
+            if command.source == MONITOR:
+                self._forget_command()
             self._refused += 1
             self._node.get_logger().warning(f'command refused: {why}',
                                             throttle_duration_sec=1.0)
@@ -76,6 +95,8 @@ class Mode(ABC):
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return (OK, WARN or FAULT; one sentence; values) for diagnostics."""
+        if self._barred:
+            return FAULT, f'holding: joint_command has {self._barred}', self._values()
         return *self._verdict(), self._values()
 
     # --- what the modes share -------------------------------------------------------------------
@@ -106,6 +127,10 @@ class Mode(ABC):
 
     def _take(self, command: JointCommand) -> None:
         self._command, self._command_at = command, steady_ns()
+
+    def _forget_command(self) -> None:
+        """Hold from now on, until another command comes."""
+        self._command_at = None
 
     def _why_refused(self, names: tuple[str, ...], command: JointCommand) -> str:
         if names != self._model.command_names:

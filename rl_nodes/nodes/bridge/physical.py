@@ -69,6 +69,10 @@ class Physical(Mode):
                    else runs or not command.source.endswith(STANDBY))
         self._permit_at = self._command_at if permits else None
 
+    def _forget_command(self) -> None:
+        super()._forget_command()
+        self._permit_at = None
+
     def _tick(self) -> None:
         """Live through one control period of a physical robot."""
         session, now = self._session, steady_ns()

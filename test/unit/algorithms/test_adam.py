@@ -27,3 +27,12 @@ def test_state_round_trip():
     for adam in (one, two):
         adam.step(torch.tensor([0.5, 0.5, 0.5]))
     assert torch.equal(first, second)
+
+
+def test_a_weight_without_gradient_leaves_no_denormal_moments():
+    adam = Adam(torch.zeros(4), 1e-3)
+    adam.step(torch.tensor([1.0, -1e-3, 1e-20, 0.0]))
+    for _ in range(1500):
+        adam.step(torch.zeros(4))
+    assert (adam.mean == 0.0).all()
+    assert (torch.full((4,), torch.finfo(torch.float32).tiny) / 2).all(), 'elsewhere they count'

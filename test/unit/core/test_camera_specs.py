@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rl_nodes.core.cameras import CameraMount, CameraSensorConfig, CameraWatch, Shutter
+from rl_nodes.core.cameras import (
+    CAMERA_INFO,
+    CameraMount,
+    CameraSensorConfig,
+    CameraWatch,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    Shutter,
+)
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.resources import find_config
 from rl_nodes.core.robot import load_robot
@@ -34,6 +42,9 @@ def arm_with(tmp_path: Path, *cameras: str) -> Path:
     ('{name: a, link: tool, horizontal_fov_rad: 3.2}', 'horizontal_fov_rad = 3.2'),
     ('{name: a, link: tool, width: 0}', 'width = 0'),
     ('{name: a, link: tool, fov: 1}', "unknown key 'fov'"),
+    ('{name: a, link: tool, topic: usb cam}', "cameras[0].topic = 'usb cam'"),
+    ('{name: a, link: tool, topic: /usb_cam/}', "cameras[0].topic = '/usb_cam/'"),
+    ('{name: a, link: tool, depth_topic: /d}', 'depth_topic = /d without depth: true'),
 ])
 def test_a_wrong_camera_is_named(tmp_path: Path, camera: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -50,6 +61,38 @@ def test_topics_of_a_camera() -> None:
     assert list(CameraSensorConfig('eye', 'tool').topics()) == [
         'camera/eye/image_raw', 'camera/eye/camera_info']
     assert 'camera/eye/depth/image_raw' in CameraSensorConfig('eye', 'tool', depth=True).topics()
+
+
+@pytest.mark.parametrize(('topic', 'heard', 'recorded', 'info'), [
+    ('', 'camera/eye/image_raw', 'camera/eye/image_raw', 'camera/eye/camera_info'),
+    ('/usb_cam/image_raw', '/usb_cam/image_raw', 'camera/eye/image_raw', '/usb_cam/camera_info'),
+    ('/usb_cam/image_raw/compressed', '/usb_cam/image_raw/compressed',
+     'camera/eye/image_raw/compressed', '/usb_cam/camera_info'),
+    ('pictures', 'pictures', 'camera/eye/image_raw', 'camera_info')])
+def test_where_a_driver_is_heard_and_what_it_is_called_then(
+        topic: str, heard: str, recorded: str, info: str) -> None:
+    kind = COMPRESSED_IMAGE if topic.endswith('/compressed') else IMAGE
+    assert CameraSensorConfig('eye', 'tool', topic=topic).sources(driver=True) == (
+        (heard, kind, recorded), (info, CAMERA_INFO, 'camera/eye/camera_info'))
+
+
+def test_a_driver_of_distances() -> None:
+    depth = '/camera/aligned_depth_to_color/image_raw'
+    camera = CameraSensorConfig('eye', 'tool', topic='/camera/color/image_raw', depth=True,
+                                depth_topic=depth)
+    assert camera.sources(driver=True)[1] == (depth, IMAGE, 'camera/eye/depth/image_raw')
+    drawn = camera.sources(driver=False)
+    assert [source.topic for source in drawn] == list(camera.topics())
+    assert all(source.topic == source.recorded for source in drawn)
+
+
+def test_what_drives_a_camera_changes_no_contract(tmp_path: Path) -> None:
+    wrist = '{name: wrist, link: tool, rate_hz: 10%s}'
+    one, other = (load_robot(str(arm_with(tmp_path, wrist % end))) for end in (
+        '', ', topic: /usb_cam/image_raw'))
+    prints = [CameraMount(robot.config.cameras[0], robot.urdf, robot.joint_names).fingerprint()
+              for robot in (one, other)]
+    assert prints[0] == prints[1]
 
 
 def test_the_edges_of_the_picture_are_half_the_angle_of_view_away() -> None:

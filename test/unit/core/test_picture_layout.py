@@ -167,6 +167,23 @@ def test_in_real_time_the_newest_picture_unless_it_is_too_old(task: Task) -> Non
     assert found['wrist/age_max_ms'] == 200.0
 
 
+def test_why_there_is_no_picture_is_told(task: Task) -> None:
+    desk, now = PictureDesk(task.sights), 10_000 * MS
+    desk.explain('wrist', 'nobody publishes /a')
+    assert reason_of(desk, state(now)) == (
+        MISSING, 'camera wrist has sent no picture yet: nobody publishes /a')
+    desk.put('wrist', picture(now - 5000 * MS), 0.001)
+    reason, why = reason_of(desk, state(now))  # just come and old: nobody is silent
+    assert reason == STALE and 'nobody' not in why
+    assert 'is stamped by another clock than the states' in why
+    desk.explain('wrist', 'nobody publishes /a')
+    desk._by_camera['wrist'].came_ns -= 5000 * MS
+    reason, why = reason_of(desk, state(now))
+    assert why.endswith('allowed are 0.2 s: nobody publishes /a') and 'clock' not in why
+    desk.put('wrist', picture(now), 0.001)
+    assert len(desk.look(state(now))) == 1
+
+
 def test_in_lockstep_the_picture_of_the_grid_is_waited_for(task: Task) -> None:
     desk = PictureDesk(task.sights, task.pictured_at)
     stride, period = task.sights[0].stride, task.period_ns

@@ -7,7 +7,12 @@ import sys
 
 from powers import without_real_time
 import pytest
-from rl_nodes.core.scheduling import priority_in_force, why_refused
+from rl_nodes.core.scheduling import (
+    EXPENDABLE,
+    OOM_SCORE,
+    priority_in_force,
+    why_refused,
+)
 
 PRIORITY = 7
 PROGRAM = """
@@ -62,3 +67,10 @@ def test_a_refusal_says_why_and_changes_nothing() -> None:
 def test_to_ask_changes_nothing(priority: int) -> None:
     why_refused(priority)
     assert priority_in_force() == 0
+
+
+def test_who_is_expendable_ends_first_where_memory_runs_out() -> None:
+    program = ('from rl_nodes.core.scheduling import *\nbe_expendable()\nbe_expendable()\n'
+               'print(OOM_SCORE.read_text())')
+    assert int(subprocess.check_output([sys.executable, '-c', program])) >= EXPENDABLE
+    assert int(OOM_SCORE.read_text()) < EXPENDABLE

@@ -9,6 +9,7 @@ import time
 import numpy as np
 from PIL import Image
 import pytest
+from rl_nodes.core.cameras import COMPRESSED_IMAGE
 from rl_nodes.core.errors import SpecError
 from rl_nodes.data import compression
 from rl_nodes.data.cdr import read_compressed
@@ -59,7 +60,7 @@ def test_colours_stay_what_they_are(encoding):
     expected = scene() if encoding != 'mono8' else np.repeat(scene()[..., 1:2], 3, axis=2)
     stamp_ns, read = read_any_picture(raw, IMAGE)
     assert stamp_ns == STAMP_NS and (read == expected).all()
-    stamp_ns, read = read_any_picture(compress(raw, 90), compression.TYPE)
+    stamp_ns, read = read_any_picture(compress(raw, 90), COMPRESSED_IMAGE)
     assert stamp_ns == STAMP_NS and read.shape == expected.shape
     assert abs(read.astype(int) - expected).mean() < 4
 
@@ -74,13 +75,13 @@ def test_quality_costs_bytes():
 def test_what_is_cut_short_is_refused(cut):
     data = compress(image(scene()), 90)
     with pytest.raises(SpecError):
-        read_any_picture(data[:cut], compression.TYPE)
+        read_any_picture(data[:cut], COMPRESSED_IMAGE)
 
 
 def test_what_is_no_jpeg_is_refused():
     picture = compression.CompressedPicture(0, 'x', 'rgb8; jpeg compressed bgr8', b'no picture')
     with pytest.raises(SpecError, match='cannot be decoded'):
-        read_any_picture(compression.write_compressed(picture), compression.TYPE)
+        read_any_picture(compression.write_compressed(picture), COMPRESSED_IMAGE)
 
 
 def test_nobody_waits_and_every_loss_is_counted_by_camera(monkeypatch):

@@ -22,9 +22,8 @@ def test_frequencies_and_weights(alpha, wanted):
     frequencies = np.bincount(rows, minlength=10) / len(rows)
     assert frequencies[:4] == pytest.approx(wanted, abs=0.003)
     assert not frequencies[4:].any()
-    # (N P)^-1, relative to the greatest: that of the least likely row.
-    for row in range(4):
-        assert weights[rows == row].unique().item() == pytest.approx(wanted[0] / wanted[row])
+    for row in range(4):  # (N P)^-1
+        assert weights[rows == row].unique().item() == pytest.approx(1 / (4 * wanted[row]))
 
 
 def test_without_correction_every_weight_is_one():

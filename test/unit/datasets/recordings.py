@@ -7,9 +7,10 @@ import itertools
 
 import numpy as np
 from rclpy.serialization import serialize_message
+from rl_nodes.core.cameras import COMPRESSED, COMPRESSED_IMAGE
 from rl_nodes.core.origin import PERTURBED
 from rl_nodes.core.types import Goal, JointCommand, RobotState
-from rl_nodes.data.compression import compress, SUFFIX, TYPE
+from rl_nodes.data.compression import compress
 from rl_nodes.data.episode_log import EpisodeLog
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.pictures import picture_to_msg
@@ -46,7 +47,7 @@ def rollout(task, number=1, steps=12, seed=0, who=('reach@3',), camera=None, qua
             picture = np.full((camera.height, camera.width, 3), 20 * step, np.uint8)
             topic, data = f'camera/{camera.name}/image_raw', serialize_message(
                 picture_to_msg(camera, stamp, picture))
-            messages.append((topic + SUFFIX, stamp, compress(data, quality)) if quality
+            messages.append((topic + COMPRESSED, stamp, compress(data, quality)) if quality
                             else (topic, stamp, data))
         if step == steps:
             break
@@ -85,7 +86,7 @@ def record(folder, task, episodes=3, stepping='lockstep', factor=0.0, camera=Non
     feed, ticks = TransitionFeed(task), itertools.count(START_NS)
     topics = feed.type_names() | (camera.topics() if camera else {})
     if camera and options.get('quality'):
-        topics |= {f'camera/{camera.name}/image_raw{SUFFIX}': TYPE}
+        topics |= {f'camera/{camera.name}/image_raw{COMPRESSED}': COMPRESSED_IMAGE}
     log = EpisodeLog(folder, task.contract, topics, every=1, seed=7,
                      notes={'stepping': stepping, 'real_time_factor': str(factor)},
                      discount=0.99, clock=lambda: next(ticks))

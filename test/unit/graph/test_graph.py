@@ -203,9 +203,27 @@ def test_a_policy_that_sees_switches_the_cameras_on(policy, tmp_path, monkeypatc
         'robot_1/camera', 'robot_2/camera']
     assert all(spec.parameters['cameras'] for spec in graph.nodes
                if spec.name == 'experience_recorder')
-    # Those of a physical robot have drivers of their own.
+    # Those of a physical robot have drivers of their own, which are heard.
     graph = build('deploy', given | {'backend': 'servo_bus'}, {}, NOW)
     assert 'camera' not in [spec.name for spec in graph.nodes]
+    for name in ('policy_server', 'experience_recorder'):
+        assert node(graph, name).parameters['camera_drivers'] is True
+    assert node(graph, 'experience_recorder').parameters['cameras'] is True
+    graph = build('record', {'task': str(task), 'policy': policy, 'input': 'joy'}, {}, NOW)
+    assert node(graph, 'experience_recorder').parameters['cameras'] is True
+
+
+@pytest.mark.parametrize(('name', 'given'), [
+    ('record', {}), ('deploy', {'policy': 'run/policy.onnx'}),
+    ('gym', {'record': 'true', 'stepping': 'realtime'})])
+def test_the_cameras_of_a_physical_robot_are_heard_and_nothing_is_drawn(
+        policy, name, given, monkeypatch):
+    monkeypatch.setattr('rl_nodes.graph.installed_backends', lambda: ())
+    graph = build(name, given | {'backend': 'ros2_control', 'cameras': 'true',
+                                 'record_images': 'compressed'}, {}, NOW)
+    assert 'camera' not in [spec.name for spec in graph.nodes]
+    recorder = node(graph, 'experience_recorder').parameters
+    assert recorder['camera_drivers'] and recorder['cameras'] and recorder['record_images']
 
 
 @pytest.mark.parametrize(('name', 'given'), [
@@ -234,7 +252,9 @@ def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(
     ('gym', {'topics': 'tf'}, 'topics:=tf needs record:=true'),
     ('gym', {'keep_last_s': '30'}, 'keep_last_s:=30.0 needs record:=true'),
     ('gym', {'cameras': 'true', 'backend': 'servo_bus', 'stepping': 'realtime'},
-     'have drivers of their own')])
+     'needs record:=true: nothing is drawn'),
+    ('record', {'cameras': 'true', 'backend': 'servo_bus', 'robot': 'cartpole',
+                'task': 'cartpole_balance'}, 'robot cartpole has no cameras')])
 def test_cameras_that_cannot_be(name, given, message):
     with pytest.raises(GraphError, match=message):
         build(name, given, {}, NOW)

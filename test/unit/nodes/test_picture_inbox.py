@@ -3,19 +3,21 @@
 """From a camera's message to what a policy sees: encodings, sizes, and bytes of bad will."""
 
 from array import array
+import io
 import struct
 import time
 
 import numpy as np
+from PIL import Image as Pillow
 import pytest
 from rclpy.serialization import serialize_message
-from rl_nodes.core.cameras import CameraSensorConfig
+from rl_nodes.core.cameras import CameraSensorConfig, COMPRESSED_IMAGE
 from rl_nodes.core.errors import SpecError
 from rl_nodes.core.pictures import PictureSpec, Sight
 from rl_nodes.data.cdr import read_picture
 from rl_nodes.nodes import conversions
 from rl_nodes.nodes.picture_inbox import seen
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 WIDTH, HEIGHT, STAMP = 30, 20, 1_700_000_000_123_456_789
 CAMERA = CameraSensorConfig('eye', 'tool', width=WIDTH, height=HEIGHT)
@@ -52,6 +54,31 @@ def test_encodings_give_the_same_picture(padding: int, frame: str) -> None:
     np.testing.assert_array_equal(look(message(RGB[:, :, ::-1], 'bgr8', frame, padding)), expected)
     grey = look(message(RGB[:, :, :1], 'mono8', frame, padding))
     np.testing.assert_array_equal(grey, np.repeat(expected[:, :, :1], 3, 2))
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_a_compressed_picture_is_the_same_picture(kind: str) -> None:
+    """PNG to the bit, JPEG of an even picture nearly; always decoded whole, never scaled."""
+    pixels = RGB if kind == 'PNG' else np.broadcast_to(np.uint8([200, 90, 20]), RGB.shape)
+    file = io.BytesIO()
+    Pillow.fromarray(pixels).save(file, kind)
+    msg = CompressedImage(format=f'bgr8; {kind.lower()} compressed bgr8')
+    msg.header.stamp = conversions.ns_to_stamp(STAMP)
+
+    def look_at(data: bytes) -> np.ndarray:
+        msg.data = array('B', data)
+        picture = seen(serialize_message(msg), SIGHT, SIGHT.reduction(), COMPRESSED_IMAGE)
+        assert picture.stamp_ns == STAMP and not picture.pixels.flags.writeable
+        SIGHT.spec.validate(picture.pixels)
+        return picture.pixels
+    found, expected = look_at(file.getvalue()), SIGHT.reduction()(pixels)
+    assert np.abs(found.astype(int) - expected).max() <= (0 if kind == 'PNG' else 3)
+    with pytest.raises(SpecError, match='cannot be decoded'):
+        look_at(file.getvalue()[:100])
+    file = io.BytesIO()
+    Pillow.fromarray(pixels[:10]).save(file, kind)
+    with pytest.raises(SpecError, match='30 x 10 pixels, expected 30 x 20'):
+        look_at(file.getvalue())
 
 
 def test_the_pixels_are_looked_at_where_they_lie() -> None:

@@ -201,8 +201,13 @@ def test_the_command_says_by_its_status_whether_the_robot_is_usable(
     (folder / 'r.urdf').write_text(robot(*ARM))
     assert main(['robot', 'check', 'r.urdf']) == 1
     assert main(['robot', 'init', 'r.urdf', 'output:=mine.yaml']) == 0
+    with (folder / 'mine.yaml').open('a') as file:
+        file.write('cameras: [{name: eye, link: camera, topic: /usb_cam/image_raw/compressed}]\n')
     assert main(['robot', 'check', 'mine.yaml']) == 0
-    assert 'tool tool0' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'tool tool0' in told
+    assert ('camera eye on camera: 640 x 480 at 15 Hz; of a physical robot heard on '
+            '/usb_cam/image_raw/compressed (sensor_msgs/msg/CompressedImage)') in told
     assert main(['robot', 'init', 'r.urdf', 'input:=x']) == 2
     assert 'only init takes output' in capsys.readouterr().err
     assert main(['robot', 'init', 'nothing.urdf']) == 2

@@ -195,3 +195,32 @@ def test_a_command_with_one_value_that_is_not_finite_is_left_to_the_supervisor()
     found.begin()
     command = JointCommand(PERIOD, 'p@1', value)
     assert found.shaped(command, state(1)) is command
+
+
+def test_neither_a_second_command_for_a_state_nor_a_lost_one_adds_to_the_change():
+    found, far = Fade(ARM), np.full(6, 0.02)
+    found.begin()
+
+    def asked(step):
+        value = found.shaped(JointCommand(step * PERIOD, 'p@1', far), state(step)).value
+        found.executed(value, state(step))
+        return value
+    first = asked(1)
+    period_s = PERIOD / NS  # a quarter of a second from standing to full speed
+    np.testing.assert_allclose(first, ARM.limits('velocity') * period_s / 0.25 * period_s)
+    np.testing.assert_allclose(asked(1), first)
+    np.testing.assert_allclose(asked(4), 2 * first)
+    np.testing.assert_allclose(asked(5), 3 * first)
+
+
+def test_a_source_that_never_comes_near_is_followed_after_twice_the_time():
+    found = Fade(ARM)
+    found.begin()
+    limited = []
+    for step in range(1, 60):
+        wanted = JointCommand(step * PERIOD, 'p@1', np.full(6, 0.02 * (-1) ** step))
+        shaped = found.shaped(wanted, state(step))
+        limited.append(shaped is not wanted)
+        found.executed(shaped.value, state(step))
+    steps = round(2 * FADE_S * NS / PERIOD) + 1
+    assert limited == [True] * steps + [False] * (59 - steps)

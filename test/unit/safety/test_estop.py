@@ -29,8 +29,8 @@ class Buttons(Bench):
         found = []
         for _ in range(ms // 5):
             self.wait(5)
-            self.state()
             found.append(self.supervisor.tick(self.steady))
+            self.state()
             self.command()
         return [verdict for verdict in found if verdict is not None]
 
@@ -84,7 +84,6 @@ def test_no_command_passes_between_silence_and_the_tick_that_notices_it() -> Non
     bench = Buttons('topic').running()
     bench.live(95)
     bench.wait(6)
-    bench.state()
     verdict = bench.command()
     assert (verdict.level, verdict.check, verdict.allowed) == (Level.STOP, 'estop', None)
 

@@ -103,6 +103,33 @@ def test_full_disk_leaves_the_old_one(store, monkeypatch, failing):
     assert not list(store.folder.glob('*.tmp'))
 
 
+@pytest.mark.parametrize('at', range(6))
+def test_ctrl_c_in_a_save_leaves_whole_checkpoints(store, monkeypatch, at):
+    """A18: whichever step it comes in, and whoever goes on in the folder cleans up."""
+    store.save(state(1), 1)
+    steps = []
+
+    def interrupted(original):
+        def call(*arguments):
+            steps.append(original)
+            if len(steps) == at + 1:
+                raise KeyboardInterrupt
+            return original(*arguments)
+        return call
+
+    for place, name in ((checkpoint.os, 'fsync'), (checkpoint.os, 'replace'),
+                        (checkpoint.torch, 'save')):
+        monkeypatch.setattr(place, name, interrupted(getattr(place, name)))
+    with pytest.raises(KeyboardInterrupt):
+        store.save(state(2), 2)
+    monkeypatch.undo()
+    again = CheckpointStore(store.folder)
+    assert again.load_newest()[0]['steps'] == (2 if at == 5 else 1)
+    assert not list(store.folder.glob('*.tmp'))
+    again.save(state(3), 3)
+    assert again.load_newest()[0]['steps'] == 3
+
+
 def test_leftovers_of_a_kill_are_removed(tmp_path):
     (tmp_path / 'checkpoint_000000000009.pt.tmp').write_bytes(b'half')
     assert CheckpointStore(tmp_path).load_newest() is None

@@ -3,14 +3,16 @@
 """
 A run that is killed at any moment and resumed has the curve of one that was not, bit by bit.
 
-With ``loop.checkpoint_every_steps``, in one process, on the CPU.
+With ``loop.checkpoint_every_steps``, in one process or several that learn together, on the CPU.
 """
 
+import contextlib
 import io
 import random
 import subprocess
 import sys
 
+from partner_processes import ended, meeting, start
 import pytest
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.runs.record import read_rows, read_run
@@ -55,10 +57,25 @@ def curve(folder):
             for row in read_rows(folder / 'metrics.jsonl') if row['kind'] == 'evaluation']
 
 
-def weights(folder):
+def weights(folder, process=''):
     """Return the learner and its experience at the end."""
-    state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
+    state, _ = CheckpointStore(folder / 'checkpoints' / process).load_newest()
     return {'learner': state['learner'], 'buffer': state['buffer']}
+
+
+@contextlib.contextmanager
+def second_process(monkeypatch, words):
+    """Let this process be the first of two that learn together."""
+    here, there = meeting(2)
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    child = start(['-c', SCRIPT, *words], there)
+    try:
+        yield
+        assert ended(child) == (0, '')
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def assert_same(first, second, where=''):
@@ -109,3 +126,40 @@ def test_the_curve_is_the_same(tmp_path, algorithm):
     assert_same(weights(killed), weights(tmp_path / 'whole'))
     assert PolicyBundle.load(result.policy).onnx \
         == PolicyBundle.load(tmp_path / 'whole' / 'policy.onnx').onnx
+
+
+@pytest.mark.parametrize('algorithm', [
+    'sac', *(pytest.param(name, marks=pytest.mark.slow)
+             for name in ('ppo', 'recurrent_sac', 'td3', 'rainbow'))])
+def test_one_of_two_processes_is_killed(tmp_path, monkeypatch, algorithm):
+    """The other one says so, and both go on bit by bit like two that nobody disturbed."""
+    (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
+    given = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',
+             'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400, 'film': False}
+    words = [f'{name}:={value}' for name, value in given.items()]
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    with second_process(monkeypatch, [*words, f'run_dir:={whole}']):
+        train(TrainOptions(**given, run_dir=str(whole)), Progress(io.StringIO()))
+
+    first, second = [start(['-c', SCRIPT, *words, f'run_dir:={killed}'], variables)
+                     for variables in meeting(2)]
+    rows, enough = [], random.Random(algorithm).randrange(110, 390)
+    while not rows or rows[-1]['step'] < enough:
+        assert first.poll() is None, first.communicate()[1]
+        rows = read_rows(killed / 'metrics.jsonl')
+    second.kill()
+    second.communicate()
+    status, said = ended(first)
+    assert status == 1
+    assert 'error: process 0 of those that learn together lost another one' in said
+    assert read_run(killed).record.state == 'failed'
+
+    with second_process(monkeypatch, [*words, f'run_dir:={killed}', 'resume:=true']):
+        result = train(TrainOptions(**given, run_dir=str(killed), resume=True),
+                       Progress(io.StringIO()))
+    assert result.steps >= 400
+    assert curve(killed) == curve(whole)
+    for process in ('', 'process_1'):
+        assert_same(weights(killed, process), weights(whole, process))
+    assert_same(*(weights(whole, process)['learner']['weights'] for process in ('', 'process_1')))
+    assert (weights(whole)['buffer'] != {}) == (algorithm != 'ppo')

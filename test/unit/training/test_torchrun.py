@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run in several processes that torchrun starts."""
 
+import json
 import os
 from pathlib import Path
 import subprocess
@@ -14,9 +15,12 @@ from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.runs.record import read_run
+from rl_nodes.training.checkpoint import CheckpointStore
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.on_policy import RolloutSource
-from rl_nodes.training.sources import make_envs
+from rl_nodes.training.partnership import newest_of_all, require_alike
+from rl_nodes.training.sources import EnvSource, make_envs
+import torch
 
 SETTINGS = """
 algorithm: ppo
@@ -44,22 +48,53 @@ def test_two_processes_train_and_resume_as_one_run(tmp_path):
     assert PolicyBundle.load(folder / 'policy.onnx').manifest.evaluation['episodes'] == 2
 
 
-@pytest.mark.parametrize('algorithm, changes, text', [
-    ('sac', {}, 'sac learns in one process'),
-    ('trpo', {}, 'trpo: several processes can learn together with a2c and ppo'),
-    ('ppo', {'loop.checkpoint_every_steps': '100'}, 'without loop.curriculum and')])
-def test_what_takes_one_process_is_refused(tmp_path, monkeypatch, algorithm, changes, text):
-    monkeypatch.setattr(Partners, 'of_environment', lambda: SimpleNamespace(
-        rank=0, count=2, close=lambda: None))
+@pytest.mark.parametrize('more, text', [
+    ({'algorithm': 'trpo'}, 'trpo: several processes can learn together with a2c, ddpg, dqn'),
+    ({'algorithm': 'sac', 'changes': {'learner.constraint.cost': 'spent'}}, 'and without a con'),
+    ({'algorithm': 'sac', 'changes': {'loop.curriculum.schedule': 'linear'},
+      'env': 'rl_nodes/ReachRandomised-v0', 'env_module': 'rl_nodes.envs'}, 'without loop.curr'),
+    ({'algorithm': 'sac', 'ray_workers': 1}, 'without loop.curriculum and ray_workers')])
+def test_what_takes_one_process_is_refused(tmp_path, monkeypatch, more, text):
+    monkeypatch.setattr(Partners, 'of_environment', lambda: alone_of_two(0))
     with pytest.raises(TrainingError, match=text):
-        train(TrainOptions(env='Pendulum-v1', algorithm=algorithm, changes=changes, steps=10,
+        train(TrainOptions(**{'env': 'Pendulum-v1', 'steps': 10} | more,
                            run_dir=str(tmp_path / 'run')))
 
 
-def test_each_process_has_other_episodes(point_env):
+def alone_of_two(rank, told=None):
+    """Return partners of whom the first one gives what this one does, or something else."""
+    return SimpleNamespace(rank=rank, count=2, close=lambda: None, first_says=lambda given: given,
+                           first_tells=lambda given: given if told is None else told)
+
+
+def test_other_settings_than_those_of_the_first_are_refused():
+    ours = {'seed': 3, 'settings': {'learner': {'hidden': (8,), 'batch_size': 4}}}
+    require_alike(ours, alone_of_two(1))
+    told = json.dumps({'seed': 3, 'settings': {'learner': {'hidden': (8,), 'batch_size': 5}}})
+    with pytest.raises(TrainingError, match=(
+            'process 1 of those that learn together has other settings:\n  '
+            'settings.learner.batch_size: the first one has 5, this one has 4\nStart all')):
+        require_alike(ours, alone_of_two(1, told))
+
+
+def test_the_newest_checkpoint_of_all_is_resumed_from(tmp_path):
+    store = CheckpointStore(tmp_path, keep=3)
+    for steps in (100, 200, 300):
+        store.save({'steps': steps}, steps)
+    for theirs, found in (([300], 300), ([200, 200], 200), ([250, 200, 200], 200),
+                          ([250, 150, 100], 100), ([-1], None), ([50, -1], None)):
+        newest_of_theirs = iter(theirs)
+        partners = SimpleNamespace(gather=lambda ours: torch.cat(
+            (ours, torch.tensor([next(newest_of_theirs)]))))
+        newest = newest_of_all(store, partners)
+        assert (newest and newest[0]['steps']) == found
+
+
+@pytest.mark.parametrize('source', [RolloutSource, EnvSource])
+def test_each_process_has_other_episodes(point_env, source):
     learner = SimpleNamespace(forget=lambda ended: None)
-    starts = [RolloutSource(make_envs(point_env, 2), learner, 0, rank=rank)._observation[:, 0]
+    starts = [source(make_envs(point_env, 2), learner, 0, rank=rank)._observation[:, 0]
               for rank in (0, 1)]
     assert len(np.unique(starts)) == 4
-    four = RolloutSource(make_envs(point_env, 4), learner, 0)._observation[:, 0]
+    four = source(make_envs(point_env, 4), learner, 0)._observation[:, 0]
     np.testing.assert_array_equal(np.concatenate(starts), four)
