@@ -1,7 +1,7 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
 """
-Every test has a ROS domain of its own.
+Every test has a ROS domain of its own; those that learn may ask for one thread.
 
 A participant that was killed stays visible to others for about 20 s, and two test runs may share
 a machine. So each test leases a domain by a lock on a file, as nodes do, and starts to look where
@@ -66,3 +66,14 @@ def ros_domain_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[i
         monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
         monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'ros_log'))
         yield domain
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch compute on one thread: in small networks more of them only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -49,11 +49,8 @@ LEARNERS = {
 
 
 @pytest.fixture(params=LEARNERS.values(), ids=LEARNERS.keys(), autouse=True)
-def make(request):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield request.param
-    torch.set_num_threads(threads)
+def make(request, one_thread):
+    return request.param
 
 
 def transitions(seed, count=10, discrete=False):

@@ -56,12 +56,7 @@ def contract(discrete):
                     'environment')
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(params=[False, True], ids=['continuous', 'discrete'])

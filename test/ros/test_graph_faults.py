@@ -123,7 +123,7 @@ def test_no_node_shares_memory_that_a_killed_one_could_leave_locked(
         assert len(nodes) == 6
         for name, pid in nodes.items():
             assert 'shm/fastrtps' not in Path(f'/proc/{pid}/maps').read_text(), name
-            assert not full or Path(f'/proc/{pid}/root/dev/shm/full').stat().st_size > 0
+            assert not full or Path('/proc', str(pid), 'root', 'dev/shm/full').stat().st_size > 0
     if not full:
         pytest.skip('/dev/shm cannot be filled for a process here; nobody used it, though')
 

@@ -12,12 +12,7 @@ import torch
 ACTION = ArraySpec('action', ('a', 'b'), ('1', '1'), (-2.0, 0.0), (2.0, 1.0))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def demonstrated(count=2000, noise=0.0):
