@@ -170,8 +170,11 @@ def hold(folder: Path) -> int:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Replace ``run.json`` as a whole; OSError where that fails."""
     temporary = folder / f'.{FILE}.tmp'
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b'\n')
-    temporary.replace(folder / FILE)
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b'\n')
+        temporary.replace(folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_run(folder: Path) -> Run:
