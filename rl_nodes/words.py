@@ -57,7 +57,8 @@ def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
     """
     Return text values as the types that a record's fields have.
 
-    A text that does not fit its field stays text, so that the record's own check names it.
+    What does not fit its field stays the number or the text that it is, so that the record's own
+    check names it.
     """
     import msgspec
 
@@ -68,7 +69,10 @@ def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
             value = msgspec.convert(text, hints.get(name, str), strict=False)
             values[name] = msgspec.to_builtins(value)
         except msgspec.ValidationError:
-            values[name] = text
+            try:
+                values[name] = msgspec.convert(text, int | float, strict=False)
+            except msgspec.ValidationError:
+                values[name] = text
     return values
 
 

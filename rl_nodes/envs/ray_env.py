@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 import numpy as np
 from rl_nodes.cluster import require_ray
 from rl_nodes.core.errors import TrainingError
+from rl_nodes.envs.checked_env import CheckedEnv
 
 _TIMEOUT_S = 120.0  # for an actor's answer; the first one includes the start of its process
 
@@ -92,7 +93,7 @@ class EnvShare:
     def __init__(self, env_id: str, env_module: str, count: int) -> None:
         if env_module:
             importlib.import_module(env_module)
-        self._envs = SyncVectorEnv([lambda: gymnasium.make(env_id)] * count,
+        self._envs = SyncVectorEnv([lambda: CheckedEnv(gymnasium.make(env_id), env_id)] * count,
                                    autoreset_mode=AutoresetMode.SAME_STEP)
 
     def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:

@@ -14,9 +14,10 @@ import numpy as np
 from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import RlNodesError, TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.envs.checked_env import CheckedEnv, Watch
 from rl_nodes.envs.ray_env import RayVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
@@ -203,14 +204,15 @@ def _is_number(values: Any) -> bool:
     return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in 'fiub'
 
 
-def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None
-                      ) -> Callable[[], gymnasium.Env]:
+def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None,
+                      watch: Watch | None = None) -> Callable[[], gymnasium.Env]:
     """
-    Return a function that makes the environment.
+    Return a function that makes the environment, whose faults are named.
 
     :param env_id: as registered with Gymnasium.
     :param env_module: Python module whose import registers it; empty where none is needed.
     :param render_mode: as Gymnasium has it; None for an environment that is not drawn.
+    :param watch: notices where it does not return from a call; None for nobody.
     :raises TrainingError: no such module or environment.
     """
     if env_module:
@@ -229,9 +231,12 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
 
     def make() -> gymnasium.Env:
         try:
-            return gymnasium.make(env_id, **drawn)
-        except (gymnasium.error.Error, ImportError) as error:
-            raise TrainingError(f'environment {env_id!r} cannot be made: {error}') from error
+            return CheckedEnv(gymnasium.make(env_id, **drawn), env_id, watch)
+        except RlNodesError:
+            raise
+        except Exception as error:  # whatever its constructor meets
+            raise TrainingError(f'environment {env_id!r} cannot be made: {type(error).__name__}: '
+                                f'{error}') from error
 
     return make
 
@@ -285,8 +290,12 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
         box = _box(env.action_space, 'action', task)
         if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
             raise TrainingError(
-                f'{task}: action space {box} is unbounded; learners need finite bounds. Wrap the '
-                'environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+                f'{task}: action space {box} is unbounded; learners need finite bounds. Declare '
+                'the real limits, by gymnasium.wrappers.TransformAction if need be')
+        if box.dtype.kind != 'f':
+            raise TrainingError(
+                f'{task}: action space {box} takes whole numbers, learners give any. Number the '
+                'choices in one Discrete space, or round by gymnasium.wrappers.TransformAction')
         action = _spec('action', box)
     if isinstance(own, Contract):
         return own
@@ -296,14 +305,16 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
 
 
 def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        advice = 'flatten it with gymnasium.wrappers.FlattenObservation'
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0]:
+        return space
+    if role == 'observation':
+        expected, advice = '', 'Flatten it with gymnasium.wrappers.FlattenObservation'
     else:
-        advice = 'give it as a flat Box'
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one '
-                            f'dimension. {advice[0].upper()}{advice[1:]}')
-    return space
+        expected, advice = ' or one Discrete', (
+            'Number the combinations of choices, or join the parts, by '
+            'gymnasium.wrappers.TransformAction')
+    raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one dimension '
+                        f'that is not empty{expected}. {advice}')
 
 
 def _spec(name: str, box: spaces.Box) -> ArraySpec:

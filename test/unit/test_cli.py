@@ -149,7 +149,8 @@ def test_texts_become_the_types_of_the_record(given, expected):
 
 
 @pytest.mark.parametrize(('given', 'message'), [
-    ({'steps': 'many'}, "steps = 'many'"), ({'steps': '0'}, 'steps'), ({'kind': 'c'}, 'kind'),
+    ({'steps': 'many'}, "steps = 'many'"), ({'steps': '0'}, 'steps = 0: expected `int` >= 1'),
+    ({'kind': 'c'}, 'kind'),
     ({'stpes': '5'}, "did you mean 'steps'"), ({'rate': 'nan'}, 'finite')])
 def test_texts_that_do_not_fit_are_named(given, message):
     with pytest.raises(ConfigError, match=message):

@@ -8,7 +8,7 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from rl_nodes.core.errors import CheckpointError, TrainingError
+from rl_nodes.core.errors import BackendError, BundleError, CheckpointError, TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.runs.record import read_run
@@ -91,3 +91,38 @@ def test_a_run_that_cannot_go_on_is_recorded_as_failed(options, tmp_path):
         train(options(algorithm='dqn'), Progress(io.StringIO()))
     record = read_run(tmp_path / 'run').record
     assert record.state == 'failed' and 'dqn chooses discrete' in record.reason
+
+
+def test_an_environment_that_breaks_costs_nothing_learned(options, tmp_path, point_env,
+                                                          monkeypatch):
+    steps = iter(range(200))
+
+    def step(self, action):
+        if next(steps, None) is None:
+            raise OSError('the gripper lost its cable')
+        return whole(self, action)
+
+    whole = point_env.step
+    monkeypatch.setattr(point_env, 'step', step)
+    stream = io.StringIO()
+    with pytest.raises(BackendError, match=r'step\(\) of rl_nodes_test/Point-v0 failed: OSError: '
+                                           r'the gripper lost its cable \(test_in_process.py:'):
+        train(options(changes={'loop.evaluate_every_steps': '1000'}), Progress(stream))
+    assert read_run(tmp_path / 'run').record.state == 'failed'
+    assert 'with resume:=true it goes on from step 200' in stream.getvalue()
+    monkeypatch.setattr(point_env, 'step', whole)
+    resumed = train(options(changes={'loop.evaluate_every_steps': '1000'}, resume=True),
+                    Progress(stream))
+    assert (resumed.reason, resumed.steps) == ('steps', 300)
+
+
+def test_a_policy_that_cannot_be_saved_is_an_error(options, tmp_path, monkeypatch):
+    def full(self, path):
+        raise BundleError(f'{path}: no space left')
+
+    monkeypatch.setattr(PolicyBundle, 'save', full)
+    stream = io.StringIO()
+    with pytest.raises(TrainingError, match=r'training ended \(steps\), but .*: no space left'):
+        train(options(steps=160), Progress(stream))
+    assert 'ALARM: the best policy so far could not be saved' in stream.getvalue()
+    assert read_run(tmp_path / 'run').record.state == 'failed'
