@@ -160,7 +160,10 @@ class StackedMlp:
         :param work: buffers for B rows.
         :return: shape (E, B, O), valid until the next pass through ``work``.
         """
-        work.input = h = x.unsqueeze(0).expand(self.members, -1, -1)
+        h = x.unsqueeze(0)
+        if self.members > 1:
+            h = h.expand(self.members, -1, -1)
+        work.input = h
         last = len(self.weights) - 1
         many = work.batch >= REDUCED_ROWS
         activate = torch.relu_ if self.activation == 'relu' else torch.tanh_

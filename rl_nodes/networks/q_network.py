@@ -146,12 +146,13 @@ class QNetwork:
 
         :param x: shape (B, O); must stay unchanged until :meth:`backward` is done.
         """
-        if len(x) not in self._works:
-            self._works[len(x)] = [part.workspace(len(x)) for part in self._parts()]
-        self._last = works = self._works[len(x)]
+        rows = x.shape[0]
+        if rows not in self._works:
+            self._works[rows] = [part.workspace(rows) for part in self._parts()]
+        self._last = works = self._works[rows]
         if self._trunk is not None:
             x = torch.relu_(self._trunk.forward(x, works[0])[0])
-        outputs = [stream.forward(x, work)[0].view(len(x), -1, self.atoms)
+        outputs = [stream.forward(x, work)[0].view(rows, -1, self.atoms)
                    for stream, work in zip(self.streams, works[-len(self.streams):])]
         return joined(outputs)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where transitions come from: what the training loop sees of it, and its Gymnasium form."""
 
+from collections import defaultdict
 from collections.abc import Callable
 import importlib
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 import numpy as np
 from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.core.config import suggestion
@@ -19,6 +20,7 @@ from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.envs.checked_env import CheckedEnv, Watch
 from rl_nodes.envs.ray_env import RayVectorEnv
+from rl_nodes.envs.serial_env import SerialVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
 
@@ -92,51 +94,52 @@ class EnvSource:
 
     def collect(self) -> TransitionBatch:
         """Return ``steps_per_collect * N`` transitions."""
-        batches = [self._collect_one() for _ in range(self._steps_per_collect)]
-        if len(batches) == 1:
-            return TransitionBatch(**batches[0])
-        return TransitionBatch(**{
-            name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
+        parts: dict[str, list[np.ndarray]] = defaultdict(list)
+        for _ in range(self._steps_per_collect):
+            for name, rows in self._step_all().items():
+                parts[name].append(rows)
+        columns = {name: np.concatenate(rows) for name, rows in parts.items()}
+        count = len(columns['reward'])
+        return TransitionBatch(**columns, wanted=columns['action'], limited=np.zeros(count, bool),
+                               policy_version=np.full(count, self._learner.updates, np.int64))
 
-    def _collect_one(self) -> dict[str, np.ndarray]:
+    def _step_all(self) -> dict[str, np.ndarray]:
+        """Step every environment; return the columns that differ from step to step."""
         observation = self._observation
         action = self._learner.act(observation)
         following, reward, terminated, truncated, info = self._envs.step(
             action[:, 0] if self._discrete else action)
-        following = _float32(following)
-        next_observation, success = following, successes(info, len(action))
-        if '_final_obs' in info:  # those environments have been reset within this step
-            next_observation = following.copy()
-            for i in np.flatnonzero(info['_final_obs']):
-                next_observation[i] = info['final_obs'][i]
-            last = successes(info.get('final_info', {}), len(action))
-            success = np.where(info['_final_obs'], last, success)
-        count = len(action)
-        batch = {
-            'observation': observation, 'action': action, 'wanted': action,
-            'reward': _float32(reward), 'next_observation': next_observation,
-            'terminated': terminated, 'truncated': truncated, 'success': success,
-            'limited': np.zeros(count, bool),
-            'policy_version': np.full(count, self._learner.updates, np.int64),
+        count, next_observation = len(action), _float32(following)
+        rows = {
+            'observation': observation, 'action': action, 'reward': _float32(reward),
+            'next_observation': next_observation, 'terminated': terminated,
+            'truncated': truncated, 'success': successes(info, count),
             'episode': self._episode.copy(), 'step': self._step.copy()}
         if self._cost:
-            batch['cost'] = costs(info, self._cost, count)
+            rows['cost'] = costs(info, self._cost, count)
         if self._privileged is not None:
-            batch['privileged'] = self._privileged
-            batch['next_privileged'] = self._privileged = info['privileged']
-            if '_final_obs' in info:
-                batch['next_privileged'] = np.where(
-                    info['_final_obs'][:, None], info['final_info']['privileged'],
-                    self._privileged)
-        self._observation = following
+            rows['privileged'] = self._privileged
+            rows['next_privileged'] = self._privileged = info['privileged']
+        self._observation = next_observation
         self._step += 1
-        ended = terminated | truncated
+        if '_final_obs' in info:  # those environments have been reset within this step
+            self._end(info, rows)
+        return rows
+
+    def _end(self, info: dict[str, Any], rows: dict[str, np.ndarray]) -> None:
+        """Let rows tell how episodes have ended, not how the next ones begin, and count those."""
+        ended, last = info['_final_obs'], info.get('final_info', {})
+        rows['next_observation'] = rows['next_observation'].copy()
+        rows['success'] = np.where(ended, successes(last, len(ended)), rows['success'])
+        if self._privileged is not None:
+            rows['next_privileged'] = np.where(
+                ended[:, None], last['privileged'], self._privileged)
         self._learner.forget(ended)
         for i in np.flatnonzero(ended):
+            rows['next_observation'][i] = info['final_obs'][i]
             self._step[i] = 0
             self._episode[i] = self._next_episode
             self._next_episode += 1
-        return batch
 
     def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
         """Do nothing: the learner itself acts."""
@@ -173,7 +176,8 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 def successes(info: dict[str, Any], count: int) -> np.ndarray:
     """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
-    return np.asarray(info.get('success', np.zeros(count)), bool)
+    told = info.get('success')
+    return np.zeros(count, bool) if told is None else np.asarray(told, bool)
 
 
 def costs(info: dict[str, Any], name: str, count: int) -> np.ndarray:
@@ -256,7 +260,7 @@ def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
         return RayVectorEnv(env_id, env_module, count, ray_workers)
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
         return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
-    return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)
+    return SerialVectorEnv([make] * count)
 
 
 def _offers_vector(spec: EnvSpec) -> bool:
