@@ -22,7 +22,6 @@ from results_page import page
 from results_runs import MethodRun, read, Runs, TaskRun, write
 from rl_nodes.core.config import load, suggestion
 from rl_nodes.core.errors import ConfigError
-from rl_nodes.runs.statistics import interquartile_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'results.md'
@@ -83,9 +82,9 @@ def main() -> int:
                       if (other.name, other.seed) != (run.name, seed)]
             write(lines, sorted([*others, record], key=lambda row: (row.name, row.seed)))
             PAGE.write_text(page(runs, read(lines), present), encoding='utf-8')
-        scores = run.scores([record for record in read(lines) if record.name == run.name])
-        if scores and interquartile_mean(scores) < run.expect:
-            missed.append(f'{run.name}: {interquartile_mean(scores):g} of {run.expect:g}')
+        found = [record for record in read(lines) if record.name == run.name]
+        if found and not run.met(found):
+            missed.append(f'{run.name}: {run.scores(found)} of {run.expect:g}')
     PAGE.write_text(page(runs, read(lines), present), encoding='utf-8')
     for text in missed:
         sys.stderr.write(f'missed: {text}\n')

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``results.yaml`` asks for, how one run of it is made, and the lines that tell of it."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 import hashlib
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 
 import gymnasium
 import msgspec
+from results_shown import Shown
 from rl_nodes import __version__
 from rl_nodes.backends import BACKENDS, installed_backends
 from rl_nodes.core.config import read_yaml
@@ -23,6 +25,7 @@ from rl_nodes.core.resources import find_config
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
+from rl_nodes.runs.statistics import interquartile_mean
 from rl_nodes.tasks import load_task
 from rl_nodes.training.evaluation import evaluate
 from rl_nodes.training.in_process import train, TrainOptions
@@ -59,6 +62,14 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             env=env, algorithm=self.algorithm, run_dir=str(folder), seed=seed, film=False,
             steps=self.steps, time_budget_s=self.time_budget_s, target=self.target,
             n_envs=self.n_envs, resume=any(folder.glob('checkpoints/checkpoint_*.pt')), **more)
+
+    @abstractmethod
+    def scores(self, records: 'Sequence[Record]') -> list[float]:
+        """Return what is expected of, seed by seed."""
+
+    def met(self, records: 'Sequence[Record]') -> bool:
+        """Return whether some runs, at least one, came to what is expected."""
+        return bool(interquartile_mean(self.scores(records)) >= self.expect)
 
 
 class TaskRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,12 +126,20 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param env_module: module whose import registers it.
     :param changes: settings that hold instead of the file's, ``learner.double: true``.
     :param published: figure to be measured against, with its steps and its source.
+    :param shown: what it learns from besides.
+    :param in_vain: lacks what it takes, and has to stay below ``expect``.
+    :param cost: number in the environment's info that is shown, summed over an episode.
+    :param most_cost: greatest mean of it over episodes, over seeds; None for any.
     """
 
     env: str
     env_module: str = ''
     changes: dict[str, Any] = {}
     published: str = ''
+    shown: Shown | None = None
+    in_vain: bool = False
+    cost: str = ''
+    most_cost: float | None = None
 
     @property
     def available(self) -> bool:
@@ -130,8 +149,9 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def settings(self) -> str:
         """Return the file of settings and what was changed in it."""
+        told = [f'{self.shown.episodes} episodes shown'] if self.shown else []
         return ', '.join([self.algorithm, *(f'{key.split(".", 1)[-1]}: {value}'
-                                            for key, value in self.written.items())])
+                                            for key, value in self.written.items()), *told])
 
     @property
     def name(self) -> str:
@@ -146,19 +166,29 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def configuration(self) -> str:
         """Return a digest of environment, learner, steps and target as they are now."""
+        told = [msgspec.to_builtins(self.shown)] if self.shown else []
         return digest([self.env, self.steps, self.target, self.n_envs,
-                       *learner_of(self.algorithm, self.written)])
+                       *learner_of(self.algorithm, self.written), *told])
 
     def perform(self, seed: int, folder: Path) -> 'Record | None':
         """Train one policy and let it play; None where that was stopped."""
+        told = {'demonstrations': str(self.shown.made(
+            folder.with_name(f'{self.shown.task}_shown')))} if self.shown else {}
         options = self.options(self.env, seed, folder, env_module=self.env_module,
-                               changes=self.written)
-        return trained(self, options, {GYMNASIUM: environment_maker(self.env, self.env_module)})
+                               changes=self.written, **told)
+        return trained(self, options, {GYMNASIUM: environment_maker(self.env, self.env_module)},
+                       self.cost)
 
     def scores(self, records: 'Sequence[Record]') -> list[float]:
         """Return what is expected of, seed by seed; of a run without a policy the least."""
         return [record.played[GYMNASIUM].mean_return if record.played else -math.inf
                 for record in records]
+
+    def met(self, records: 'Sequence[Record]') -> bool:
+        """Return whether some runs, at least one, came to what is expected."""
+        paid = costs(records)
+        return super().met(records) != self.in_vain and (self.most_cost is None or (
+            len(paid) == len(records) and interquartile_mean(paid) <= self.most_cost))
 
 
 class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,11 +198,17 @@ class Runs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     methods: tuple[MethodRun, ...]
 
 
-class Played(msgspec.Struct, frozen=True):
-    """Success rate (None where the task has none) and mean return of a policy in a simulator."""
+class Played(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What a policy came to in a simulator.
+
+    :param success: rate of it; None where the task has none.
+    :param cost: mean over episodes; None where nobody asks.
+    """
 
     success: float | None
     mean_return: float
+    cost: float | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -215,7 +251,7 @@ def learner_of(algorithm: str, changes: dict[str, str]) -> list[Any]:
 
 
 def trained(run: TaskRun | MethodRun, options: TrainOptions,
-            makers: dict[str, Callable[[], gymnasium.Env]]) -> Record | None:
+            makers: dict[str, Callable[[], gymnasium.Env]], cost: str = '') -> Record | None:
     """Train one policy and let the exported file play in environments; None where stopped."""
     result = train(options)
     if result.reason == 'stopped':
@@ -224,9 +260,11 @@ def trained(run: TaskRun | MethodRun, options: TrainOptions,
     for name, make in makers.items() if result.policy is not None else ():
         env = make()
         evaluation = evaluate(env, PolicyRuntime(PolicyBundle.load(result.policy)),
-                              range(FIRST_SEED, FIRST_SEED + EPISODES))
+                              range(FIRST_SEED, FIRST_SEED + EPISODES), cost=cost)
         env.close()
-        played[name] = Played(evaluation.success_rate, round(evaluation.mean_return, 3))
+        played[name] = Played(
+            evaluation.success_rate, round(evaluation.mean_return, 3),
+            round(sum(evaluation.costs) / EPISODES, 3) if cost else None)
     return Record(run.name, options.seed, run.configuration, result.steps,
                   round(result.elapsed_s, 1), result.reason, played,
                   f'{platform.machine()}, {len(os.sched_getaffinity(0))} cores', __version__)
@@ -242,6 +280,12 @@ def successes(records: Sequence[Record], backend: str) -> list[float]:
 def returns(records: Sequence[Record], backend: str) -> list[float]:
     """Return the mean returns in a simulator of the runs that left a policy."""
     return [record.played[backend].mean_return for record in records if backend in record.played]
+
+
+def costs(records: Sequence[Record]) -> list[float]:
+    """Return the mean costs of the runs that left a policy and were asked for them."""
+    return [played.cost for record in records for played in record.played.values()
+            if played.cost is not None]
 
 
 def read(path: Path) -> list[Record]:

@@ -5,6 +5,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import results
 from results_page import page
@@ -21,8 +22,13 @@ from results_runs import (
     TaskRun,
     write,
 )
+import results_shown
+from results_shown import Shown
 from rl_nodes.core.config import load
 from rl_nodes.core.errors import ConfigError
+from rl_nodes.core.types import TransitionBatch
+from rl_nodes.tasks import load_task
+from rl_nodes.training import demonstrations
 
 TASKS = (TaskRun(robot='arm', task='reach'), TaskRun(robot='a1', task='quadruped_stand'),
          TaskRun(robot='cartpole', task='cartpole_balance'))
@@ -40,9 +46,9 @@ def record(run, seed, success, steps=1000, configuration='new', elsewhere=0.5):
                   'x86_64, 2 cores', '0.1.0')
 
 
-def method_record(run, seed, mean_return):
+def method_record(run, seed, mean_return, cost=None):
     return Record(run.name, seed, 'new', 1000, 60.0, 'target',
-                  {GYMNASIUM: Played(None, mean_return)}, 'x86_64, 2 cores', '0.1.0')
+                  {GYMNASIUM: Played(None, mean_return, cost)}, 'x86_64, 2 cores', '0.1.0')
 
 
 def row(text, start):
@@ -80,6 +86,30 @@ def test_the_page_says_which_methods_reach_what_is_expected():
     assert 'not run yet' in row(pendulum, 'sac_pendulum')
 
 
+def test_what_lacks_something_has_to_stay_below_and_a_cost_has_to_be_kept():
+    plain = MethodRun(env='Pendulum-v1', algorithm='sac', expect=-200.0, in_vain=True)
+    limited = MethodRun(env='Costly-v0', algorithm='ppo', expect=-300.0, cost='heat',
+                        most_cost=60.0)
+    free = MethodRun(env='Costly-v0', algorithm='sac', expect=-300.0, cost='heat')
+    runs = Runs(tasks=(), methods=(plain, limited, free))
+
+    def text(returned, cost):
+        return page(runs, [method_record(plain, 0, returned),
+                           method_record(limited, 0, -250.0, cost),
+                           method_record(free, 0, -150.0, 90.0)],
+                    dict.fromkeys((run.name for run in runs.methods), 'new'))
+
+    good, bad = text(-900.0, 55.0), text(-150.0, 61.0)
+    assert row(good, 'sac').endswith('| -900.0 | below -200 | yes | – |')
+    assert row(bad, 'sac').endswith('| -150.0 | below -200 | **no** | – |')
+    costly = good.split('### Costly-v0')[1]
+    assert '| return | heat | expected |' in costly
+    assert row(good, 'ppo').endswith('| -250.0 | 55.0 | -300, heat ≤ 60 | yes | – |')
+    assert row(bad, 'ppo').endswith('| -250.0 | 61.0 | -300, heat ≤ 60 | **no** | – |')
+    assert row(costly, 'sac').endswith('| -150.0 | 90.0 | -300 | yes | – |')
+    assert not limited.met([method_record(limited, 0, -250.0)]), 'a cost that nobody has told'
+
+
 def test_a_run_without_a_policy_counts_as_failed():
     failed = Record(TASKS[0].name, 1, 'new', 10, 1.0, 'time', {}, 'x', '0')
     assert successes([record(TASKS[0], 0, 1.0), failed], 'pybullet') == [1.0, 0.0]
@@ -91,8 +121,11 @@ def test_lines_are_read_as_they_were_written(tmp_path: Path):
     assert read(path) == []
     rows = [record(TASKS[0], seed, None) for seed in (0, 1)]
     write(path, rows)
+    assert b'cost' not in path.read_bytes()
+    rows.append(method_record(METHODS[0], 0, 1.0, 2.0))
+    write(path, rows)
     assert read(path) == rows
-    assert successes(rows, 'pybullet') == []
+    assert successes(rows[:2], 'pybullet') == []
 
 
 def test_every_run_that_is_asked_for_loads_and_an_unknown_one_is_refused():
@@ -109,6 +142,32 @@ def test_every_run_that_is_asked_for_loads_and_an_unknown_one_is_refused():
 def test_a_switch_of_the_learner_makes_another_configuration():
     assert METHODS[0].configuration != METHODS[1].configuration
     assert METHODS[1].name == 'CartPole-v1_dqn_noisy_factorised'
+
+
+def test_what_is_shown_makes_another_configuration_and_pays_for_success_alone(
+        tmp_path: Path, monkeypatch):
+    shown = Shown('cartpole', 'cartpole_swingup', 7)
+    told, plain = (MethodRun(env='CartPole-v1', algorithm='sac', expect=0.0, shown=given)
+                   for given in (shown, None))
+    assert told.configuration != plain.configuration
+    assert told.settings == 'sac, 7 episodes shown'
+    contract, said = load_task('cartpole', 'cartpole_swingup').contract, []
+    seen, done = (np.zeros((3, *spec.shape), np.float32)
+                  for spec in (contract.observation, contract.action))
+    no, success, numbers = np.zeros(3, bool), np.array([False, True, True]), np.arange(3)
+
+    def rl_nodes(*words):
+        said.append(words)
+        if words[0] == 'dataset':
+            demonstrations.save(tmp_path / 'shown' / 'shown.npz', TransitionBatch(
+                seen, done, done, np.full(3, 9.0, np.float32), seen, no, no, success, no, numbers,
+                numbers, numbers), contract)
+
+    monkeypatch.setattr(results_shown, 'rl_nodes', rl_nodes)
+    for _ in range(2):
+        file = shown.made(tmp_path / 'shown')
+    assert [words[:2] for words in said] == [('launch', 'record'), ('dataset', 'export')]
+    assert demonstrations.load(file, contract).reward.tolist() == [0.0, 1.0, 1.0]
 
 
 def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path):

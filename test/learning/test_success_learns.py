@@ -9,11 +9,11 @@ it goes on where it was interrupted.
 
 from pathlib import Path
 import shutil
-import subprocess
 import sys
 
 import gymnasium
 import pytest
+from results_shown import rl_nodes
 from rl_nodes.envs.sim_env import SimEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
@@ -23,10 +23,6 @@ from rl_nodes.training.in_process import train, TrainOptions
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'reach_by_example.yaml'
 DEMONSTRATIONS, STEPS = 200, 15_000
 LEAST_SUCCESS = 0.8  # within 2 cm, of 50 goals never seen
-
-
-def rl_nodes(*words: str) -> None:
-    subprocess.run([sys.executable, '-m', 'rl_nodes', *words], check=True)
 
 
 def learned(folder: Path, seed: int = 0) -> float:
