@@ -166,7 +166,7 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
-        print(record_help(TrainOptions))
+        print(record_help(TrainOptions, changes='learner.<key>, loop.<key>'))
         print('\nwith algorithm:=bc, of recorded demonstrations:\n')
         print(record_help(CloneOptions))
         print('\nwith algorithm:=success_classifier, of recorded examples:\n')

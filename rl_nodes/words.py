@@ -76,18 +76,22 @@ def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
     return values
 
 
-def record_help(struct: type) -> str:
-    """Return the fields of a record with defaults and the words of its ``:param:`` lines."""
+def record_help(struct: type, **written: str) -> str:
+    """
+    Return the fields of a record with defaults and the words of its ``:param:`` lines.
+
+    :param written: how arguments are written that do not have the name of their field.
+    """
     import msgspec
 
     texts: dict[str, str] = {}
     for part in (struct.__doc__ or '').split(':param ')[1:]:
         name, _, text = part.partition(':')
-        texts[name] = ' '.join(text.split())
+        texts[name] = ' '.join(text.replace('``', '').split())
     lines = []
     for field in msgspec.structs.fields(struct):
         default = 'required' if field.required else f'default {field.default!r}'
-        lines.append(f'  {field.name}  ({default})')
+        lines.append(f'  {written.get(field.name, f"{field.name}  ({default})")}')
         lines += textwrap.wrap(texts.get(field.name, ''), 93, initial_indent='      ',
                                subsequent_indent='      ')
     return '\n'.join(lines)

@@ -47,10 +47,11 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     What to train and for how long.
 
     :param env: id of a Gymnasium environment.
-    :param env_module: module whose import registers it; empty where Gymnasium knows it.
+    :param env_module: module whose import registers it, rl_nodes.envs for ``rl_nodes/...``; empty
+        where Gymnasium knows it.
     :param algorithm: name of a file in ``config/train`` or path of one.
-    :param changes: settings that hold instead of that file's, each written as an argument of its
-        own: learner.discount:=0.98 loop.evaluate_every_steps:=2000
+    :param changes: settings that hold instead of that file's, each an argument of its own, as
+        learner.discount:=0.98 loop.evaluate_every_steps:=2000
     :param run_dir: everything is written here; empty makes one below
         ``runs/`` named after environment, algorithm and time.
     :param seed: of every random draw.

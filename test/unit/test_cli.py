@@ -161,6 +161,13 @@ def test_help_of_a_record_shows_its_own_words():
     text = words.record_help(Options)
     assert "  kind  (default 'a')\n      one of two, said over two lines." in text
     assert '  limit  (default None)' in text
+    assert '\n  a.b or c.d\n' in words.record_help(Options, kind='a.b or c.d')
+
+
+def test_help_of_training_says_how_settings_are_changed(capsys):
+    status, out, _ = run(capsys, 'train', '--help')
+    assert status == 0 and '  learner.<key>, loop.<key>\n' in out
+    assert 'NODEFAULT' not in out and '``' not in out
 
 
 @pytest.mark.parametrize(('words', 'episodes', 'output'), [

@@ -2,23 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that the pages show have arguments that exist, with values that are allowed."""
 
+import contextlib
+import functools
+import io
 from pathlib import Path
 import re
 import shlex
 
-import msgspec
 import pytest
 from rl_nodes import cli
-from rl_nodes.core.config import convert
 from rl_nodes.core.errors import ConfigError, RlNodesError
+from rl_nodes.core.resources import find_config
 from rl_nodes.graph_arguments import resolve
-from rl_nodes.sweep.command import SweepOptions
-from rl_nodes.training.cloning import CloneOptions
-from rl_nodes.training.in_process import TrainOptions
 from rl_nodes.training.sources import environment_maker
-from rl_nodes.training.success import SuccessOptions
-from rl_nodes.training.tabular import SolveOptions
-from rl_nodes.words import coerce, parse_assignments
+from rl_nodes.words import parse_assignments
 
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = ('rl_nodes_test/',)  # registered by test/learning
@@ -35,6 +32,14 @@ def commands() -> list[str]:
     return sorted(set(found))
 
 
+@functools.cache
+def helped(command: str) -> frozenset[str]:
+    """Return the arguments that the help of a command names."""
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert cli.main([command, '--help']) == 0
+    return frozenset(re.findall(r'^  (\w+)  \(', shown.getvalue(), re.M))
+
+
 def check(command: str) -> None:
     """Take a command as far as its arguments."""
     words = shlex.split(command)[1:]
@@ -44,21 +49,18 @@ def check(command: str) -> None:
         resolve(words[1], given)
     elif words[0] == 'replay':
         resolve('replay', given | {'episode': words[1]})
-    elif words[0] == 'solve':
-        convert(coerce(given, SolveOptions), SolveOptions, command)
-    elif words[0] == 'train' and given.get('algorithm') in ('bc', 'success_classifier'):
-        kind = CloneOptions if given['algorithm'] == 'bc' else SuccessOptions
-        convert(coerce(given, kind), kind, command)
-    elif words[0] == 'train' and given:
+    elif words[0] in ('solve', 'sweep', 'train'):
+        known = helped(words[0]) | (helped('train') if words[0] == 'sweep' else set())
+        for name in given:
+            if '.' not in name and name not in known:
+                raise ConfigError(f'{command}: {name}, expected one of {sorted(known)}')
+        find_config('train', given.get('algorithm', 'sac').split(',')[0])
+    if words[0] == 'train' and 'env' in given:
         module, env = given.get('env_module', ''), cli._train_options(given).env
         if env.startswith('rl_nodes/') and module != 'rl_nodes.envs':  # it may be imported already
             raise ConfigError(f'{command}: env_module:=rl_nodes.envs registers {env}')
         if not env.startswith(ELSEWHERE):
             environment_maker(env, module)
-    elif words[0] == 'sweep':
-        known = {field.name for kind in (SweepOptions, TrainOptions)
-                 for field in msgspec.structs.fields(kind)}
-        assert {name for name in given if '.' not in name} <= known
     assert options.run
 
 
@@ -69,7 +71,8 @@ def test_a_shown_command_is_accepted(command):
 
 def test_a_wrong_command_is_noticed():
     for wrong in ('rl_nodes train env:=CartPole-v1 algorithm:=ppo_cratpole',
-                  'rl_nodes launch train taks:=reach',
+                  'rl_nodes launch train taks:=reach', 'rl_nodes solve mehtod:=sarsa',
+                  'rl_nodes train algorithm:=bc data:=runs',
                   'rl_nodes train env:=rl_nodes/Unheard-v0 env_module:=rl_nodes.envs',
                   'rl_nodes train env:=rl_nodes/Reach-v0 target:=0.95'):
         with pytest.raises(RlNodesError):
