@@ -36,7 +36,6 @@ Nothing flows back through y: Q-learning is no gradient descent. Departures, and
   values, and products of a batch of 64 gain little.
 """
 
-from dataclasses import replace
 import math
 from typing import Annotated, Any, cast
 
@@ -181,8 +180,8 @@ class Dqn(OffPolicyLearner):
         self.network.draw(self._generator)
         action = torch.randint(self._actions, (rows,), generator=self._generator).numpy()
         greedy = torch.rand(rows, generator=self._generator).numpy() >= self.epsilon()
-        if greedy.any():
-            action = np.where(greedy, self._best(observation), action)
+        if np.count_nonzero(greedy):
+            np.copyto(action, self._best(observation), where=greedy)
         return (action + self._first)[:, None]
 
     def _best(self, observation: np.ndarray) -> np.ndarray:
@@ -215,11 +214,11 @@ class Dqn(OffPolicyLearner):
             & (index >= 0) & (index < self._actions) & (index == np.floor(index))
         if self.config.normalize_observation:
             self._take_note(self.normalizer, batch.observation)
-        batch = replace(batch, action=index[:, None].astype(np.float32))
+        columns = batch.columns() | {'action': index[:, None].astype(np.float32)}
         if not fit.all():
             self.buffer.refused += len(batch) - int(fit.sum())
-            batch = TransitionBatch(**{
-                name: column[fit] for name, column in batch.columns().items()})
+            columns = {name: column[fit] for name, column in columns.items()}
+        batch = TransitionBatch(**columns)
         self.observed += len(batch)
         start = self.buffer.position
         stored = self.buffer.add(self._n_step.add(batch))

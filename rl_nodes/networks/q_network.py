@@ -163,7 +163,7 @@ class QNetwork:
         :param gradient: of the loss with respect to the logits of the first B rows of that pass,
             on which alone it depends, shape (B, n, N).
         """
-        rows = slice(len(gradient))
+        rows = slice(None) if len(gradient) == self._last[0].batch else slice(len(gradient))
         sent = [gradient]
         if len(self.streams) == 2:
             sent = [gradient - gradient.mean(1, keepdim=True), gradient.sum(1)]
@@ -236,5 +236,5 @@ def joined(streams: Sequence[torch.Tensor]) -> torch.Tensor:
 def values_of(logits: torch.Tensor, support: torch.Tensor | None) -> torch.Tensor:
     """Return the values that logits (B, n, N) stand for, shape (B, n)."""
     if support is None:
-        return logits[:, :, 0]
+        return logits.squeeze(2)
     return (torch.softmax(logits, -1) * support).sum(-1)
