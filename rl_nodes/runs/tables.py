@@ -168,4 +168,6 @@ def _place(folder: Path, base: Path) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return 'none'
     return f'{value:g}' if isinstance(value, float) else str(value)

@@ -160,7 +160,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
     try:
         if partners is not None and partners.rank:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one says when to end
-            assist(experiment, make_source, partners)
+            with watch:
+                assist(experiment, make_source, partners)
             return None
         with _stop_on_interrupt(stop, progress, watch), watch:
             return conduct(experiment, make_source, evaluator, progress, stop,

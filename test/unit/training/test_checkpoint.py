@@ -125,9 +125,9 @@ def test_ctrl_c_in_a_save_leaves_whole_checkpoints(store, monkeypatch, at):
     monkeypatch.undo()
     again = CheckpointStore(store.folder)
     assert again.load_newest()[0]['steps'] == (2 if at == 5 else 1)
-    assert not list(store.folder.glob('*.tmp'))
     again.save(state(3), 3)
     assert again.load_newest()[0]['steps'] == 3
+    assert not list(store.folder.glob('*.tmp'))
 
 
 def test_leftovers_of_a_kill_are_removed_by_whoever_writes_next(tmp_path):
