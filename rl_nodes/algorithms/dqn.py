@@ -264,8 +264,8 @@ class Dqn(OffPolicyLearner):
             target = sample.reward + counts * future
 
         # Eq. (5) or (2), and its gradient with respect to what the network says of the action.
-        action = sample.action[:, 0].long()
-        chosen = pick(logits, action)
+        at = sample.action.long().unsqueeze(2).expand(-1, 1, logits.shape[2])
+        chosen = logits.gather(1, at).squeeze(1)
         if config.categorical:
             log_p = torch.log_softmax(chosen, 1)
             loss = -(target * log_p).sum(1)
@@ -274,13 +274,12 @@ class Dqn(OffPolicyLearner):
         else:
             error = chosen[:, 0] - target
             shortened = error.clamp(-1.0, 1.0)
-            loss = shortened * (error - 0.5 * shortened)
+            loss = shortened * torch.sub(error, shortened, alpha=0.5)
             gradient = shortened.unsqueeze(1)
         mean_loss = torch.dot(loss, weights).item() / size
         q_mean = network.values_of(logits).mean().item()
         gradient *= (weights / size).unsqueeze(1)
-        network.backward(torch.zeros_like(logits).scatter_(
-            1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2]), gradient.unsqueeze(1)))
+        network.backward(torch.zeros_like(logits).scatter_(1, at, gradient.unsqueeze(1)))
         norm = torch.linalg.vector_norm(self.averaged(network.gradient)).item()
         if norm > config.gradient_norm:
             network.gradient.mul_(config.gradient_norm / norm)

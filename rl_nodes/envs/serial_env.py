@@ -39,7 +39,7 @@ class SerialVectorEnv(SyncVectorEnv):
         """
         observations = np.empty_like(self._observations)
         rewards = np.empty(self.num_envs)
-        terminated, truncated = np.empty((2, self.num_envs), bool)
+        terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         infos: dict[str, Any] = {}
         for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
             observation, rewards[i], ends, cut, info = env.step(action)

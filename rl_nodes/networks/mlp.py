@@ -148,6 +148,7 @@ class StackedMlp:
                 start += size
         return scales, shifts
 
+    @torch.inference_mode(False)  # or they could be written to in that mode only
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
         return Workspace(self.members, self.sizes, batch)

@@ -178,8 +178,8 @@ class QNetwork:
             h = self._last[0].hidden[-1][0, rows]
             torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
             self._trunk.backward(g.unsqueeze(0), self._last[0], rows=rows)
-        torch.mul(self._mean_gradient[:len(self._epsilon)], self._epsilon,
-                  out=self._spread_gradient)
+        if self.noise != 'none':
+            torch.mul(self._mean_gradient, self._epsilon, out=self._spread_gradient)
 
     def values_of(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the values that logits stand for, shape (B, n)."""
