@@ -119,6 +119,21 @@ def test_launch_runs_the_graph_and_returns_its_status(monkeypatch):
     assert graphs[0].arguments['seed'] == 3, 'the last one wins, as in ROS 2'
 
 
+@pytest.mark.parametrize(('policy', 'updates', 'said'), [
+    (Path('runs/a/policy.onnx'), 5, 'policy: runs/a/policy.onnx'),
+    (None, 5, 'policy: none was good enough to export'),
+    (None, 0, 'policy: none: the run ended before the first gradient step')])
+def test_train_tells_what_is_left(capsys, monkeypatch, policy, updates, said):
+    from rl_nodes.training import in_process
+    from rl_nodes.training.experiment import TrainResult
+
+    monkeypatch.setattr(in_process, 'train', lambda options: TrainResult(
+        'steps', Path('runs/a'), policy, 60, updates, 1.0, None))
+    status, out, _ = run(capsys, 'train', 'env:=Pendulum-v1')
+    assert status == 0
+    assert said in out.splitlines()
+
+
 @pytest.mark.parametrize('command', ['launch', 'replay', 'sweep'])
 def test_under_torchrun_only_processes_that_learn_are_started(capsys, monkeypatch, command):
     monkeypatch.setenv('WORLD_SIZE', '2')
