@@ -169,9 +169,9 @@ class ReplayBuffer:
         rows = (self._next - 1 - np.arange(min(count, self._size))) % self.capacity
         return self._columns['observation'][rows]
 
-    @torch.inference_mode(False)  # or these could be written to in that mode only
     def _allocate(self, batch_size: int) -> None:
-        targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
+        with torch.inference_mode(False):  # or these could be written to in that mode only
+            targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
         self._targets[batch_size] = targets
         self._drawn[batch_size] = ReplaySample(**{
             name: target.view(-1) if name in _SCALARS else target
