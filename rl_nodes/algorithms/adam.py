@@ -9,8 +9,8 @@ Citation: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
     x = x - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)                               (2)
 
 All parameters of our networks lie in one vector, so a step is one call of torch's fused kernel.
-``torch.optim.Adam`` gives the same numbers (a test compares the two) with more Python around it,
-which takes half as long as the kernel where networks are small.
+``torch.optim.Adam`` gives the same numbers (a test compares the two) with Python around it that
+takes longer than the kernel where networks are small.
 
 The moments of a weight that gets no gradient any more, as that of a dead unit, shrink until they
 are denormal numbers and stay there: 0.9 times the least of these is rounded to itself. A processor

@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import numpy as np
-from rl_nodes.core.errors import TrainingError
 
 
 class SerialVectorEnv(SyncVectorEnv):
@@ -23,7 +22,8 @@ class SerialVectorEnv(SyncVectorEnv):
         """
         Make the environments.
 
-        :param env_fns: each makes one; the observations have one dimension.
+        :param env_fns: each makes one whose observations have one dimension, and the shape that it
+            declares (``checked_env.py`` sees to that).
         """
         super().__init__(env_fns, autoreset_mode=AutoresetMode.SAME_STEP)
 
@@ -35,7 +35,6 @@ class SerialVectorEnv(SyncVectorEnv):
         :param actions: shape (N, A); (N,) where they are discrete.
         :return: observations (N, O), rewards (N,) float64, terminated and truncated (N,) bool,
             infos; nothing of it is written to later.
-        :raises TrainingError: an observation has another shape than the environment declares.
         """
         observations = np.empty_like(self._observations)
         rewards = np.empty(self.num_envs)
@@ -50,10 +49,5 @@ class SerialVectorEnv(SyncVectorEnv):
                 observation, info = env.reset()
             if info:
                 infos = self._add_info(infos, info, i)
-            if np.shape(observation) != observations.shape[1:]:
-                raise TrainingError(
-                    f'environment {i} returned an observation of shape '
-                    f'{list(np.shape(observation))}; its observation_space declares '
-                    f'{list(observations.shape[1:])}')
             np.copyto(observations[i], observation)
         return observations, rewards, terminated, truncated, infos

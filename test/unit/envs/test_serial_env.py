@@ -11,7 +11,6 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import numpy as np
 import pytest
-from rl_nodes.core.errors import TrainingError
 from rl_nodes.envs.serial_env import SerialVectorEnv
 
 
@@ -50,18 +49,6 @@ def test_what_was_returned_stays():
     envs.envs[0].answer = (0.0, 0.0)
     envs.step(np.array([1]))
     assert observation.tolist() == [[0.5, 0.25]]
-
-
-@pytest.mark.parametrize(('answer', 'error', 'message'), [
-    ((0.5,), TrainingError, r'environment 0 .* shape \[1\]; .* declares \[2\]'),
-    (0.5, TrainingError, r'shape \[\]'),
-    (np.array([1j, 1j]), TypeError, 'Cannot cast')])
-def test_observations_that_do_not_fit(answer, error, message):
-    envs = SerialVectorEnv([Teller])
-    envs.reset(seed=0)
-    envs.envs[0].answer = answer
-    with pytest.raises(error, match=message):
-        envs.step(np.array([1]))
 
 
 def test_as_many_actions_as_environments():
