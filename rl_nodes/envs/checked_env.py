@@ -88,7 +88,8 @@ class CheckedEnv(gymnasium.Wrapper):
         super().__init__(env)
         self._watch = watch
         self._reset, self._step = f'reset() of {name}', f'step() of {name}'
-        self._shape = self.observation_space.shape
+        self._shape, self._type = self.observation_space.shape, self.observation_space.dtype
+        self._usual = 'f' if self._type is not None and self._type.kind == 'f' else ''
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None
               ) -> tuple[Any, dict[str, Any]]:
@@ -115,7 +116,7 @@ class CheckedEnv(gymnasium.Wrapper):
                          'truncated, info)')
         observation, reward, terminated, truncated, info = answer
         if (type(observation) is np.ndarray and observation.shape == self._shape
-                and observation.ndim == 1 and observation.dtype.kind == 'f'
+                and observation.ndim == 1 and observation.dtype.kind == self._usual
                 and isinstance(reward, float) and type(terminated) is bool
                 and type(truncated) is bool and type(info) is dict
                 and math.isfinite(observation.dot(observation))):
@@ -144,7 +145,7 @@ class CheckedEnv(gymnasium.Wrapper):
 
     def _require(self, what: str, observation: Any, info: Any, goes_on: bool) -> None:
         values = _array(observation)
-        if values.shape != self._shape or values.dtype.kind not in 'fiub':
+        if values.shape != self._shape or not np.can_cast(values.dtype, self._type, 'same_kind'):
             raise _wrong(what, observation, f'an observation of {self.observation_space}')
         if goes_on and values.dtype.kind == 'f' and not np.isfinite(values).all():
             raise _wrong(what, observation, 'finite numbers to act on')

@@ -52,6 +52,20 @@ def test_a_wrong_step_is_named(answer, message):
         CheckedEnv(Scripted(answer), 'Arm-v0').step(None)
 
 
+@pytest.mark.parametrize(('observation', 'fits'), [
+    (np.zeros(2, np.uint8), True), (np.zeros(2, bool), True), (np.zeros(2, np.int64), False),
+    (np.zeros(2, np.float32), False)])
+def test_whole_numbers_are_observed_as_whole_numbers(observation, fits):
+    scripted = Scripted((observation, 0.0, False, False, {}))
+    scripted.observation_space = spaces.Box(0, 255, (2,), np.uint8)
+    env = CheckedEnv(scripted, 'Arm-v0')
+    if fits:
+        assert env.step(None) is scripted.answer
+    else:
+        with pytest.raises(BackendError, match=r'expected an observation of Box\(0, 255'):
+            env.step(None)
+
+
 @pytest.mark.parametrize('answer', [
     (GOOD, 0.0, False, False, {}), ([0.0, 1.0], 1, np.bool_(True), False, {}),
     (GOOD, np.float32(1.0), False, False, {}), (GOOD, np.zeros(1), 0, 1, {}),
