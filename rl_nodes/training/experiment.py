@@ -118,7 +118,8 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
         learner = _learner(experiment, progress.say)
         source = make_source(learner, steps_before)
         stack.callback(source.close)
-        metrics = MetricSink(folder, None if saved is None else steps_before)
+        metrics = MetricSink(folder) if saved is None else MetricSink(
+            folder, steps_before, saved['evaluated_steps'])
         stack.callback(metrics.close)
         outputs = Outputs(folder, store, metrics, progress,
                           lambda text: progress.say(f'ALARM: {text}'), identity)

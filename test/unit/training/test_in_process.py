@@ -11,9 +11,10 @@ import pytest
 from rl_nodes.core.errors import BackendError, BundleError, CheckpointError, TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.runs.record import read_run
+from rl_nodes.runs.record import read_rows, read_run
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
+from rl_nodes.training.session import Session
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = """
@@ -126,3 +127,17 @@ def test_a_policy_that_cannot_be_saved_is_an_error(options, tmp_path, monkeypatc
         train(options(steps=160), Progress(stream))
     assert 'ALARM: the best policy so far could not be saved' in stream.getvalue()
     assert read_run(tmp_path / 'run').record.state == 'failed'
+
+
+def test_killed_while_the_left_policy_is_judged(options, tmp_path, monkeypatch):
+    """The last checkpoint comes first, so what is evaluated after it is evaluated once more."""
+    def killed(self, bundle):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, '_evaluate_fresh', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(options(steps=200), Progress(io.StringIO()))
+    train(options(steps=200, resume=True), Progress(io.StringIO()))
+    rows = read_rows(tmp_path / 'run' / 'metrics.jsonl')
+    assert [row['step'] for row in rows if row['kind'] == 'evaluation'] == [150, 200]
