@@ -91,11 +91,12 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
 
 def follow(learner: OffPolicyLearner, source: Source, partners: Partners) -> int:
     """Do what a round of :func:`run` does, beside the first process; return the control steps."""
-    batch = source.collect()
-    if batch is not None and (refused := len(batch) - learner.observe(batch)):
-        _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
-    for _ in range(partners.first_says(0)):
-        learner.update()
+    with torch.inference_mode(not learner.autograd):
+        batch = source.collect()
+        if batch is not None and (refused := len(batch) - learner.observe(batch)):
+            _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
+        for _ in range(partners.first_says(0)):
+            learner.update()
     return 0 if batch is None else len(batch)
 
 

@@ -66,7 +66,8 @@ def follow(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners
     rollout = source.collect_rollout(threading.Event())
     if rollout is None:
         return 0
-    learner.update(rollout)
+    with torch.inference_mode(not learner.autograd):
+        learner.update(rollout)
     return len(rollout)
 
 
