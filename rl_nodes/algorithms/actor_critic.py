@@ -32,6 +32,7 @@ from rl_nodes.algorithms.constraint import (
     PenaltyConfig,
     told,
 )
+from rl_nodes.algorithms.possible_values import PossibleValues
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
@@ -114,6 +115,7 @@ class ActorCritic(OffPolicyLearner):
         """
         super().__init__()
         self._settings = config
+        self._possible = PossibleValues(config.discount)
         if config.critic_observation == 'observation':
             privileged_size = 0
         elif not privileged_size:

@@ -12,6 +12,7 @@ import numpy as np
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.constraint import Constraint, Penalty
 from rl_nodes.algorithms.partners import Partners
+from rl_nodes.algorithms.possible_values import PossibleValues
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer
@@ -185,6 +186,7 @@ class OffPolicyLearner(Learner):
     """
 
     buffer: ReplayBuffer
+    _possible: PossibleValues
 
     @abstractmethod
     def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
@@ -212,7 +214,8 @@ class OffPolicyLearner(Learner):
         """
         Do one gradient step on stored transitions.
 
-        :raises TrainingError: a loss is not finite; the weights must be rolled back.
+        :raises TrainingError: a loss is not finite, or values are far from any return; the weights
+            must be rolled back.
         """
 
     def _step(self, adam: Adam, gradient: torch.Tensor) -> None:
@@ -224,16 +227,23 @@ class OffPolicyLearner(Learner):
         everybodys = self.everybodys(torch.from_numpy(rows))
         normalizer.update(everybodys[torch.isfinite(everybodys).all(1)])
 
-    def _finish(self, **values: float) -> None:
+    def _finish(self, reward: torch.Tensor, bonus: float = 0.0, **values: float) -> None:
         """
         Count the step and log it.
 
-        :raises TrainingError: a value is not finite; the weights must be rolled back.
+        :param reward: of the rows that were learned from, shape (B,).
+        :param bonus: greatest further pay of a step.
+        :raises TrainingError: a value is not finite, or far from any return; the weights must be
+            rolled back.
         """
         self.updates += 1
         self.record(**values)
+        said = ''
         if not all(map(math.isfinite, values.values())):
             said = ', '.join(f'{key} {value:g}' for key, value in values.items())
+        elif self.partners is None:  # who would not all say so in the same step
+            said = self._possible.complaint(values['q_mean'], reward, bonus)
+        if said:
             raise TrainingError(
                 f'{self.name}: update {self.updates}: {said}; learning diverged. Lower the '
                 'learning rates or look for absurd rewards')

@@ -127,7 +127,7 @@ class Ddpg(ActorCritic):
             follow = 1.0 - config.target_decay
             self.target_critics.flat.lerp_(self.critics.flat, follow)
             self.target_actor.flat.lerp_(self.actor.flat, follow)
-        self._finish(**logged)
+        self._finish(sample.reward, **logged)
 
     def _target_action(self, next_observation: torch.Tensor) -> torch.Tensor:
         """Return the action whose value counts in eq. (1), shape (B, A)."""

@@ -44,6 +44,7 @@ import numpy as np
 from rl_nodes.algorithms.actor_critic import Rate, Width
 from rl_nodes.algorithms.adam import Adam
 from rl_nodes.algorithms.base import DiscretePolicyModule, OffPolicyLearner
+from rl_nodes.algorithms.possible_values import PossibleValues
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.n_step import NStepReturns
@@ -145,6 +146,7 @@ class Dqn(OffPolicyLearner):
             raise TrainingError(f'dqn: value_min {config.value_min} is not below value_max '
                                 f'{config.value_max}; give the range of the returns')
         self.config = config
+        self._possible = PossibleValues(config.discount)
         self._first, self._actions = int(action_low[0]), int(action_high[0] - action_low[0]) + 1
         self._generator = torch.Generator().manual_seed(seed)
         self.observed = 0
@@ -286,7 +288,8 @@ class Dqn(OffPolicyLearner):
         self._adam.step(network.gradient)
         if (self.updates + 1) % config.target_every == 0:
             self.target_network.flat.lerp_(network.flat, 1.0 - config.target_decay)
-        self._finish(loss=mean_loss, gradient_norm=norm, q_mean=q_mean, epsilon=self.epsilon())
+        self._finish(sample.reward, loss=mean_loss, gradient_norm=norm, q_mean=q_mean,
+                     epsilon=self.epsilon())
         if self._priorities is not None:
             self._priorities.set(rows.numpy(), error.abs().double().numpy())
 

@@ -202,8 +202,9 @@ class RecurrentSac(Sac):
         follow = 1.0 - config.target_decay
         self.target_critics.flat.lerp_(self.critics.flat, follow)
         self.target_memory.flat.lerp_(self.critic_memory.flat, follow)
-        self._finish(critic_loss=critic_loss, actor_loss=actor_loss, entropy=entropy,
-                     temperature=temperature, q_mean=q_mean)
+        self._finish(sample.reward, temperature * self._most_surprise, critic_loss=critic_loss,
+                     actor_loss=actor_loss, entropy=entropy, temperature=temperature,
+                     q_mean=q_mean)
 
     def _starts(self, windows: Windows) -> list[torch.Tensor]:
         """Return what each memory remembers at the beginning of each window, (S, state)."""

@@ -101,6 +101,7 @@ class Sac(ActorCritic):
             self._spread_adam = Adam(self.spread, config.actor_learning_rate)
         self.log_temperature = torch.tensor([math.log(config.initial_temperature)])
         self._target_entropy = config.target_entropy_per_action * self._action_size
+        self._most_surprise = -LOG_STD_MIN * self._action_size  # about the greatest log pi [nat]
         self._temperature_adam = Adam(self.log_temperature, config.temperature_learning_rate)
 
         rows = config.batch_size
@@ -188,8 +189,9 @@ class Sac(ActorCritic):
         else:
             self._step(self._temperature_adam, torch.full((1,), entropy - self._target_entropy))
             self.target_critics.flat.lerp_(self.critics.flat, follow)
-        self._finish(critic_loss=critic_loss, actor_loss=actor_loss, entropy=entropy,
-                     temperature=temperature, q_mean=q_mean, **logged)
+        self._finish(sample.reward, temperature * self._most_surprise, critic_loss=critic_loss,
+                     actor_loss=actor_loss, entropy=entropy, temperature=temperature,
+                     q_mean=q_mean, **logged)
 
     def _target(self, sample: ReplaySample, future: torch.Tensor) -> torch.Tensor:
         """Return y, shape (B,): a step that was cut off has a future, one that ended has none."""

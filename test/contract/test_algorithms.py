@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rl_nodes.algorithms.ddpg import Ddpg, DdpgConfig
 from rl_nodes.algorithms.dqn import Dqn, DqnConfig
+from rl_nodes.algorithms.possible_values import PossibleValues
 from rl_nodes.algorithms.recurrent_sac import RecurrentSac, RecurrentSacConfig
 from rl_nodes.algorithms.sac import Sac, SacConfig
 from rl_nodes.algorithms.td3 import Td3, Td3Config
@@ -155,3 +156,30 @@ def test_weights_or_gradients_that_are_not_finite_end_in_a_roll_back(make):
         learner.roll_back(good)
         assert learner.is_finite()
         learner.update()
+
+
+def test_values_far_beyond_any_return_end_in_a_roll_back(make):
+    """Finite as they are; distributions of returns cannot leave their range."""
+    learner = make(0)
+    go_on(learner, 0, 5)
+    good = learner.state_dict()
+    for key, vector in learner._vectors().items():
+        if key in ('critics', 'network'):
+            vector.mul_(1e6 if getattr(learner.config, 'critic_layer_norm', False) else 1e3)
+    assert learner.is_finite()
+    if getattr(learner.config, 'categorical', False):
+        learner.update()
+        return
+    with pytest.raises(TrainingError, match='no return is beyond .* learning diverged'):
+        learner.update()
+    learner.roll_back(good)
+    learner.update()
+
+
+def test_values_may_begin_anywhere():
+    possible = PossibleValues(0.9)
+    assert not possible.complaint(-5e4, torch.tensor([-1.0, 0.5]))
+    assert not possible.complaint(9e5, torch.tensor([0.0]))
+    assert 'values of 6e+06 on average, where no return is beyond ±10' in possible.complaint(
+        6e6, torch.tensor([1.0]))
+    assert not possible.complaint(6e6, torch.tensor([1.0]), bonus=1e4)
