@@ -64,8 +64,9 @@ def ours(name: str, reduced: bool) -> Callable[[int], None]:
     learner.observe(transitions(name == 'dqn'))
 
     def steps(count: int) -> None:
-        for _ in range(count):
-            learner.update()
+        with torch.inference_mode(not learner.autograd):  # as in training/off_policy.py
+            for _ in range(count):
+                learner.update()
     return steps
 
 

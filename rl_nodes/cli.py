@@ -166,7 +166,7 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
-        print(record_help(TrainOptions))
+        print(record_help(TrainOptions, changes='learner.<key>, loop.<key>'))
         print('\nwith algorithm:=bc, of recorded demonstrations:\n')
         print(record_help(CloneOptions))
         print('\nwith algorithm:=success_classifier, of recorded examples:\n')
@@ -186,7 +186,9 @@ def _train(options: argparse.Namespace) -> int:
     if (result := train(_train_options(given))) is None:  # the first process of several tells
         return 0
     print(f'ended ({result.reason}) after {result.steps} steps in {result.elapsed_s:.0f} s')
-    print(f'policy: {result.policy or "none was good enough to export"}')
+    none = 'none was good enough to export' if result.updates else (
+        'none: the run ended before the first gradient step')
+    print(f'policy: {result.policy or none}')
     print(f'files:  {result.run_dir}')
     return 0
 

@@ -69,12 +69,14 @@ class Console:
     Write prefixed lines to a file descriptor without ever waiting for whoever reads them.
 
     :param file: file descriptor to write to, standard output by default.
-    :param colour: whether prefixes are coloured; None: on a terminal without ``NO_COLOR``.
+    :param colour: whether prefixes are coloured; None: on a terminal that can, and
+        without ``NO_COLOR``.
     """
 
     def __init__(self, file: int = 1, colour: bool | None = None) -> None:
         self._file = file
-        wanted = os.isatty(file) and 'NO_COLOR' not in os.environ
+        wanted = os.isatty(file) and 'NO_COLOR' not in os.environ \
+            and os.environ.get('TERM') != 'dumb'
         self.colour = wanted if colour is None else colour
         self.broken = False
         self._colours: dict[str, int] = {}

@@ -57,7 +57,8 @@ def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
     """
     Return text values as the types that a record's fields have.
 
-    A text that does not fit its field stays text, so that the record's own check names it.
+    What does not fit its field stays the number or the text that it is, so that the record's own
+    check names it.
     """
     import msgspec
 
@@ -68,22 +69,29 @@ def coerce(given: dict[str, str], struct: type) -> dict[str, Any]:
             value = msgspec.convert(text, hints.get(name, str), strict=False)
             values[name] = msgspec.to_builtins(value)
         except msgspec.ValidationError:
-            values[name] = text
+            try:
+                values[name] = msgspec.convert(text, int | float, strict=False)
+            except msgspec.ValidationError:
+                values[name] = text
     return values
 
 
-def record_help(struct: type) -> str:
-    """Return the fields of a record with defaults and the words of its ``:param:`` lines."""
+def record_help(struct: type, **written: str) -> str:
+    """
+    Return the fields of a record with defaults and the words of its ``:param:`` lines.
+
+    :param written: how arguments are written that do not have the name of their field.
+    """
     import msgspec
 
     texts: dict[str, str] = {}
     for part in (struct.__doc__ or '').split(':param ')[1:]:
         name, _, text = part.partition(':')
-        texts[name] = ' '.join(text.split())
+        texts[name] = ' '.join(text.replace('``', '').split())
     lines = []
     for field in msgspec.structs.fields(struct):
         default = 'required' if field.required else f'default {field.default!r}'
-        lines.append(f'  {field.name}  ({default})')
+        lines.append(f'  {written.get(field.name, f"{field.name}  ({default})")}')
         lines += textwrap.wrap(texts.get(field.name, ''), 93, initial_indent='      ',
                                subsequent_indent='      ')
     return '\n'.join(lines)

@@ -180,7 +180,7 @@ class ActorCritic(OffPolicyLearner):
         rows = len(observation)
         if rows not in self._acting:
             self._acting[rows] = self.actor.workspace(rows)
-        x = torch.tensor(observation, dtype=torch.float32)
+        x = torch.from_numpy(np.array(observation, np.float32))
         if self._settings.normalize_observation:
             self.normalizer.normalize_into(x, x)
         return self.actor.forward(x, self._acting[rows])[0]

@@ -36,9 +36,8 @@ Nothing flows back through y: Q-learning is no gradient descent. Departures, and
   values, and products of a batch of 64 gain little.
 """
 
-from dataclasses import replace
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -174,18 +173,22 @@ class Dqn(OffPolicyLearner):
 
     def act(self, observation: np.ndarray, explore: bool = True) -> np.ndarray:
         """Return numbers of actions, int64, shape (N, 1); see the base class."""
-        if explore:
-            self.network.draw(self._generator)
-        else:
+        if not explore:
             self.network.silence()
-        seen = self._seen(torch.tensor(observation, dtype=torch.float32))
-        best = self.network.values_of(self.network.forward(seen)).argmax(1)
-        if explore:
-            rows = len(observation)
-            any_one = torch.randint(self._actions, (rows,), generator=self._generator)
-            chance = torch.rand(rows, generator=self._generator)
-            best = torch.where(chance < self.epsilon(), any_one, best)
-        return (best + self._first).unsqueeze(1).numpy()
+            return (self._best(observation) + self._first)[:, None]
+        rows = len(observation)
+        self.network.draw(self._generator)
+        action = torch.randint(self._actions, (rows,), generator=self._generator).numpy()
+        greedy = torch.rand(rows, generator=self._generator).numpy() >= self.epsilon()
+        if np.count_nonzero(greedy):
+            np.copyto(action, self._best(observation), where=greedy)
+        return (action + self._first)[:, None]
+
+    def _best(self, observation: np.ndarray) -> np.ndarray:
+        """Return the index of the action of greatest value by the present network, (N,)."""
+        seen = self._seen(torch.from_numpy(np.array(observation, np.float32)))
+        values = self.network.values_of(self.network.forward(seen)).numpy()
+        return cast(np.ndarray, values.argmax(1))
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:
         """Return what the network is to see, shape (B, O), in the place of the observation."""
@@ -207,12 +210,15 @@ class Dqn(OffPolicyLearner):
                             f'{[len(batch), 1]}: one number each')
         index = batch.action[:, 0] - self._first
         fit = np.isfinite(batch.observation).all(1) & np.isfinite(batch.next_observation).all(1) \
-            & np.isfinite(batch.reward) & np.isin(index, np.arange(self._actions))
-        self.buffer.refused += int((~fit).sum())
+            & np.isfinite(batch.reward) \
+            & (index >= 0) & (index < self._actions) & (index == np.floor(index))
         if self.config.normalize_observation:
             self._take_note(self.normalizer, batch.observation)
-        batch = TransitionBatch(**{name: column[fit] for name, column in replace(
-            batch, action=index[:, None].astype(np.float32)).columns().items()})
+        columns = batch.columns() | {'action': index[:, None].astype(np.float32)}
+        if not fit.all():
+            self.buffer.refused += len(batch) - int(fit.sum())
+            columns = {name: column[fit] for name, column in columns.items()}
+        batch = TransitionBatch(**columns)
         self.observed += len(batch)
         start = self.buffer.position
         stored = self.buffer.add(self._n_step.add(batch))
@@ -240,7 +246,7 @@ class Dqn(OffPolicyLearner):
             sample.next_observation)
         size = len(observation)
         discount = self._one if sample.discount is None else sample.discount
-        counts = discount * (1.0 - sample.terminated)                            # gamma^m (1 - d)
+        counts = torch.addcmul(discount, discount, sample.terminated, value=-1)  # gamma^m (1 - d)
 
         # Eq. (1) or (4): the target.
         next_logits = self.target_network.forward(following)
@@ -249,13 +255,17 @@ class Dqn(OffPolicyLearner):
             logits, chooser = both[:size], network.values_of(both[size:])
         else:
             logits, chooser = network.forward(observation), network.values_of(next_logits)
-        future = pick(next_logits, chooser.argmax(1))
-        target = project(torch.softmax(future, 1), sample.reward, counts, self._support) \
-            if config.categorical else sample.reward + counts * future[:, 0]
+        if config.categorical:
+            future = torch.softmax(pick(next_logits, chooser.argmax(1)), 1)
+            target = project(future, sample.reward, counts, self._support)
+        else:
+            future = pick(next_logits, chooser.argmax(1))[:, 0] if config.double \
+                else chooser.amax(1)
+            target = sample.reward + counts * future
 
         # Eq. (5) or (2), and its gradient with respect to what the network says of the action.
-        action = sample.action[:, 0].long()
-        chosen = pick(logits, action)
+        at = sample.action.long().unsqueeze(2).expand(-1, 1, logits.shape[2])
+        chosen = logits.gather(1, at).squeeze(1)
         if config.categorical:
             log_p = torch.log_softmax(chosen, 1)
             loss = -(target * log_p).sum(1)
@@ -264,12 +274,12 @@ class Dqn(OffPolicyLearner):
         else:
             error = chosen[:, 0] - target
             shortened = error.clamp(-1.0, 1.0)
-            loss = shortened * (error - 0.5 * shortened)
+            loss = shortened * torch.sub(error, shortened, alpha=0.5)
             gradient = shortened.unsqueeze(1)
-        mean_loss, q_mean = (loss * weights).mean().item(), network.values_of(logits).mean().item()
+        mean_loss = torch.dot(loss, weights).item() / size
+        q_mean = network.values_of(logits).mean().item()
         gradient *= (weights / size).unsqueeze(1)
-        network.backward(torch.zeros_like(logits).scatter_(
-            1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2]), gradient.unsqueeze(1)))
+        network.backward(torch.zeros_like(logits).scatter_(1, at, gradient.unsqueeze(1)))
         norm = torch.linalg.vector_norm(self.averaged(network.gradient)).item()
         if norm > config.gradient_norm:
             network.gradient.mul_(config.gradient_norm / norm)

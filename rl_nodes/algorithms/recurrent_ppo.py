@@ -46,6 +46,7 @@ class RecurrentPpo(Ppo):
     """The learner; see the file's header."""
 
     name = 'recurrent_ppo'
+    autograd = True
     has_partners = False  # sequences of one process are not as many as another's
     networks: RecurrentNetworks
 

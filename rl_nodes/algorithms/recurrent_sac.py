@@ -62,6 +62,7 @@ class RecurrentSac(Sac):
     """The learner; see the file's header for the equations."""
 
     name = 'recurrent_sac'
+    autograd = True
     config: RecurrentSacConfig
     buffer: SequenceReplay
 

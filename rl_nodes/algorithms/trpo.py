@@ -104,6 +104,7 @@ class Trpo(OnPolicyLearner):
                 loss = self.critic_gradient(batch.observation[rows], batch.target[rows], 1.0)
                 self._critic_adam.step(self.networks.critic.flat_gradient)
                 self.record(value_loss=loss)
+        self.record(learning_rate=self._critic_adam.learning_rate)
 
     def surrogate_gradient(self, batch: Batch, advantage: torch.Tensor) -> torch.Tensor:
         """Return g of eq. (2), at the policy that acted."""

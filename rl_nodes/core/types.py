@@ -8,7 +8,7 @@ Vectors follow the joint order of the robot's configuration. Units are SI (rad o
 N·m or N); stamps are integer nanoseconds of the clock that the robot's state is stamped with.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -278,8 +278,7 @@ class TransitionBatch:
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the columns that there are, by name."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: column for name, column in found.items() if column is not None}
+        return {name: column for name, column in vars(self).items() if column is not None}
 
     @classmethod
     def concatenate(cls, batches: list['TransitionBatch']) -> 'TransitionBatch':

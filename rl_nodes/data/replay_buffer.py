@@ -105,7 +105,8 @@ class ReplayBuffer:
                 for name in self._sizes}
         finite = np.ones(len(batch), bool)
         for column in rows.values():
-            finite &= np.isfinite(column).all(axis=1)
+            if not np.isfinite(column).all():
+                finite &= np.isfinite(column).all(axis=1)
         accepted = int(finite.sum())
         self.refused += len(batch) - accepted
         if accepted < len(batch):
@@ -116,7 +117,8 @@ class ReplayBuffer:
         for name, column in rows.items():
             newest = column[accepted - keep:]
             self._columns[name][self._next:self._next + first] = newest[:first]
-            self._columns[name][:keep - first] = newest[first:]
+            if first < keep:
+                self._columns[name][:keep - first] = newest[first:]
         self._next = (self._next + keep) % self.capacity
         self._size = min(self._size + keep, self.capacity)
         self.added += accepted
@@ -168,7 +170,8 @@ class ReplayBuffer:
         return self._columns['observation'][rows]
 
     def _allocate(self, batch_size: int) -> None:
-        targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
+        with torch.inference_mode(False):  # or these could be written to in that mode only
+            targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
         self._targets[batch_size] = targets
         self._drawn[batch_size] = ReplaySample(**{
             name: target.view(-1) if name in _SCALARS else target

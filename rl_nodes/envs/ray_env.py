@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 import numpy as np
 from rl_nodes.cluster import require_ray
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError
+from rl_nodes.envs.checked_env import CheckedEnv
 
 _TIMEOUT_S = 120.0  # for an actor's answer; the first one includes the start of its process
 
@@ -31,7 +32,7 @@ class RayVectorEnv(VectorEnv):
     :param count: N, environments.
     :param workers: actors, at most N.
     :raises ConfigError: Ray is not installed.
-    :raises TrainingError: an actor does not start.
+    :raises BackendError: an actor does not start, or fails later.
     """
 
     metadata = {'autoreset_mode': AutoresetMode.SAME_STEP}
@@ -79,7 +80,7 @@ class RayVectorEnv(VectorEnv):
             return self._ray.get(references, timeout=_TIMEOUT_S)
         except self._ray.exceptions.RayError as error:
             said = str(error).strip().splitlines()
-            raise TrainingError(f'a Ray actor with environments failed: {said[-1]}') from error
+            raise BackendError(f'a Ray actor with environments failed: {said[-1]}') from error
 
     def _info(self, answers: list[Any]) -> dict[str, Any]:
         sizes = [where.stop - where.start for where in self._slices]
@@ -92,7 +93,7 @@ class EnvShare:
     def __init__(self, env_id: str, env_module: str, count: int) -> None:
         if env_module:
             importlib.import_module(env_module)
-        self._envs = SyncVectorEnv([lambda: gymnasium.make(env_id)] * count,
+        self._envs = SyncVectorEnv([lambda: CheckedEnv(gymnasium.make(env_id), env_id)] * count,
                                    autoreset_mode=AutoresetMode.SAME_STEP)
 
     def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:

@@ -148,6 +148,7 @@ class StackedMlp:
                 start += size
         return scales, shifts
 
+    @torch.inference_mode(False)  # or they could be written to in that mode only
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
         return Workspace(self.members, self.sizes, batch)
@@ -160,7 +161,10 @@ class StackedMlp:
         :param work: buffers for B rows.
         :return: shape (E, B, O), valid until the next pass through ``work``.
         """
-        work.input = h = x.unsqueeze(0).expand(self.members, -1, -1)
+        h = x.unsqueeze(0)
+        if self.members > 1:
+            h = h.expand(self.members, -1, -1)
+        work.input = h
         last = len(self.weights) - 1
         many = work.batch >= REDUCED_ROWS
         activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
@@ -203,16 +207,19 @@ class StackedMlp:
         :param rows: rows of the forward pass that the loss depends on.
         :return: gradient with respect to those inputs, shape (rows, len(inputs)), or None.
         """
-        g = gradient
+        g, whole = gradient, rows == slice(None)
+        ones = work.ones if whole else work.ones[..., rows]
         for k in range(len(self.weights) - 1, -1, -1):
-            below = work.hidden[k - 1][:, rows] if k else work.input[:, rows]
+            below = work.hidden[k - 1] if k else work.input
+            if not whole:
+                below = below[:, rows]
             if self._layer_norm and k < len(self.weights) - 1:
                 g = self._normalize_backward(g, k, work, rows, weights)
             if weights:
                 _multiply(below.transpose(1, 2), g, self.weight_gradients[k], self._reduced[k])
-                torch.bmm(work.ones[..., rows], g, out=self.bias_gradients[k])
+                torch.bmm(ones, g, out=self.bias_gradients[k])
             if k:
-                out = work.gradient[k - 1][:, rows]
+                out = work.gradient[k - 1] if whole else work.gradient[k - 1][:, rows]
                 _multiply(g, self._transposed[k], out, self._reduced[k])
                 if self.activation == 'relu':
                     g = torch.ops.aten.threshold_backward.grad_input(out, below, 0, grad_input=out)

@@ -146,12 +146,13 @@ class QNetwork:
 
         :param x: shape (B, O); must stay unchanged until :meth:`backward` is done.
         """
-        if len(x) not in self._works:
-            self._works[len(x)] = [part.workspace(len(x)) for part in self._parts()]
-        self._last = works = self._works[len(x)]
+        rows = x.shape[0]
+        if rows not in self._works:
+            self._works[rows] = [part.workspace(rows) for part in self._parts()]
+        self._last = works = self._works[rows]
         if self._trunk is not None:
             x = torch.relu_(self._trunk.forward(x, works[0])[0])
-        outputs = [stream.forward(x, work)[0].view(len(x), -1, self.atoms)
+        outputs = [stream.forward(x, work)[0].view(rows, -1, self.atoms)
                    for stream, work in zip(self.streams, works[-len(self.streams):])]
         return joined(outputs)
 
@@ -162,7 +163,7 @@ class QNetwork:
         :param gradient: of the loss with respect to the logits of the first B rows of that pass,
             on which alone it depends, shape (B, n, N).
         """
-        rows = slice(len(gradient))
+        rows = slice(None) if len(gradient) == self._last[0].batch else slice(len(gradient))
         sent = [gradient]
         if len(self.streams) == 2:
             sent = [gradient - gradient.mean(1, keepdim=True), gradient.sum(1)]
@@ -177,8 +178,8 @@ class QNetwork:
             h = self._last[0].hidden[-1][0, rows]
             torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
             self._trunk.backward(g.unsqueeze(0), self._last[0], rows=rows)
-        torch.mul(self._mean_gradient[:len(self._epsilon)], self._epsilon,
-                  out=self._spread_gradient)
+        if self.noise != 'none':
+            torch.mul(self._mean_gradient, self._epsilon, out=self._spread_gradient)
 
     def values_of(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the values that logits stand for, shape (B, n)."""
@@ -235,5 +236,5 @@ def joined(streams: Sequence[torch.Tensor]) -> torch.Tensor:
 def values_of(logits: torch.Tensor, support: torch.Tensor | None) -> torch.Tensor:
     """Return the values that logits (B, n, N) stand for, shape (B, n)."""
     if support is None:
-        return logits[:, :, 0]
+        return logits.squeeze(2)
     return (torch.softmax(logits, -1) * support).sum(-1)

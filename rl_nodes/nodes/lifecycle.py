@@ -61,6 +61,9 @@ class ManagedNode(LifecycleNode, Generic[P]):
     Publishes ``/diagnostics`` (diagnostic_msgs/DiagnosticArray, 1 Hz) and, where ``status_topic``
     is set, the same on that topic, with what is wrong in the graph around it. One that ``drains``
     takes what has come already before it ends.
+
+    :ivar asked_ns: when the request that is being answered was sent, by the clock of its sender
+        [ns]; None where that is unknown.
     """
 
     parameters_type: ClassVar[type[NodeParameters]] = NodeParameters
@@ -71,6 +74,7 @@ class ManagedNode(LifecycleNode, Generic[P]):
         super().__init__(name, **kwargs)
         self.exit_code: int | None = None
         self.refusal = ''
+        self.asked_ns: int | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._entities: list[tuple[Callable[[Any], Any], Any]] = []
         self._active = False
@@ -312,6 +316,9 @@ class ManagedNode(LifecycleNode, Generic[P]):
             publisher.publish(array)
         return array
 
+    def _ask(self, sent_ns: int | None) -> None:
+        self.asked_ns = sent_ns
+
     def _each_second(self) -> None:
         self._complaint = self._around.look()
         self.publish_health()
@@ -387,7 +394,7 @@ def run(node_type: type[ManagedNode], name: str, args: list[str] | None = None) 
             _autostart(node)
         gc.collect()
         gc.freeze()  # what is there now stays: later collections need not look at it
-        spinner = NodeSpinner(node, node._guarded(node.settle))
+        spinner = NodeSpinner(node, node._guarded(node.settle), node._ask)
         while not stopping and node.exit_code is None:
             spinner.once(WAKE_S)
         deadline_ns = steady_ns() + round(DRAIN_S * NS)

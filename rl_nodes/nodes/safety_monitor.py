@@ -29,10 +29,12 @@ Publishes:
   /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz).
 Services:
   ~/stop (std_srvs/Trigger): stop now; works in every life-cycle state that has the service;
-  ~/clear_stop (std_srvs/Trigger): allow motion again, refused while the cause persists.
+  ~/clear_stop (std_srvs/Trigger): allow motion again, refused while the cause persists, and where
+    it was sent before the robot stopped.
 """
 
 from functools import partial
+import time
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
@@ -145,6 +147,7 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
                               'sources and nothing may arm itself')
         self._waiting: dict[str, Offer] = {}  # by source; their states have not come yet
         self._shown: tuple[Mode, str, str, str] | None = None
+        self._stopped_ns = 0  # when motion last ended, on the clock of the day
         self._bad_states = 0
         self._commands = self.publish_on(JointState, 'joint_command', qos.EXECUTED)
         self._decisions = self.publish_on(JointState, DECISION, qos.STREAM)
@@ -322,6 +325,8 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
             return
         if shown[0] == Mode.STOPPED and shown[1] not in LIFECYCLE:
             self.get_logger().error(f'STOPPED by {shown[1]}: {self._supervisor.reason}')
+        if shown[0] == Mode.STOPPED and self._shown and self._shown[0] != Mode.STOPPED:
+            self._stopped_ns = time.time_ns()
         self._shown = shown
         state = self.publish_health()
         if self._events.keeps:
@@ -337,12 +342,23 @@ class SafetyMonitor(TaskNode[MonitorParameters]):
         if safety.clear_needs_deadman and not self._arbiter.held(elapsed_ns()):
             return False, ('nobody holds the deadman of the teleoperation device, as '
                            'safety.clear_needs_deadman of this robot asks for; hold it meanwhile')
-        why = self._supervisor.clear(elapsed_ns())
+        why = self._late() or self._supervisor.clear(elapsed_ns())
         self._show()
         if why:
             return False, why
         self.get_logger().info('stop cleared by an operator')
         return True, 'motion is allowed'
+
+    def _late(self) -> str:
+        """Return why a clearance was not meant for the present stop, or ``''``."""
+        if self._supervisor.mode != Mode.STOPPED or not self._stopped_ns:
+            return ''
+        if self.asked_ns is None:
+            return 'nobody knows when this clear_stop was sent; call it again'
+        early_s = (self._stopped_ns - self.asked_ns) / NS
+        return '' if early_s <= 0 else (
+            f'this clear_stop was sent {early_s:.3f} s before the robot stopped, by the clock of '
+            'who sent it: look what stopped the robot, then call it again')
 
     def health(self) -> tuple[int, str, dict[str, Any]]:
         """Return the mode, the check and reason behind it, and all counts."""

@@ -36,10 +36,13 @@ class NodeSpinner:
 
     :param node: its callbacks must not raise, see ``ManagedNode``.
     :param settle: called when all that had come has been taken; must not raise either.
+    :param asked: told when a request was sent, by the clock of its sender [ns], before the service
+        answers it, and None afterwards.
     """
 
-    def __init__(self, node: Node, settle: Callable[[], None] = lambda: None) -> None:
-        self._node, self._settle = node, settle
+    def __init__(self, node: Node, settle: Callable[[], None] = lambda: None,
+                 asked: Callable[[int | None], None] = lambda sent_ns: None) -> None:
+        self._node, self._settle, self._asked = node, settle, asked
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
         self._stock_at = 0
@@ -95,8 +98,10 @@ class NodeSpinner:
         for service in reversed(list(self._node.services)):
             request, header = service.handle.service_take_request(service.srv_type.Request)
             if header is not None:
+                self._asked(header.source_timestamp)
                 service.send_response(
                     service.callback(request, service.srv_type.Response()), header)
+                self._asked(None)
                 return True
         return False
 

@@ -170,8 +170,11 @@ def hold(folder: Path) -> int:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Replace ``run.json`` as a whole; OSError where that fails."""
     temporary = folder / f'.{FILE}.tmp'
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b'\n')
-    temporary.replace(folder / FILE)
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b'\n')
+        temporary.replace(folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_run(folder: Path) -> Run:
@@ -213,15 +216,24 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a ``metrics.jsonl``; an unfinished last line is left out."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                _log.warning('%s: dropped an unfinished line', path)
+    """Return the rows of a ``metrics.jsonl``; unfinished and damaged lines are left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    if dropped := len(lines) - len(rows):
+        _log.warning('%s: dropped %d unfinished or damaged lines', path, dropped)
     return rows
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and isinstance(row.get('kind'), str) and all(
+        isinstance(row.get(name), (int, float)) for name in ('step', 'wall_s'))
+    return row if whole else None
 
 
 def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -85,7 +85,7 @@ def list_runs(runs: Sequence[Run], base: Path) -> str:
              'state')]
     for run in runs:
         record, rate, total = run.record, run.result('success_rate'), run.result('return')
-        why = f' ({record.reason})' if record.reason else ''
+        why = f' ({" ".join(record.reason.split())})' if record.reason else ''
         rows.append((
             _place(run.folder, base), record.task, record.robot or ABSENT, record.algorithm,
             str(record.seed), f'{run.steps:,}', ABSENT if rate is None else f'{rate:.0%}',
@@ -168,4 +168,6 @@ def _place(folder: Path, base: Path) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return 'none'
     return f'{value:g}' if isinstance(value, float) else str(value)

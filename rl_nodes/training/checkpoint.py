@@ -38,8 +38,6 @@ class CheckpointStore:
         self._keep = keep
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob('*.tmp'):  # of a process that was killed while writing
-                leftover.unlink()
         except OSError as error:
             raise CheckpointError(f'{folder}: cannot be used for checkpoints: {error}') from error
 
@@ -58,6 +56,7 @@ class CheckpointStore:
         path = self.folder / _name(steps)
         temporary = path.with_suffix('.pt.tmp')
         try:
+            self._remove_leftovers()  # of a process that was killed while writing
             with _written(temporary) as stream:
                 torch.save({'format_version': FORMAT_VERSION, 'state': _to_tensors(state)}, stream)
             digest_path = _digest_path(path)
@@ -67,14 +66,17 @@ class CheckpointStore:
             os.replace(temporary, path)
             _sync_folder(self.folder)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            for leftover in self.folder.glob('*.tmp'):
-                leftover.unlink(missing_ok=True)
+            self._remove_leftovers()
             raise CheckpointError(f'{path}: cannot be written: {error}; earlier checkpoints are '
                                   'untouched. Free some disk space') from error
         for old in self.paths()[:-self._keep]:
             old.unlink(missing_ok=True)
             _digest_path(old).unlink(missing_ok=True)
         return path
+
+    def _remove_leftovers(self) -> None:
+        for leftover in self.folder.glob('*.tmp'):
+            leftover.unlink(missing_ok=True)
 
     def load_newest(self, most_steps: int | None = None) -> tuple[dict[str, Any], Path] | None:
         """

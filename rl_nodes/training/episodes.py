@@ -27,15 +27,15 @@ class EpisodeStatistics:
     def add(self, batch: TransitionBatch) -> None:
         """Count the transitions of a batch; a reward or cost that is not finite counts as zero."""
         ended = batch.terminated | batch.truncated
-        rewards = np.nan_to_num(batch.reward, nan=0.0, posinf=0.0, neginf=0.0)
-        costs = None if batch.cost is None else np.nan_to_num(
-            batch.cost, nan=0.0, posinf=0.0, neginf=0.0)
-        for row, episode in enumerate(batch.episode.tolist()):
+        rewards = _finite(batch.reward)
+        costs = None if batch.cost is None else _finite(batch.cost)
+        for row, (episode, end, reward) in enumerate(zip(
+                batch.episode.tolist(), ended.tolist(), rewards)):
             total, length, cost = self._open.pop(episode, (0.0, 0, 0.0))
-            total, length = total + float(rewards[row]), length + 1
+            total, length = total + reward, length + 1
             if costs is not None:
-                cost += float(costs[row])
-            if ended[row]:
+                cost += costs[row]
+            if end:
                 self.add_finished(total, length, bool(batch.success[row]),
                                   None if costs is None else cost)
             else:
@@ -100,3 +100,7 @@ class EpisodeStatistics:
         self._lengths.extend(int(value) for value in state['lengths'])
         self._successes.extend(bool(value) for value in state['successes'])
         self._costs.extend(float(value) for value in state['costs'])
+
+
+def _finite(values: np.ndarray) -> list[float]:
+    return np.where(np.isfinite(values), values, 0.0).tolist()

@@ -3,12 +3,13 @@
 """Fixed-seed evaluation of an exported policy: what is deployed is what is measured."""
 
 from collections.abc import Sequence
+import math
 from typing import Any, Protocol
 
 import gymnasium
 import msgspec
 import numpy as np
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError, TrainingError
 
 EVALUATION_SEED = 1_000_000  # scheduled evaluations: the same episodes each time
 FRESH_SEED = 2_000_000       # confirmations: never seen in training or in a scheduled evaluation
@@ -99,6 +100,7 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
     :param seeds: at least one.
     :param cost: number in the environment's info whose sums are told, too; empty for none.
     :raises TrainingError: no seeds, an episode that does not end, or a step without its cost.
+    :raises BackendError: a reward is not finite: such episodes tell nothing of the policy.
     """
     if not seeds:
         raise TrainingError('evaluation: no seeds given, expected at least one')
@@ -114,6 +116,9 @@ def evaluate(env: gymnasium.Env, policy: Policy, seeds: Sequence[int],
             observation, reward, terminated, truncated, info = env.step(
                 action[0] if discrete else action)
             total += float(reward)
+            if not math.isfinite(total):
+                raise BackendError(f'evaluation: the environment rewarded step {length + 1} of '
+                                   f'the episode of seed {seed} with {reward}')
             if cost:
                 if cost not in info:
                     raise TrainingError(f'evaluation: step {length + 1} does not tell its {cost!r}'

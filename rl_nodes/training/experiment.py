@@ -20,7 +20,7 @@ import numpy as np
 from rl_nodes.algorithms.base import Learner, OffPolicyLearner
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
+from rl_nodes.core.errors import BackendError, BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.export import PolicyExporter
@@ -102,7 +102,9 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
     :param progress: shows how it goes; closed at the end.
     :param stop: ends the run in good order.
     :param film: makes a moving picture of a policy; None for none.
-    :raises TrainingError: learning diverged too often; the last checkpoint is kept.
+    :raises TrainingError: learning diverged too often, and the last checkpoint is kept; or the
+        policy could not be saved.
+    :raises BackendError: an environment failed; what was learned until then is kept.
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     folder, settings, contract = experiment.folder, experiment.settings, experiment.contract
@@ -116,7 +118,8 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
         learner = _learner(experiment, progress.say)
         source = make_source(learner, steps_before)
         stack.callback(source.close)
-        metrics = MetricSink(folder, None if saved is None else steps_before)
+        metrics = MetricSink(folder) if saved is None else MetricSink(
+            folder, steps_before, saved['evaluated_steps'])
         stack.callback(metrics.close)
         outputs = Outputs(folder, store, metrics, progress,
                           lambda text: progress.say(f'ALARM: {text}'), identity)
@@ -130,11 +133,15 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
         if saved is not None:
             session.load_state_dict(saved)
             progress.say(f'resumed at step {session.steps:,}')
-        result = (on_policy if settings.on_policy else off_policy).run(session, stop)
+        try:
+            result = (on_policy if settings.on_policy else off_policy).run(session, stop)
+        except BackendError:  # not the learner's fault, who goes on from here another time
+            session.keep()
+            raise
         if film is not None and result.evaluation is not None and result.reason != 'stopped':
             try:
                 film(PolicyBundle.load(session.policy_path), folder / report.FILM)
-            except (BundleError, TrainingError, OSError) as error:
+            except (BackendError, BundleError, TrainingError, OSError) as error:
                 progress.say(f'no {report.FILM}: {error}')
         title = f'{experiment.name}, {settings.algorithm.upper()}, seed {experiment.seed}'
         try:
@@ -143,6 +150,8 @@ def conduct(experiment: Experiment, make_source: Callable[[Learner, int], Source
                                  {**record.settings, 'seed': experiment.seed})
         except OSError as error:
             progress.say(f'ALARM: the report could not be written to {folder}: {error}')
+        if session.unsaved:
+            raise TrainingError(f'training ended ({result.reason}), but {session.unsaved}')
         keeper.end(result.reason, result.evaluation and result.evaluation.summary())
     policy = session.policy_path if session.policy_path.is_file() else None
     return TrainResult(result.reason, folder, policy, result.steps, result.updates,

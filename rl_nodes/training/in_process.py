@@ -12,6 +12,7 @@ from pathlib import Path
 import re
 import signal
 import threading
+from types import FrameType
 from typing import Annotated
 
 import gymnasium
@@ -19,7 +20,8 @@ import msgspec
 from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.on_policy import OnPolicyLearner
 from rl_nodes.algorithms.partners import Partners
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError, TrainingError
+from rl_nodes.envs.checked_env import Watch
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.runs.record import folder_of
@@ -45,10 +47,11 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     What to train and for how long.
 
     :param env: id of a Gymnasium environment.
-    :param env_module: module whose import registers it; empty where Gymnasium knows it.
+    :param env_module: module whose import registers it, rl_nodes.envs for ``rl_nodes/...``; empty
+        where Gymnasium knows it.
     :param algorithm: name of a file in ``config/train`` or path of one.
-    :param changes: settings that hold instead of that file's, each written as an argument of its
-        own: learner.discount:=0.98 loop.evaluate_every_steps:=2000
+    :param changes: settings that hold instead of that file's, each an argument of its own, as
+        learner.discount:=0.98 loop.evaluate_every_steps:=2000
     :param run_dir: everything is written here; empty makes one below
         ``runs/`` named after environment, algorithm and time.
     :param seed: of every random draw.
@@ -106,14 +109,15 @@ def train(options: TrainOptions, progress: Progress | None = None,
     torch.set_num_threads(options.threads)
     settings = load_settings(options.algorithm, options.changes)
     n_envs, cost = options.n_envs or settings.loop.n_envs, settings.cost
-    make = environment_maker(options.env, options.env_module)
+    progress = Progress() if progress is None else progress
+    watch = Watch(settings.loop.source_timeout_s, progress.say)
+    make = environment_maker(options.env, options.env_module, watch=watch)
     evaluation_env = make()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
     if why := why_in_vain(curriculum, getattr(task, 'variation_names', ()), options.env):
         evaluation_env.close()
         raise TrainingError(why)
     name = re.sub(r'[^A-Za-z0-9_.-]+', '_', options.env)
-    progress = Progress() if progress is None else progress
     stop = threading.Event() if stop is None else stop
 
     def make_source(learner: Learner, steps_before: int) -> EnvSource | RolloutSource:
@@ -156,9 +160,10 @@ def train(options: TrainOptions, progress: Progress | None = None,
     try:
         if partners is not None and partners.rank:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one says when to end
-            assist(experiment, make_source, partners)
+            with watch:
+                assist(experiment, make_source, partners)
             return None
-        with _stop_on_interrupt(stop, progress):
+        with _stop_on_interrupt(stop, progress, watch), watch:
             return conduct(experiment, make_source, evaluator, progress, stop,
                            film if options.film else None)
     finally:
@@ -199,15 +204,21 @@ def _target(value: float | None, env: gymnasium.Env) -> Target | None:
 
 
 @contextlib.contextmanager
-def _stop_on_interrupt(stop: threading.Event, progress: Progress) -> Iterator[None]:
-    """Let the first Ctrl-C end the run in good order; the second one ends it at once."""
+def _stop_on_interrupt(stop: threading.Event, progress: Progress, watch: Watch) -> Iterator[None]:
+    """
+    Let the first Ctrl-C end the run in good order; the second one ends it at once.
+
+    :raises BackendError: at the first one, where an environment hangs.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def handle(number: int, frame: object) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
         signal.signal(signal.SIGINT, previous)
+        if hanging := watch.hangs(frame):
+            raise BackendError(f'stopped because {hanging}')
         progress.say('stopping: writing checkpoint and report; Ctrl-C again to quit at once')
 
     previous = signal.signal(signal.SIGINT, handle)

@@ -23,18 +23,24 @@ _log = logging.getLogger(__name__)
 class MetricSink:
     """Writes rows of metrics; a full disk is reported once and never stops training."""
 
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+    def __init__(self, folder: Path, resume_step: int | None = None,
+                 evaluated_step: int | None = None) -> None:
         """
         Open the files.
 
         :param folder: the run directory.
         :param resume_step: control steps of the checkpoint that training resumes from; rows after
             it belong to a future that did not happen and are dropped. None for a new run.
+        :param evaluated_step: control steps at the last evaluation before that checkpoint; the one
+            that closes a run comes after the checkpoint of the same step, and comes again.
+            None where that is the checkpoint's.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / 'metrics.jsonl'
         rows = [] if resume_step is None else [
-            row for row in read_rows(self.path) if row['step'] <= resume_step]
+            row for row in read_rows(self.path) if row['step'] <= (
+                evaluated_step if evaluated_step is not None and row['kind'] == 'evaluation'
+                else resume_step)]
         temporary = folder / f'.{self.path.name}.tmp'  # or a kill just now would lose all rows
         temporary.write_text(''.join(json.dumps(row) + '\n' for row in rows), encoding='utf-8')
         temporary.replace(self.path)

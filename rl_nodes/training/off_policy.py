@@ -12,6 +12,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.session import Session
 from rl_nodes.training.sources import Source
+import torch
 
 _log = logging.getLogger(__name__)
 IDLE_S = 0.002  # pause where there is neither experience nor anything to learn from it [s]
@@ -51,20 +52,21 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         session.publish()
 
     while not (reason := reason_to_stop(session, stop)):
-        # Collect: whatever has come, which may be nothing.
-        batch = source.collect()
-        session.take(batch)
+        with torch.inference_mode(not learner.autograd):
+            # Collect: whatever has come, which may be nothing.
+            batch = source.collect()
+            session.take(batch)
 
-        # Learn: as often as the new transitions and the age of the acting policy allow.
-        due = session.updates_due()
-        try:
-            for _ in range(due):
-                if cut_short.is_set():
-                    break
-                learner.update()
-                session.debt -= 1.0
-        except TrainingError as error:
-            session.roll_back(error)
+            # Learn: as often as the new transitions and the age of the acting policy allow.
+            due = session.updates_due()
+            try:
+                for _ in range(due):
+                    if cut_short.is_set():
+                        break
+                    learner.update()
+                    session.debt -= 1.0
+            except TrainingError as error:
+                session.roll_back(error)
         session.keep_snapshot()
 
         # Publish: the acting side gets a policy that has been proven.
@@ -89,11 +91,12 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
 
 def follow(learner: OffPolicyLearner, source: Source, partners: Partners) -> int:
     """Do what a round of :func:`run` does, beside the first process; return the control steps."""
-    batch = source.collect()
-    if batch is not None and (refused := len(batch) - learner.observe(batch)):
-        _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
-    for _ in range(partners.first_says(0)):
-        learner.update()
+    with torch.inference_mode(not learner.autograd):
+        batch = source.collect()
+        if batch is not None and (refused := len(batch) - learner.observe(batch)):
+            _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
+        for _ in range(partners.first_says(0)):
+            learner.update()
     return 0 if batch is None else len(batch)
 
 

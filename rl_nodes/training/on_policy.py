@@ -15,6 +15,7 @@ from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.off_policy import reason_to_stop, RunResult
 from rl_nodes.training.session import Session
 from rl_nodes.training.sources import costs, episode_seeds, successes
+import torch
 
 MAX_ROLLOUT_STEPS = 100_000  # of each environment
 
@@ -40,7 +41,8 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
 
         # Learn: from that and nothing else.
         try:
-            learner.update(rollout)
+            with torch.inference_mode(not learner.autograd):
+                learner.update(rollout)
         except TrainingError as error:
             session.roll_back(error)
         session.keep_snapshot()
@@ -64,7 +66,8 @@ def follow(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners
     rollout = source.collect_rollout(threading.Event())
     if rollout is None:
         return 0
-    learner.update(rollout)
+    with torch.inference_mode(not learner.autograd):
+        learner.update(rollout)
     return len(rollout)
 
 

@@ -13,6 +13,8 @@ from rl_nodes.runs.tables import duration_text
 
 REDRAW_S = 0.25  # on a terminal
 LINE_S = 5.0     # into a pipe
+# Where a terminal is too narrow for all.
+LEAST_NEEDED = ('updates/s', 'episode', 'staleness', 'difficulty', 'train', 'bar', 'steps/s')
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Progress:
         self._clock = clock
         self._terminal = self._stream.isatty()
         self._period_s = REDRAW_S if self._terminal else LINE_S
+        self._first: tuple[float, int] | None = None
         self._last: tuple[float, int, int] | None = None
         self._rates = (0.0, 0.0)
         self._drawn = False
@@ -85,13 +88,16 @@ class Progress:
             self._rates = (self._rates[0] + weight * (fresh[0] - self._rates[0]),
                            self._rates[1] + weight * (fresh[1] - self._rates[1]))
         self._last = (now, current.steps, current.updates)
-        text = progress_text(current, *self._rates)
+        self._first = self._first or (now, current.steps)
+        since_s, done = now - self._first[0], current.steps - self._first[1]
+        left_s = _left(current, done / since_s if since_s > 0 else 0.0)
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
+            text = progress_text(current, *self._rates, left_s, width)
             self._stream.write('\r' + text[:width].ljust(width))
             self._drawn = True
         else:
-            self._stream.write(text + '\n')
+            self._stream.write(progress_text(current, *self._rates, left_s) + '\n')
         self._stream.flush()
 
     def say(self, text: str) -> None:
@@ -111,42 +117,65 @@ class Progress:
             self._drawn = False
 
 
-def progress_text(state: ProgressState, steps_per_s: float, updates_per_s: float) -> str:
-    """Return the line; parts that have no value yet are left out."""
-    parts = []
-    fraction, left_s = _remaining(state, steps_per_s)
+def progress_text(state: ProgressState, steps_per_s: float, updates_per_s: float,
+                  left_s: float | None, width: int | None = None) -> str:
+    """
+    Return the line; parts that have no value yet are left out.
+
+    :param steps_per_s: control steps of late, and likewise gradient steps.
+    :param left_s: time until a limit is reached [s]; None where that is not known.
+    :param width: letters that there is room for; what can best be done without is left out,
+        too, until it fits. None for any number.
+    """
+    fraction = _done(state)
+    parts = {'step': f'step {state.steps:,}', 'episode': f'episode {state.episodes:,}'}
     if fraction is not None:
         filled = int(10 * fraction)
-        parts.append(f'[{"#" * filled}{"." * (10 - filled)}] {fraction:4.0%}')
-    parts.append(f'step {state.steps:,}')
-    parts.append(f'episode {state.episodes:,}')
+        parts = {'bar': f'[{"#" * filled}{"." * (10 - filled)}]', 'done': f'{fraction:4.0%}',
+                 **parts}
     if state.train_return is not None:
         success = f'success {state.train_success:.0%} ' if state.train_success else ''
-        parts.append(f'train {success}return {state.train_return:.1f}')
+        parts['train'] = f'train {success}return {state.train_return:.1f}'
     if state.difficulty is not None:
-        parts.append(f'difficulty {state.difficulty:.0%}')
+        parts['difficulty'] = f'difficulty {state.difficulty:.0%}'
     if state.evaluation is not None:
-        parts.append(f'evaluation {state.evaluation}')
-    parts.append(f'{steps_per_s:.0f} steps/s')
-    parts.append(f'{updates_per_s:.0f} updates/s')
+        parts['evaluation'] = f'evaluation {state.evaluation}'
+    parts['steps/s'] = f'{steps_per_s:.0f} steps/s'
+    parts['updates/s'] = f'{updates_per_s:.0f} updates/s'
     if state.staleness:
-        parts.append(f'policy {state.staleness} updates old')
+        parts['staleness'] = f'policy {state.staleness} updates old'
     if left_s is not None:
-        parts.append(f'{duration_text(left_s)} left')
+        parts['left'] = f'{duration_text(left_s)} left'
     if state.waiting:
-        parts.append(f'WAITING: {state.waiting}')
-    return ' | '.join(parts)
+        parts['waiting'] = f'WAITING: {state.waiting}'
+    for name in LEAST_NEEDED:
+        if width is None or len(_line(parts)) <= width:
+            break
+        parts.pop(name, None)
+    return _line(parts)
 
 
-def _remaining(state: ProgressState, steps_per_s: float) -> tuple[float | None, float | None]:
-    """Return (done part, seconds left) by the limit that will be reached first."""
+def _line(parts: dict[str, str]) -> str:
+    rest = ' | '.join(text for name, text in parts.items() if name != 'bar')
+    return f'{parts["bar"]} {rest}' if 'bar' in parts else rest
+
+
+def _done(state: ProgressState) -> float | None:
+    """Return the part that is done of the limit that is nearest; None without limits."""
+    ways = [now / limit for now, limit in ((state.elapsed_s, state.time_limit_s),
+                                           (state.steps, state.step_limit)) if limit]
+    return min(max(ways), 1.0) if ways else None
+
+
+def _left(state: ProgressState, steps_per_s: float) -> float | None:
+    """
+    Return the time until the first limit is reached [s]; None where that is not known.
+
+    :param steps_per_s: since the beginning: evaluations take their time then, too.
+    """
     ways = []
     if state.time_limit_s:
-        ways.append((state.elapsed_s / state.time_limit_s, state.time_limit_s - state.elapsed_s))
-    if state.step_limit:
-        left_s = (state.step_limit - state.steps) / steps_per_s if steps_per_s > 0 else None
-        ways.append((state.steps / state.step_limit, left_s))
-    if not ways:
-        return None, None
-    fraction, left_s = max(ways, key=lambda way: way[0])
-    return min(fraction, 1.0), None if left_s is None else max(left_s, 0.0)
+        ways.append(state.time_limit_s - state.elapsed_s)
+    if state.step_limit and (steps_per_s > 0 or state.steps >= state.step_limit):
+        ways.append((state.step_limit - state.steps) / steps_per_s if steps_per_s > 0 else 0.0)
+    return max(min(ways), 0.0) if ways else None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 import logging
+import math
 from pathlib import Path
 import time
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from rl_nodes.algorithms.base import Learner
-from rl_nodes.core.errors import BundleError, CheckpointError, TrainingError
+from rl_nodes.core.errors import BackendError, BundleError, CheckpointError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
@@ -34,6 +35,7 @@ from rl_nodes.training.sources import Source
 import torch
 
 _log = logging.getLogger(__name__)
+MOST_REFUSED = 1000  # transitions in a row that were not finite, before a run ends
 _RECORDED = 256  # newest observations on which an export is proven
 
 Evaluator = Callable[[PolicyBundle, Sequence[int]], Evaluation]
@@ -110,10 +112,12 @@ class Session:
         self.best: tuple[Evaluation, PolicyBundle] | None = None
         self.last_evaluation: Evaluation | None = None
         self.target_reached = False
+        self.unsaved = ''        # why the policy that is to be left could not be saved
         self.episodes = EpisodeStatistics()
         self.curriculum = Curriculum(config.curriculum)
         if config.curriculum.active:
             source.set_difficulty(self.curriculum.difficulty)
+        self._refused, self._refused_in_a_row, self._told_refused = 0, 0, -math.inf
         self._elapsed_before = 0.0
         self._fresh_seed = FRESH_SEED
         self._snapshot = learner.state_dict()
@@ -135,12 +139,27 @@ class Session:
             self._count(len(batch))
             if self.learner.ready():
                 self.debt += self.config.updates_per_step * self.learner.in_all(stored)
-            if stored < len(batch):
-                self.outputs.alarm(f'{len(batch) - stored} transitions refused: not finite')
+            self._note_refused(len(batch) - stored, stored)
         elif self.silence_s(now) and now - self._reported_silence > self.config.source_timeout_s:
             self._reported_silence = now
             self.outputs.alarm(f'no experience for {self.silence_s(now):.0f} s: is the robot '
                                'running and the recorder active? Training waits')
+
+    def _note_refused(self, refused: int, stored: int) -> None:
+        """
+        Say from time to time how many transitions were not finite.
+
+        :raises BackendError: so many in a row were that there is nothing to learn from.
+        """
+        self._refused += refused
+        self._refused_in_a_row = 0 if stored else self._refused_in_a_row + refused
+        if self._refused_in_a_row >= MOST_REFUSED:
+            raise BackendError(f'the last {self._refused_in_a_row:,} transitions were not finite; '
+                               'look at the rewards and observations of the environment')
+        now = time.monotonic()
+        if self._refused and now - self._told_refused > self.config.log_every_s:
+            self.outputs.alarm(f'{self._refused} transitions refused: not finite')
+            self._refused, self._told_refused = 0, now
 
     def take_rollout(self, rollout: Rollout) -> None:
         """Count what an on-policy learner is about to learn from."""
@@ -286,17 +305,26 @@ class Session:
         self._fresh_seed += len(seeds)
         if self._evaluator is None:
             raise TrainingError('asked to evaluate without an environment to evaluate in')
-        return self._evaluator(bundle, seeds)
+        evaluation = self._evaluator(bundle, seeds)
+        self._heard = time.monotonic()  # nobody listened meanwhile
+        return evaluation
 
     def _keep_best(self, evaluation: Evaluation, bundle: PolicyBundle) -> None:
         manifest = msgspec.structs.replace(
             bundle.manifest, evaluation=evaluation.summary(), digest='').sealed()
         bundle = PolicyBundle(bundle.onnx, manifest)
         self.best = (evaluation, bundle)
+        self._save(bundle)
+
+    def _save(self, bundle: PolicyBundle) -> None:
+        """Leave a policy; a disk that refuses is an alarm, and an error at the end."""
         try:
             bundle.save(self.policy_path)
-        except (BundleError, OSError) as error:
+        except BundleError as error:
+            self.unsaved = str(error)
             self.outputs.alarm(f'the best policy so far could not be saved: {error}')
+        else:
+            self.unsaved = ''
 
     @property
     def policy_path(self) -> Path:
@@ -314,9 +342,11 @@ class Session:
         if self._evaluator is None or (at_once and self.best is None):
             bundle = self.export()
             if bundle is not None:
-                bundle.save(self.policy_path)
+                self._save(bundle)
             return None
         if self.best is not None and (at_once or self.target_reached):
+            if self.unsaved:
+                self._save(self.best[1])
             return self._told(self.best[0])
         if self.steps != self._evaluated_steps and self.learner.updates:
             self.evaluate()
@@ -355,6 +385,12 @@ class Session:
         if self.config.checkpoint_every_steps is not None:  # as if it were resumed from there
             self.episodes.forget_unfinished()
             self.source.restart(self.steps)
+
+    def keep(self) -> None:
+        """Write a last checkpoint where they are not to come at certain steps only."""
+        if self.config.checkpoint_every_steps is None:
+            self.checkpoint()
+            self.say(f'with resume:=true it goes on from step {self.steps:,}')
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where transitions come from: what the training loop sees of it, and its Gymnasium form."""
 
+from collections import defaultdict
 from collections.abc import Callable
 import importlib
 from typing import Any, Protocol
@@ -9,15 +10,17 @@ from typing import Any, Protocol
 import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 import numpy as np
 from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.core.config import suggestion
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import RlNodesError, TrainingError
 from rl_nodes.core.specs import ArraySpec
 from rl_nodes.core.types import TransitionBatch
+from rl_nodes.envs.checked_env import CheckedEnv, Watch
 from rl_nodes.envs.ray_env import RayVectorEnv
+from rl_nodes.envs.serial_env import SerialVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
 
@@ -91,51 +94,52 @@ class EnvSource:
 
     def collect(self) -> TransitionBatch:
         """Return ``steps_per_collect * N`` transitions."""
-        batches = [self._collect_one() for _ in range(self._steps_per_collect)]
-        if len(batches) == 1:
-            return TransitionBatch(**batches[0])
-        return TransitionBatch(**{
-            name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
+        parts: dict[str, list[np.ndarray]] = defaultdict(list)
+        for _ in range(self._steps_per_collect):
+            for name, rows in self._step_all().items():
+                parts[name].append(rows)
+        columns = {name: np.concatenate(rows) for name, rows in parts.items()}
+        count = len(columns['reward'])
+        return TransitionBatch(**columns, wanted=columns['action'], limited=np.zeros(count, bool),
+                               policy_version=np.full(count, self._learner.updates, np.int64))
 
-    def _collect_one(self) -> dict[str, np.ndarray]:
+    def _step_all(self) -> dict[str, np.ndarray]:
+        """Step every environment; return the columns that differ from step to step."""
         observation = self._observation
         action = self._learner.act(observation)
         following, reward, terminated, truncated, info = self._envs.step(
             action[:, 0] if self._discrete else action)
-        following = _float32(following)
-        next_observation, success = following, successes(info, len(action))
-        if '_final_obs' in info:  # those environments have been reset within this step
-            next_observation = following.copy()
-            for i in np.flatnonzero(info['_final_obs']):
-                next_observation[i] = info['final_obs'][i]
-            last = successes(info.get('final_info', {}), len(action))
-            success = np.where(info['_final_obs'], last, success)
-        count = len(action)
-        batch = {
-            'observation': observation, 'action': action, 'wanted': action,
-            'reward': _float32(reward), 'next_observation': next_observation,
-            'terminated': terminated, 'truncated': truncated, 'success': success,
-            'limited': np.zeros(count, bool),
-            'policy_version': np.full(count, self._learner.updates, np.int64),
+        count, next_observation = len(action), _float32(following)
+        rows = {
+            'observation': observation, 'action': action, 'reward': _float32(reward),
+            'next_observation': next_observation, 'terminated': terminated,
+            'truncated': truncated, 'success': successes(info, count),
             'episode': self._episode.copy(), 'step': self._step.copy()}
         if self._cost:
-            batch['cost'] = costs(info, self._cost, count)
+            rows['cost'] = costs(info, self._cost, count)
         if self._privileged is not None:
-            batch['privileged'] = self._privileged
-            batch['next_privileged'] = self._privileged = info['privileged']
-            if '_final_obs' in info:
-                batch['next_privileged'] = np.where(
-                    info['_final_obs'][:, None], info['final_info']['privileged'],
-                    self._privileged)
-        self._observation = following
+            rows['privileged'] = self._privileged
+            rows['next_privileged'] = self._privileged = info['privileged']
+        self._observation = next_observation
         self._step += 1
-        ended = terminated | truncated
+        if '_final_obs' in info:  # those environments have been reset within this step
+            self._end(info, rows)
+        return rows
+
+    def _end(self, info: dict[str, Any], rows: dict[str, np.ndarray]) -> None:
+        """Let rows tell how episodes have ended, not how the next ones begin, and count those."""
+        ended, last = info['_final_obs'], info.get('final_info', {})
+        rows['next_observation'] = rows['next_observation'].copy()
+        rows['success'] = np.where(ended, successes(last, len(ended)), rows['success'])
+        if self._privileged is not None:
+            rows['next_privileged'] = np.where(
+                ended[:, None], last['privileged'], self._privileged)
         self._learner.forget(ended)
         for i in np.flatnonzero(ended):
+            rows['next_observation'][i] = info['final_obs'][i]
             self._step[i] = 0
             self._episode[i] = self._next_episode
             self._next_episode += 1
-        return batch
 
     def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
         """Do nothing: the learner itself acts."""
@@ -172,7 +176,8 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 def successes(info: dict[str, Any], count: int) -> np.ndarray:
     """Return where ``info['success']`` holds, shape (N,); nowhere if the key is missing."""
-    return np.asarray(info.get('success', np.zeros(count)), bool)
+    told = info.get('success')
+    return np.zeros(count, bool) if told is None else np.asarray(told, bool)
 
 
 def costs(info: dict[str, Any], name: str, count: int) -> np.ndarray:
@@ -203,14 +208,15 @@ def _is_number(values: Any) -> bool:
     return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in 'fiub'
 
 
-def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None
-                      ) -> Callable[[], gymnasium.Env]:
+def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None,
+                      watch: Watch | None = None) -> Callable[[], gymnasium.Env]:
     """
-    Return a function that makes the environment.
+    Return a function that makes the environment, whose faults are named.
 
     :param env_id: as registered with Gymnasium.
     :param env_module: Python module whose import registers it; empty where none is needed.
     :param render_mode: as Gymnasium has it; None for an environment that is not drawn.
+    :param watch: notices where it does not return from a call; None for nobody.
     :raises TrainingError: no such module or environment.
     """
     if env_module:
@@ -229,9 +235,12 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
 
     def make() -> gymnasium.Env:
         try:
-            return gymnasium.make(env_id, **drawn)
-        except (gymnasium.error.Error, ImportError) as error:
-            raise TrainingError(f'environment {env_id!r} cannot be made: {error}') from error
+            return CheckedEnv(gymnasium.make(env_id, **drawn), env_id, watch)
+        except RlNodesError:
+            raise
+        except Exception as error:  # whatever its constructor meets
+            raise TrainingError(f'environment {env_id!r} cannot be made: {type(error).__name__}: '
+                                f'{error}') from error
 
     return make
 
@@ -251,7 +260,7 @@ def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
         return RayVectorEnv(env_id, env_module, count, ray_workers)
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
         return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
-    return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)
+    return SerialVectorEnv([make] * count)
 
 
 def _offers_vector(spec: EnvSpec) -> bool:
@@ -285,8 +294,12 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
         box = _box(env.action_space, 'action', task)
         if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
             raise TrainingError(
-                f'{task}: action space {box} is unbounded; learners need finite bounds. Wrap the '
-                'environment in gymnasium.wrappers.RescaleAction or declare the real limits')
+                f'{task}: action space {box} is unbounded; learners need finite bounds. Declare '
+                'the real limits, by gymnasium.wrappers.TransformAction if need be')
+        if box.dtype.kind != 'f':
+            raise TrainingError(
+                f'{task}: action space {box} takes whole numbers, learners give any. Number the '
+                'choices in one Discrete space, or round by gymnasium.wrappers.TransformAction')
         action = _spec('action', box)
     if isinstance(own, Contract):
         return own
@@ -296,14 +309,16 @@ def contract_of(env: gymnasium.Env, task: str) -> Contract:
 
 
 def _box(space: spaces.Space, role: str, task: str) -> spaces.Box:
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        advice = 'flatten it with gymnasium.wrappers.FlattenObservation'
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0]:
+        return space
+    if role == 'observation':
+        expected, advice = '', 'Flatten it with gymnasium.wrappers.FlattenObservation'
     else:
-        advice = 'give it as a flat Box'
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one '
-                            f'dimension. {advice[0].upper()}{advice[1:]}')
-    return space
+        expected, advice = ' or one Discrete', (
+            'Number the combinations of choices, or join the parts, by '
+            'gymnasium.wrappers.TransformAction')
+    raise TrainingError(f'{task}: the {role} space is {space}; expected a Box with one dimension '
+                        f'that is not empty{expected}. {advice}')
 
 
 def _spec(name: str, box: spaces.Box) -> ArraySpec:

@@ -32,3 +32,14 @@ def assert_no_global_random_state(learner, go_on, rounds):
     go_on(learner, 0, rounds)
     assert torch.equal(torch_state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
+
+
+def assert_needs_no_more_record_than_it_says(make, go_on, rounds):
+    """As the training loops run it; and it can go on outside of them, as after a run."""
+    recorded, spared = make(5), make(5)
+    go_on(recorded, 0, rounds + 2)
+    with torch.inference_mode(not spared.autograd):
+        go_on(spared, 0, rounds)
+    spared.load_state_dict(spared.state_dict())
+    go_on(spared, rounds, rounds + 2)
+    assert_identical(recorded, spared)

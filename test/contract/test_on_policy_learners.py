@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from learner_promises import (
     assert_identical,
+    assert_needs_no_more_record_than_it_says,
     assert_no_global_random_state,
     assert_state_is_a_copy,
     leaves,
@@ -167,6 +168,10 @@ def test_resumed_equals_uninterrupted(make, tmp_path):
 
 def test_state_is_a_copy(make):
     assert_state_is_a_copy(make(0), go_on, 3)
+
+
+def test_no_more_of_autograd_than_it_says(make):
+    assert_needs_no_more_record_than_it_says(make, go_on, 3)
 
 
 def test_no_global_random_state(make):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.core.resources import find_config
+from rl_nodes.envs.serial_env import SerialVectorEnv
 from rl_nodes.envs.vector_env import seeds_of, SimVectorEnv
 from rl_nodes.training.sources import environment_maker, make_envs
 
@@ -84,6 +85,8 @@ def test_any_number_of_workers_gives_the_bits_of_lone_environments(env_id: str) 
                          autoreset_mode=AutoresetMode.SAME_STEP)
     expected, ended = trajectory(sync, seeds_of(5, 3), 130)
     assert ended >= 3  # the resets within a step are among what is compared
+    in_turn = SerialVectorEnv([lambda: gymnasium.make(env_id)] * 3)
+    assert trajectory(in_turn, seeds_of(5, 3), 130)[0] == expected
     for workers in (1, 2, 3):
         assert trajectory(make(3, workers, env_id), 5, 130)[0] == expected
 
@@ -216,9 +219,9 @@ def _runs(pid: str) -> bool:
 
 
 def test_training_uses_it_where_it_fits() -> None:
-    for env_id, count, kind in ((REACH, 2, SimVectorEnv), (REACH, 1, SyncVectorEnv),
-                                ('Pendulum-v1', 2, SyncVectorEnv),
-                                ('CartPole-v1', 2, SyncVectorEnv)):
+    for env_id, count, kind in ((REACH, 2, SimVectorEnv), (REACH, 1, SerialVectorEnv),
+                                ('Pendulum-v1', 2, SerialVectorEnv),
+                                ('CartPole-v1', 2, SerialVectorEnv)):
         envs = make_envs(environment_maker(env_id, 'rl_nodes.envs'), count, env_id)
         assert type(envs) is kind
         assert envs.metadata['autoreset_mode'] is AutoresetMode.SAME_STEP

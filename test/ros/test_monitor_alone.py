@@ -4,14 +4,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import os
 from pathlib import Path
 import subprocess
 import sys
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
+from emulators.lossy_network import COMPILER, LossyNetwork
 from harness import Observer, observer
 import numpy as np
+import pytest
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rl_nodes.core.robot import load_robot
@@ -142,3 +145,46 @@ def test_commands_of_another_reliability_are_named_and_nothing_moves(tmp_path: P
         assert not answer.success
         assert 'no command has been judged' in answer.message
         assert not seen.heard['joint_command']
+
+
+CALLER = """
+import rclpy
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+rclpy.init()
+node = Node('far_away')
+client = node.create_client(Trigger, 'safety_monitor/clear_stop')
+client.wait_for_service(30)
+print('ready', flush=True)
+input()
+future = client.call_async(Trigger.Request())
+print('asked', flush=True)
+rclpy.spin_until_future_complete(node, future, timeout_sec=30)
+print(future.result().message, flush=True)
+"""
+
+
+@pytest.mark.skipif(COMPILER is None, reason='needs a C compiler')
+def test_a_clearance_that_was_sent_before_the_stop_does_not_clear_it(tmp_path: Path) -> None:
+    """Its datagrams are lost at first, as on bad radio; the middleware sends them again later."""
+    network, told = LossyNetwork(tmp_path), tmp_path / 'told'
+    with observer() as seen, monitor(tmp_path / 'log', 'use_sim_time:=true'), \
+            told.open('w') as file, subprocess.Popen(
+                [sys.executable, '-c', CALLER], text=True, bufsize=1, stdin=subprocess.PIPE,
+                stdout=file, env=os.environ | network.environ
+                | {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}) as caller:
+        try:
+            rest = Rest(seen)
+            seen.until(lambda: 'ready' in told.read_text(), 'a caller')
+            rest.move()
+            network.set(100, 0)
+            caller.stdin.write('\n')
+            seen.until(lambda: 'asked' in told.read_text(), 'its request')
+            assert seen.call('safety_monitor/stop').success
+            network.set(0, 0)
+            seen.until(lambda: told.read_text().count('\n') == 3, 'an answer')
+        finally:
+            caller.kill()
+        assert 'before the robot stopped' in told.read_text()
+        assert seen.values('safety/state')['mode'] == 'STOPPED'
+        rest.move()

@@ -224,6 +224,7 @@ class HandFed:
 
     def cleared(self) -> 'HandFed':
         self.live(1.5)
+        self.node.asked_ns = time.time_ns()
         assert self.node._on_clear(Trigger.Request())[0]
         self.live(0.1)
         assert self.sources() == ['p@1'] * 5
@@ -308,6 +309,7 @@ class Bench:
         self.node.tick()
 
     def clear(self) -> tuple[bool, str]:
+        self.node.asked_ns = time.time_ns()
         return self.node._on_clear(Trigger.Request())
 
     def shown(self) -> tuple[str, str, str]:

@@ -119,6 +119,21 @@ def test_launch_runs_the_graph_and_returns_its_status(monkeypatch):
     assert graphs[0].arguments['seed'] == 3, 'the last one wins, as in ROS 2'
 
 
+@pytest.mark.parametrize(('policy', 'updates', 'said'), [
+    (Path('runs/a/policy.onnx'), 5, 'policy: runs/a/policy.onnx'),
+    (None, 5, 'policy: none was good enough to export'),
+    (None, 0, 'policy: none: the run ended before the first gradient step')])
+def test_train_tells_what_is_left(capsys, monkeypatch, policy, updates, said):
+    from rl_nodes.training import in_process
+    from rl_nodes.training.experiment import TrainResult
+
+    monkeypatch.setattr(in_process, 'train', lambda options: TrainResult(
+        'steps', Path('runs/a'), policy, 60, updates, 1.0, None))
+    status, out, _ = run(capsys, 'train', 'env:=Pendulum-v1')
+    assert status == 0
+    assert said in out.splitlines()
+
+
 @pytest.mark.parametrize('command', ['launch', 'replay', 'sweep'])
 def test_under_torchrun_only_processes_that_learn_are_started(capsys, monkeypatch, command):
     monkeypatch.setenv('WORLD_SIZE', '2')
@@ -149,7 +164,8 @@ def test_texts_become_the_types_of_the_record(given, expected):
 
 
 @pytest.mark.parametrize(('given', 'message'), [
-    ({'steps': 'many'}, "steps = 'many'"), ({'steps': '0'}, 'steps'), ({'kind': 'c'}, 'kind'),
+    ({'steps': 'many'}, "steps = 'many'"), ({'steps': '0'}, 'steps = 0: expected `int` >= 1'),
+    ({'kind': 'c'}, 'kind'),
     ({'stpes': '5'}, "did you mean 'steps'"), ({'rate': 'nan'}, 'finite')])
 def test_texts_that_do_not_fit_are_named(given, message):
     with pytest.raises(ConfigError, match=message):
@@ -160,6 +176,13 @@ def test_help_of_a_record_shows_its_own_words():
     text = words.record_help(Options)
     assert "  kind  (default 'a')\n      one of two, said over two lines." in text
     assert '  limit  (default None)' in text
+    assert '\n  a.b or c.d\n' in words.record_help(Options, kind='a.b or c.d')
+
+
+def test_help_of_training_says_how_settings_are_changed(capsys):
+    status, out, _ = run(capsys, 'train', '--help')
+    assert status == 0 and '  learner.<key>, loop.<key>\n' in out
+    assert 'NODEFAULT' not in out and '``' not in out
 
 
 @pytest.mark.parametrize(('words', 'episodes', 'output'), [

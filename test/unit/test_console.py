@@ -81,3 +81,17 @@ def test_broken_output_is_noticed():
     console.close()
     os.close(writer)
     assert console.broken
+
+
+@pytest.mark.parametrize(('name', 'value', 'coloured'), [
+    ('TERM', 'xterm', True), ('TERM', 'dumb', False), ('NO_COLOR', '1', False)])
+def test_colours_where_a_terminal_wants_them(monkeypatch, name, value, coloured):
+    monkeypatch.delenv('NO_COLOR', raising=False)
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv(name, value)
+    ours, theirs = os.openpty()
+    try:
+        assert Console(theirs).colour == coloured
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -95,6 +95,22 @@ def test_epsilon_falls_with_the_transitions():
     assert (learner.act(np.zeros((50, 4), np.float32), explore=False) == 1).all()
 
 
+def test_no_network_is_asked_where_every_row_acts_at_random(monkeypatch):
+    """And the draws are those of a learner that asks it: first the actions, then the chances."""
+    for epsilon in (1.0, 0.5):
+        learner = dqn(epsilon_start=epsilon, epsilon_end=epsilon)
+        generator = torch.Generator()
+        generator.set_state(learner.state_dict()['generator'])
+        constant(learner.network, [0.0, 0.0, 9.0])
+        if epsilon == 1.0:
+            monkeypatch.setattr(learner.network, 'forward', None)
+        for rows in (1, 4, 1):
+            any_one = torch.randint(3, (rows,), generator=generator)
+            chance = torch.rand(rows, generator=generator)
+            wanted = torch.where(chance < epsilon, any_one, 2)
+            assert learner.act(np.zeros((rows, 4)))[:, 0].tolist() == wanted.tolist()
+
+
 @pytest.mark.parametrize(('reward', 'discount', 'wanted'), [
     (0.0, 1.0, [0.1, 0.2, 0.3, 0.4]),      # nothing moves
     (1.0, 1.0, [0.0, 0.1, 0.2, 0.7]),      # one atom up, the last two join at the end
@@ -173,9 +189,10 @@ def test_rows_that_are_not_fit_are_refused():
     learner = dqn()
     batch = transitions(10)
     batch.observation[4] = np.nan
-    batch.action[5] = 7
-    assert learner.observe(batch) == 8
-    assert learner.buffer.refused == 2
+    batch.action[5:8, 0] = 7, -1, 0.5
+    assert learner.observe(batch) == 6
+    assert learner.buffer.refused == 4
+    assert learner.observe(replace(batch, action=np.full((10, 1), np.nan, np.float32))) == 0
     with pytest.raises(SpecError, match='one number each'):
         learner.observe(replace(batch, action=np.zeros((10, 2), np.float32)))
 

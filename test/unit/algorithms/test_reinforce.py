@@ -66,6 +66,28 @@ def test_baseline_leaves_the_expected_gradient(contract):
     torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-6, rtol=0)
 
 
+def test_dynamics_drop_out_of_the_gradient(make, live):
+    """Ours is the gradient of the log-density of whole episodes, whatever P(o'|o, a) is in it."""
+    learner = make(baseline='none', estimator='full_return')
+    rollout = without_time_limits(live(learner))
+    batch = learner.prepare(rollout, rollout.reward)
+    actor = learner.networks.actor.member(0)
+    own = learner.networks.own.clone().requires_grad_()
+    output = actor(batch.observation)
+    following = torch.from_numpy(np.concatenate(
+        [rollout.observation[1:], rollout.last_observation[None]]).reshape(len(batch), -1))
+    guess = batch.observation + batch.action.sum(1, keepdim=True)
+    dynamics = torch.distributions.Normal(guess, 0.5).log_prob(following).sum(1)
+    density = learner.head.log_probability(output, own, batch.action) + dynamics
+    (-(batch.advantage * density).mean()).backward()
+    layers = [layer for layer in actor if isinstance(layer, torch.nn.Linear)]
+    wanted = [part.flatten() for layer in layers
+              for part in (layer.weight.grad.T, layer.bias.grad)]
+    found = policy_gradient(learner, rollout)
+    torch.testing.assert_close(found, torch.cat(
+        [*wanted, *([] if own.grad is None else [own.grad])]), atol=1e-5, rtol=1e-4)
+
+
 def test_value_baseline_is_subtracted_and_fitted(make, live):
     learner = make(baseline='value', critic_steps=300, critic_learning_rate=0.01)
     learner.networks.critic.flat.zero_()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from episode_script import JOINT_STATE, make_contract, serialized
 from mcap.reader import make_reader
 import pytest
 from rl_nodes.core.errors import RecordingError
@@ -19,7 +20,6 @@ from rl_nodes.data.event_log import EventLog
 from rl_nodes.data.inspection import open_episodes
 from rl_nodes.data.reader import read_episode
 from rl_nodes.data.recovery import recover
-from test_writer_reader import JOINT_STATE, make_contract, serialized
 
 STATES, COMMANDS = 'joint_states', 'joint_command'
 

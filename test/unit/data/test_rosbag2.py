@@ -5,6 +5,7 @@
 from pathlib import Path
 import threading
 
+from episode_script import END, JOINT_STATE, make_start, record, serialized
 import pytest
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.data.episode_file import LockedFile
@@ -13,7 +14,6 @@ from rl_nodes.data.ring import EventRing, OVERHEAD_BYTES
 from rl_nodes.data.rosbag2 import index_folder, INDEX_NAME, offered_qos, qos_profile
 from rl_nodes.data.topic_choice import TopicChoice
 from rl_nodes.data.writer import EpisodeWriter
-from test_writer_reader import END, JOINT_STATE, make_start, record, serialized
 import yaml
 
 LATCHED = qos_profile('keep_last', 1, 'reliable', 'transient_local')

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import numpy as np
 import pytest
 from rl_nodes.cluster import require_ray
-from rl_nodes.core.errors import ConfigError, TrainingError
+from rl_nodes.core.errors import BackendError, ConfigError
 from rl_nodes.envs.ray_env import joined, RayVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.in_process import train, TrainOptions
@@ -91,11 +91,11 @@ def test_training_with_actors_gives_the_same_policy(ray, tmp_path):
 
 
 def test_an_environment_that_breaks_ends_training_with_its_reason(ray):
-    with pytest.raises(TrainingError, match='a Ray actor with environments failed.*NoSuch'):
+    with pytest.raises(BackendError, match='a Ray actor with environments failed.*NoSuch'):
         RayVectorEnv('NoSuch-v0', '', 2, 2)
     envs = RayVectorEnv('CartPole-v1', '', 2, 2)
     envs.reset(seed=0)
     ray.kill(envs._actors[1])
-    with pytest.raises(TrainingError, match='Ray actor'):
+    with pytest.raises(BackendError, match='Ray actor'):
         envs.step(np.zeros(2, np.int64))
     envs.close()

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rl_nodes.core import ros_environment
 from rl_nodes.core.errors import BundleError, ConfigError, ContractError, GraphError, RlNodesError
 from rl_nodes.core.resources import find_config
 from rl_nodes.graph import build, describe_returncode, judge, NodeSpec, stopped_on_request
@@ -190,82 +189,6 @@ def test_damaged_policy_is_refused(tmp_path):
 
 # --- gym --------------------------------------------------------------------------------------
 
-def test_a_policy_that_sees_switches_the_cameras_on(policy, tmp_path, monkeypatch):
-    task = tmp_path / 'see.yaml'
-    task.write_text(find_config('tasks', 'reach').read_text()
-                    + 'pictures: [{camera: wrist, width: 8, height: 8}]\n')
-    contract = load_task('arm', str(task)).contract
-    bundle = SimpleNamespace(manifest=SimpleNamespace(contract=contract))
-    monkeypatch.setattr(PolicyBundle, 'load', lambda path: bundle)
-    given = {'policy': policy, 'task': str(task)}
-    graph = build('deploy', given | {'robots': '2'}, {}, NOW)
-    assert [spec.path for spec in graph.nodes if spec.name == 'camera'] == [
-        'robot_1/camera', 'robot_2/camera']
-    assert all(spec.parameters['cameras'] for spec in graph.nodes
-               if spec.name == 'experience_recorder')
-    # Those of a physical robot have drivers of their own, which are heard.
-    graph = build('deploy', given | {'backend': 'servo_bus'}, {}, NOW)
-    assert 'camera' not in [spec.name for spec in graph.nodes]
-    for name in ('policy_server', 'experience_recorder'):
-        assert node(graph, name).parameters['camera_drivers'] is True
-    assert node(graph, 'experience_recorder').parameters['cameras'] is True
-    graph = build('record', {'task': str(task), 'policy': policy, 'input': 'joy'}, {}, NOW)
-    assert node(graph, 'experience_recorder').parameters['cameras'] is True
-
-
-@pytest.mark.parametrize(('name', 'given'), [
-    ('record', {}), ('deploy', {'policy': 'run/policy.onnx'}),
-    ('gym', {'record': 'true', 'stepping': 'realtime'})])
-def test_the_cameras_of_a_physical_robot_are_heard_and_nothing_is_drawn(
-        policy, name, given, monkeypatch):
-    monkeypatch.setattr('rl_nodes.graph.installed_backends', lambda: ())
-    graph = build(name, given | {'backend': 'ros2_control', 'cameras': 'true',
-                                 'record_images': 'compressed'}, {}, NOW)
-    assert 'camera' not in [spec.name for spec in graph.nodes]
-    recorder = node(graph, 'experience_recorder').parameters
-    assert recorder['camera_drivers'] and recorder['cameras'] and recorder['record_images']
-
-
-@pytest.mark.parametrize(('name', 'given'), [
-    ('train', {}), ('deploy', {'policy': 'run/policy.onnx'}), ('gym', {'record': 'true'})])
-@pytest.mark.parametrize(('images', 'quality'), [('true', 0), ('compressed', 90)])
-def test_cameras_are_a_process_of_their_own_that_control_goes_on_without(
-        policy, name, given, images, quality):
-    without = build(name, given, {}, NOW)
-    assert 'camera' not in [spec.name for spec in without.nodes]
-    graph = build(name, given | {'cameras': 'true', 'record_images': images}, {}, NOW)
-    assert len(graph.nodes) == len(without.nodes) + 1
-    assert not judge(node(graph, 'camera'), -9).shutdown
-    recorder = node(graph, 'experience_recorder').parameters
-    assert (recorder['cameras'], recorder['record_images']) == (True, True)
-    assert recorder['jpeg_quality'] == quality
-
-
-@pytest.mark.parametrize(('name', 'given', 'message'), [
-    ('train', {'cameras': 'true', 'robot': 'cartpole', 'task': 'cartpole_balance'},
-     'robot cartpole has no cameras'),
-    ('train', {'record_images': 'true'}, 'needs cameras:=true'),
-    ('train', {'record_images': 'compressed'}, 'compressed needs cameras:=true'),
-    ('train', {'record_images': 'jpeg'}, 'allowed: false, true, compressed'),
-    ('train', {'jpeg_quality': '96'}, 'from 1 to 95'),
-    ('gym', {'record_images': 'true', 'cameras': 'true'}, 'needs record:=true'),
-    ('gym', {'topics': 'tf'}, 'topics:=tf needs record:=true'),
-    ('gym', {'keep_last_s': '30'}, 'keep_last_s:=30.0 needs record:=true'),
-    ('gym', {'cameras': 'true', 'backend': 'servo_bus', 'stepping': 'realtime'},
-     'needs record:=true: nothing is drawn'),
-    ('record', {'cameras': 'true', 'backend': 'servo_bus', 'robot': 'cartpole',
-                'task': 'cartpole_balance'}, 'robot cartpole has no cameras')])
-def test_cameras_that_cannot_be(name, given, message):
-    with pytest.raises(GraphError, match=message):
-        build(name, given, {}, NOW)
-
-
-def test_cameras_need_what_draws_them(monkeypatch):
-    monkeypatch.setattr('rl_nodes.graph.installed_backends', lambda: ('mujoco',))
-    with pytest.raises(GraphError, match='pip install'):
-        build('train', {'cameras': 'true', 'backend': 'mujoco'}, {}, NOW)
-
-
 def test_gym_has_no_policy_and_needs_its_rewards(tmp_path):
     graph = build('gym', {}, {}, NOW)
     assert [spec.name for spec in graph.nodes] == [
@@ -385,73 +308,6 @@ def test_only_several_robots_are_answered_together(policy):
 def test_a_physical_robot_is_alone_in_its_graph(policy):
     with pytest.raises(GraphError, match='a physical robot is one'):
         build('deploy', {'policy': policy, 'robots': '2', 'backend': 'servo_bus'}, {}, NOW)
-
-
-# --- environment ------------------------------------------------------------------------------
-
-@pytest.mark.parametrize(('text', 'domain'), [('', 0), ('0', 0), ('7', 7), ('232', 232)])
-def test_domain(text, domain):
-    assert ros_environment.domain_id({'ROS_DOMAIN_ID': text}) == domain
-    assert build('train', {}, {'ROS_DOMAIN_ID': text}, NOW).domain_id == domain
-
-
-@pytest.mark.parametrize('text', ['abc', '233', '-1', '010', ' 7', '7 ', '1.0', '0x10', '９'])
-def test_domain_that_ros_would_misread(text):
-    with pytest.raises(GraphError, match='ROS_DOMAIN_ID'):
-        build('train', {}, {'ROS_DOMAIN_ID': text}, NOW)
-
-
-@pytest.mark.parametrize(('enable', 'strategy'), [
-    ('1', 'Enforce'), ('True', 'Enforce'), ('TRUE', 'Enforce'), ('yes', ''), ('true', 'enforce'),
-    ('true', 'ENFORCE'), ('true', ''), ('false', 'enforce')])
-def test_security_that_would_be_off_in_silence(enable, strategy):
-    environ = {'ROS_SECURITY_ENABLE': enable, 'ROS_SECURITY_STRATEGY': strategy}
-    with pytest.raises(GraphError, match='[Ww]rite (exactly )?ROS_SECURITY_'):
-        build('train', {}, environ, NOW)
-
-
-@pytest.mark.parametrize(('enable', 'strategy'), [
-    ('', ''), ('false', ''), ('true', 'Enforce'), ('true', 'Permissive'), ('false', 'Enforce')])
-def test_security_as_ros_reads_it(enable, strategy):
-    ros_environment.check_security(
-        {'ROS_SECURITY_ENABLE': enable, 'ROS_SECURITY_STRATEGY': strategy})
-
-
-def test_middleware_that_is_not_installed(tmp_path):
-    for name in ('librmw_fastrtps_cpp.so', 'librmw_fastrtps_shared_cpp.so', 'librmw.so',
-                 'librmw_dds_common__rosidl_typesupport_cpp.so'):
-        (tmp_path / name).write_bytes(b'')
-    environ = {'LD_LIBRARY_PATH': f'/nowhere:{tmp_path}'}
-    assert ros_environment.middlewares(environ) == ['rmw_fastrtps_cpp']
-    ros_environment.check_middleware({**environ, 'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'})
-    with pytest.raises(GraphError, match="did you mean 'rmw_fastrtps_cpp'"):
-        ros_environment.check_middleware({**environ, 'RMW_IMPLEMENTATION': 'rmw_fastrtps'})
-    ros_environment.check_middleware({'RMW_IMPLEMENTATION': 'rmw_unknown_cpp'})
-
-
-UDP = 'UDPv4?sockets_size=4MB'
-LOCAL = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-
-
-@pytest.mark.parametrize(('environ', 'transports', 'reach', 'profile'), [
-    ({}, UDP, None, None),
-    ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'}, UDP, 'SUBNET', None),
-    (LOCAL, UDP, 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
-    ({'ROS_LOCALHOST_ONLY': '1'}, UDP, 'SYSTEM_DEFAULT', 'fastdds_localhost.xml'),
-    (LOCAL | {'ROS_STATIC_PEERS': '10.0.0.2'}, UDP, 'LOCALHOST', None),
-    (LOCAL | {'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}, 'SHM', 'LOCALHOST', None),
-    (LOCAL | {'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, None, 'LOCALHOST', 'mine.xml'),
-    (LOCAL | {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, None, 'LOCALHOST', None)])
-def test_no_memory_is_shared_with_a_process_that_may_be_killed_unless_the_user_says_so(
-        environ, transports, reach, profile):
-    environ = {'ROS_DOMAIN_ID': '7', **environ}
-    for _ in range(2):  # a child of a process that is prepared is prepared
-        assert ros_environment.prepare(environ) == 7
-        assert environ.get('FASTDDS_BUILTIN_TRANSPORTS') == transports
-        assert environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') == reach
-        found = environ.get('FASTRTPS_DEFAULT_PROFILES_FILE')
-        assert (found and Path(found).name) == profile
-        assert 'ROS_LOCALHOST_ONLY' not in environ
 
 
 # --- consequences -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from rl_nodes.core.errors import ConfigError, TrainingError
-from rl_nodes.runs.record import find_runs, read_run, RunKeeper, RunRecord
+from rl_nodes.runs.record import find_runs, read_rows, read_run, RunKeeper, RunRecord
 
 RECORD = RunRecord(task='reach', robot='arm', algorithm='sac', seed=3, settings={'steps': 10})
 
@@ -35,6 +35,16 @@ def test_what_escapes_is_written_down(tmp_path, error, state, reason):
             raise error
     record = read_run(tmp_path).record
     assert (record.state, record.reason) == (state, reason)
+
+
+def test_damaged_rows_are_left_out(tmp_path, caplog):
+    path = tmp_path / 'metrics.jsonl'
+    row = b'{"kind": "train", "step": 10, "wall_s": 0.5}\n'
+    path.write_bytes(row + b'\xff\0\n[1, 2]\n"x"\n{"kind": "train", "step": "10"}\n' + row
+                     + b'{"kind": "tr')
+    assert read_rows(path) == 2 * [{'kind': 'train', 'step': 10, 'wall_s': 0.5}]
+    assert 'dropped 5 unfinished or damaged lines' in caplog.text
+    assert read_rows(tmp_path / 'none.jsonl') == []
 
 
 def test_asked_to_stop_is_interrupted(tmp_path):

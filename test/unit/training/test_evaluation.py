@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError, TrainingError
 from rl_nodes.training.evaluation import evaluate
 
 
@@ -58,3 +58,13 @@ def test_rank_puts_success_first(point_env):
 def test_no_seeds(point_env):
     with pytest.raises(TrainingError, match='no seeds'):
         evaluate(point_env(), Home(), [])
+
+
+def test_a_reward_that_is_no_number_ends_it(point_env):
+    class Absurd(point_env):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, float('nan'), *rest
+
+    with pytest.raises(BackendError, match='rewarded step 1 of the episode of seed 4 with nan'):
+        evaluate(Absurd(), Home(), [4])

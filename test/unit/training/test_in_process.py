@@ -8,12 +8,13 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from rl_nodes.core.errors import CheckpointError, TrainingError
+from rl_nodes.core.errors import BackendError, BundleError, CheckpointError, TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
-from rl_nodes.runs.record import read_run
+from rl_nodes.runs.record import read_rows, read_run
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
+from rl_nodes.training.session import Session
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = """
@@ -91,3 +92,52 @@ def test_a_run_that_cannot_go_on_is_recorded_as_failed(options, tmp_path):
         train(options(algorithm='dqn'), Progress(io.StringIO()))
     record = read_run(tmp_path / 'run').record
     assert record.state == 'failed' and 'dqn chooses discrete' in record.reason
+
+
+def test_an_environment_that_breaks_costs_nothing_learned(options, tmp_path, point_env,
+                                                          monkeypatch):
+    steps = iter(range(200))
+
+    def step(self, action):
+        if next(steps, None) is None:
+            raise OSError('the gripper lost its cable')
+        return whole(self, action)
+
+    whole = point_env.step
+    monkeypatch.setattr(point_env, 'step', step)
+    stream = io.StringIO()
+    with pytest.raises(BackendError, match=r'step\(\) of rl_nodes_test/Point-v0 failed: OSError: '
+                                           r'the gripper lost its cable \(test_in_process.py:'):
+        train(options(changes={'loop.evaluate_every_steps': '1000'}), Progress(stream))
+    assert read_run(tmp_path / 'run').record.state == 'failed'
+    assert 'with resume:=true it goes on from step 200' in stream.getvalue()
+    monkeypatch.setattr(point_env, 'step', whole)
+    resumed = train(options(changes={'loop.evaluate_every_steps': '1000'}, resume=True),
+                    Progress(stream))
+    assert (resumed.reason, resumed.steps) == ('steps', 300)
+
+
+def test_a_policy_that_cannot_be_saved_is_an_error(options, tmp_path, monkeypatch):
+    def full(self, path):
+        raise BundleError(f'{path}: no space left')
+
+    monkeypatch.setattr(PolicyBundle, 'save', full)
+    stream = io.StringIO()
+    with pytest.raises(TrainingError, match=r'training ended \(steps\), but .*: no space left'):
+        train(options(steps=160), Progress(stream))
+    assert 'ALARM: the best policy so far could not be saved' in stream.getvalue()
+    assert read_run(tmp_path / 'run').record.state == 'failed'
+
+
+def test_killed_while_the_left_policy_is_judged(options, tmp_path, monkeypatch):
+    """The last checkpoint comes first, so what is evaluated after it is evaluated once more."""
+    def killed(self, bundle):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, '_evaluate_fresh', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(options(steps=200), Progress(io.StringIO()))
+    train(options(steps=200, resume=True), Progress(io.StringIO()))
+    rows = read_rows(tmp_path / 'run' / 'metrics.jsonl')
+    assert [row['step'] for row in rows if row['kind'] == 'evaluation'] == [150, 200]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.training import session as session_module
 from rl_nodes.training.evaluation import Evaluation
@@ -203,7 +203,17 @@ def test_refused_transitions_raise_an_alarm(make_session):
     batch = transitions(0, 4)
     batch.reward[1] = np.nan
     session.take(batch)
-    assert session.alarms == ['1 transitions refused: not finite']
+    session.take(batch)
+    assert session.alarms == ['1 transitions refused: not finite']  # not for each of them
+
+
+def test_nothing_but_refused_transitions_end_a_run(make_session):
+    session = make_session(ScriptedSource(10), Limits())
+    batch = transitions(0, 100)
+    batch.reward[:] = np.inf
+    with pytest.raises(BackendError, match='the last 1,000 transitions were not finite'):
+        for _ in range(10):
+            session.take(batch)
 
 
 def test_target_text_and_missing_metric():

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 
+import pytest
 from rl_nodes.runs.tables import duration_text
-from rl_nodes.training.progress import Progress, ProgressState
+from rl_nodes.training.progress import Progress, progress_text, ProgressState
 
 
 class Clock:
@@ -63,3 +64,26 @@ def test_waiting_and_staleness_are_shown():
 
 def test_durations():
     assert [duration_text(s) for s in (0, 61, 3723)] == ['0:00', '1:01', '1:02:03']
+
+
+@pytest.mark.parametrize('width', [60, 79, 140])
+def test_a_narrow_terminal_shows_what_is_needed_most(width):
+    wide = state(123_456, step_limit=1_000_000, train_return=-1234.5, staleness=1200)
+    text = progress_text(wide, 123.0, 123.0, 900.0, width)
+    assert len(text) <= width
+    for part in ('step 123,456', 'evaluation success 85%', 'left'):
+        assert part in text
+    assert ('train' in text) == (width == 140)
+    waiting = progress_text(state(5, waiting='no experience for 12 s'), 0.0, 0.0, None, width)
+    assert waiting.endswith('WAITING: no experience for 12 s')
+
+
+def test_the_time_left_counts_what_evaluations_take():
+    """One that takes a minute must not look like training that has come to a halt."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(stream, clock)
+    for now, steps in ((0.0, 0), (50.0, 1000), (100.0, 1001)):
+        clock.now = now
+        progress.show(lambda steps=steps: state(steps))
+    assert '0 steps/s' in stream.getvalue().splitlines()[-1]
+    assert '14:59 left' in stream.getvalue().splitlines()[-1]

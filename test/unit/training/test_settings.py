@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped files say what the records say."""
 
+import re
+
 import msgspec
 import pytest
 from rl_nodes.algorithms.ppo import PpoConfig
@@ -31,6 +33,21 @@ def test_ppo_yaml_names_every_key():
     raw = config.read_yaml(resources.find_config('train', 'ppo'))
     assert sorted(raw['learner']) == sorted(config.field_names(PpoConfig))
     assert {*raw['loop'], *UNSET} == set(config.field_names(ScheduleConfig))
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_the_file_of_a_method_names_every_key_that_others_do_not_have(name):
+    kind = METHODS[name].config
+    shared = set() if kind.__base__ is msgspec.Struct else {*config.field_names(kind.__base__)}
+    own = {*config.field_names(kind)} - shared
+    assert own <= set(config.read_yaml(resources.find_config('train', name))['learner'])
+
+
+@pytest.mark.parametrize('path', sorted(
+    resources.find_config('train', 'sac').parent.glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_key_is_explained(path):
+    keys = [line for line in path.read_text().splitlines() if re.match(' +[a-z_]+:', line)]
+    assert [line for line in keys if ' # ' not in line] == []
 
 
 def test_every_shipped_file_loads():

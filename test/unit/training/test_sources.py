@@ -92,7 +92,12 @@ def env_with(observation=None, action=None):
     (env_with(action=spaces.MultiDiscrete([3, 2])), 'one dimension'),
     (env_with(observation=spaces.Dict({'a': spaces.Box(-1, 1, (2,))})), 'FlattenObservation'),
     (env_with(observation=spaces.Box(0, 255, (8, 8, 3), np.uint8)), 'one dimension'),
+    (env_with(observation=spaces.Box(-1, 1, (0,))), 'not empty'),
+    (env_with(observation=spaces.MultiBinary(3)), 'FlattenObservation'),
+    (env_with(action=spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.Discrete(2)))), 'TransformAct'),
+    (env_with(action=spaces.MultiBinary(3)), 'or one Discrete'),
     (env_with(action=spaces.Box(-np.inf, np.inf, (2,))), 'unbounded'),
+    (env_with(action=spaces.Box(0, 9, (2,), np.int64)), 'takes whole numbers'),
 ])
 def test_spaces_that_do_not_fit_are_refused(env, message):
     with pytest.raises(TrainingError, match=message):

@@ -4,6 +4,7 @@
 
 import math
 
+from method_pages import DOCS, never_written, undocumented, written_to
 import numpy as np
 import pytest
 from rl_nodes.core.errors import ConfigError, TrainingError
@@ -69,6 +70,12 @@ def test_states_of_success_are_told_from_others(trained) -> None:
     text = describe(figures)
     assert f'recall {figures.recall:.3f}' in text and '2.00% asked for' in text
     assert trained.classifier == trained.run_dir / 'success.onnx'
+
+
+def test_its_page_says_what_it_writes(trained) -> None:
+    page = DOCS / 'success_classifier.md'
+    assert not undocumented(written_to(trained.run_dir), page)
+    assert not never_written(written_to(trained.run_dir), page)
 
 
 def test_the_file_says_what_it_is(trained) -> None:
