@@ -37,7 +37,8 @@ The best policy that was evaluated, undiscounted return. The middle mean over se
 published mean less the standard error that 50 episodes of the published spread have. Published, on
 episodes of their own: rl-baselines3-zoo's agents, mean ± spread over episodes @ control steps.
 Environments in `rl_nodes_test/` are made of others in `test/learning`; what lacks there what they
-ask for (a memory, demonstrations) is expected to stay `below`.
+ask for (a memory, demonstrations) is expected to stay `below`. A cost may exceed its limit by the
+standard error that 50 episodes have.
 Other work kept the cores busy: steps tell more here than wall time. ReacherBulletEnv-v0 needs
 `pip install pybullet_envs_gymnasium==0.6.0`.
 """
