@@ -11,6 +11,7 @@ their section 11.3 calls the deadly triad).
 import torch
 
 FACTOR = 100.0  # learned values overshoot for a while, and recover
+LEAST_PAY = 1.0  # of a step, before any reward has come: networks begin with values of this size
 
 
 class PossibleValues:
@@ -22,7 +23,7 @@ class PossibleValues:
 
     def __init__(self, discount: float) -> None:
         self._horizon = 1.0 / (1.0 - discount)
-        self._pay, self._first = 0.0, 0.0
+        self._pay, self._first = LEAST_PAY, -1.0
 
     def complaint(self, value: float, reward: torch.Tensor, bonus: float = 0.0) -> str:
         """
@@ -34,9 +35,9 @@ class PossibleValues:
         :param reward: of the rows that they learned from, shape (B,).
         :param bonus: greatest further pay of a step, as for entropy.
         """
-        if not self._pay:
+        if self._first < 0.0:
             self._first = abs(value)
-        self._pay = max(self._pay, reward.abs().max().item() + bonus, 1e-6)
+        self._pay = max(self._pay, reward.abs().max().item() + bonus)
         greatest = self._pay * self._horizon
         if abs(value) <= FACTOR * max(greatest, self._first):
             return ''

@@ -183,3 +183,11 @@ def test_values_may_begin_anywhere():
     assert 'values of 6e+06 on average, where no return is beyond ±10' in possible.complaint(
         6e6, torch.tensor([1.0]))
     assert not possible.complaint(6e6, torch.tensor([1.0]), bonus=1e4)
+
+
+def test_values_may_wander_before_any_reward_has_come():
+    """A sparse task: the first mean is near zero by chance, what networks say is not."""
+    possible = PossibleValues(0.99)
+    for value in (1e-7, 0.3, -2.0, 50.0):
+        assert not possible.complaint(value, torch.zeros(4))
+    assert possible.complaint(1e6, torch.zeros(4))
