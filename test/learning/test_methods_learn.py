@@ -16,7 +16,8 @@ METHODS = load(Path(results_runs.__file__).with_name('results.yaml'), results_ru
 @pytest.mark.parametrize('run', METHODS, ids=lambda run: run.name)
 def test_learns(tmp_path, run):
     if not run.available:
-        pytest.skip(f'{run.env_module} is not installed')
+        pytest.skip(f'{run.env_module} is not installed: an environment of others, optional; '
+                    'docs/results.md says where it comes from')
     record = run.perform(0, tmp_path / 'run')
     assert run.met([record])
     assert (tmp_path / 'run' / 'learning_curve.png').is_file()
