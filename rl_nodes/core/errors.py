@@ -98,5 +98,9 @@ class ExperienceError(TrainingError):
     """What has come cannot be learned from; the learner is not to blame."""
 
 
+class PartnerError(TrainingError):
+    """One of several processes that learn together has gone."""
+
+
 class GraphError(RlNodesError):
     """The node graph cannot be started: wrong arguments, a second copy, a missing peer."""
