@@ -14,8 +14,9 @@ from rl_nodes.tasks import load_task
 from rl_nodes.training import off_policy, on_policy
 from rl_nodes.training.cloning import clone, CloneOptions
 from rl_nodes.training.evaluation import evaluate
+from rl_nodes.training.limits import Limits
 from rl_nodes.training.on_policy import RolloutSource
-from rl_nodes.training.session import Limits, Outputs, Session
+from rl_nodes.training.session import Outputs, Session
 from rl_nodes.training.settings import make_learner, METHODS, settings_from
 from rl_nodes.training.sources import contract_of, EnvSource
 
