@@ -49,6 +49,9 @@ class ScriptedSource:
     def policy_updates_in_use(self):
         return self.adopted
 
+    def metrics(self):
+        return {}
+
     def close(self):
         pass
 
