@@ -125,3 +125,25 @@ def test_killed_trainer_leaves_control_and_a_run_that_goes_on(settings: Path,
     assert read_run(run_dir).record.state == 'finished'
     steps_after = [row['step'] for row in rows_of(run_dir)]
     assert steps_after == sorted(steps_after) and rows_of(run_dir)[-1]['updates'] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_divergence_ends_the_trainer_and_the_last_good_policy_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / 'wild.yaml'
+    path.write_text(SETTINGS.replace('epochs: 4', 'learning_rate: 1.0e+30, epochs: 4, '
+                                     'max_gradient_norm: 1.0e+30'))
+    with observer() as seen, graph(*train(path, tmp_path / 'run')) as run:
+        for topic in ('robot/status', 'safety/state', 'policy/status'):
+            seen.listen(DiagnosticArray, topic, qos.LATCHED)
+        seen.until(lambda: 'trainer' in run.nodes(), 'the trainer')
+        seen.until(lambda: 'trainer' not in run.nodes(), 'the end of the trainer', 80.0)
+        steps = int(seen.values('robot/status')['steps'])
+        seen.until(lambda: int(seen.values('robot/status')['steps']) > steps + 200, 'more steps')
+        assert seen.values('safety/state')['mode'] in ('OK', 'LIMITING')
+        run.interrupt()
+        assert run.wait(10) == 1, 'or a script would take the training for done'
+    assert 'trainer DIED (exit code 1): CONTROL GOES ON' in run.output
+    assert run.output.count('DIVERGED') >= 4 and 'gave up after 4 divergences' in run.output
+    assert 'Traceback' not in run.output
+    assert read_run(tmp_path / 'run').record.state == 'failed'
