@@ -107,8 +107,9 @@ def test_what_fails_is_recorded_and_the_others_go_on(run, tmp_path):
     assert 'FAILED how=killed_seed=0: killed by SIGKILL' in text
     assert '1 finished, 4 failed' in text
     # Failed ones stay so unless asked for.
-    assert len(run(env='a', x='1', how='early,diverges,killed,well,exits')[2]) == 1
-    assert len(run({'retry': True}, env='a', x='1', how='early,diverges,killed,well,exits')[2]) == 9
+    same = {'env': 'a', 'x': '1', 'how': 'early,diverges,killed,well,exits'}
+    assert len(run(**same)[2]) == 1
+    assert len(run({'retry': True}, **same)[2]) == 9
 
 
 @pytest.mark.parametrize('engine', ['processes', 'ray'])
