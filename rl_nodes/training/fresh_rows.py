@@ -140,7 +140,8 @@ class FreshRows:
         for row, (episode, step, version) in enumerate(zip(
                 batch.episode.tolist(), batch.step.tolist(), batch.policy_version.tolist())):
             before = self._last.pop(episode, None)
-            begins[row] |= before is not None and before[0] == step - 1 and before[1] != version
+            begins[row] |= before is not None and before[0] == step - 1 and (
+                before[1] not in (version, -1))
             if not ended[row]:
                 self._last[episode] = step, version
         while len(self._last) > MAX_OPEN:

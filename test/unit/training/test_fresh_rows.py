@@ -130,7 +130,7 @@ def test_what_remembers_is_learned_from_where_it_remembered_nothing() -> None:
     rows.add(steps_of(2, [2, 3], NEW))                   # took over from another version
     rows.add(steps_of(2, [5, 6], NEW, 'terminated'))     # behind a gap
     rows.add(steps_of(3, [0], NO_POLICY))
-    rows.add(steps_of(3, [2], NEW))                      # took over, but when?
+    rows.add(steps_of(3, [1], NEW))                      # took over from a person, but when?
     assert rows.take() is None
     rows.add(steps_of(4, [0, 1, 2], NEW, 'terminated'))  # the beginning of an episode
     rows.add(steps_of(5, [0, 1], NEW))
