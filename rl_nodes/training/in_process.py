@@ -8,6 +8,7 @@ This is the function behind ``rl_nodes train env:=Pendulum-v1 algorithm:=sac``.
 
 from collections.abc import Iterator, Sequence
 import contextlib
+from functools import partial
 from pathlib import Path
 import re
 import signal
@@ -114,9 +115,10 @@ def train(options: TrainOptions, progress: Progress | None = None,
     n_envs, cost = options.n_envs or settings.loop.n_envs, settings.cost
     progress = Progress() if progress is None else progress
     watch = Watch(settings.loop.source_timeout_s, progress.say)
-    make = environment_maker(options.env, options.env_module, watch=watch,
-                             arguments=options.env_arguments)
-    evaluation_env = make()
+    maker = partial(environment_maker, options.env, options.env_module,
+                    arguments=options.env_arguments)
+    make = maker(watch=watch)
+    evaluation_env = maker(watch=watch, judging=True)()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
     if why := why_in_vain(curriculum, getattr(task, 'variation_names', ()), options.env):
         evaluation_env.close()
@@ -145,8 +147,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     def film(policy: PolicyBundle, path: Path) -> None:
         if 'rgb_array' not in evaluation_env.metadata.get('render_modes', ()):
             raise TrainingError(f'{options.env} cannot be drawn')
-        env = environment_maker(options.env, options.env_module, 'rgb_array',
-                                arguments=options.env_arguments)()
+        env = maker('rgb_array', judging=True)()
         try:
             write_film(env, PolicyRuntime(policy), FILM_SEED, path)
         finally:

@@ -219,8 +219,8 @@ def _is_number(values: Any) -> bool:
 
 
 def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None,
-                      watch: Watch | None = None, arguments: Mapping[str, Any] = NOTHING
-                      ) -> Callable[[], gymnasium.Env]:
+                      watch: Watch | None = None, arguments: Mapping[str, Any] = NOTHING,
+                      judging: bool = False) -> Callable[[], gymnasium.Env]:
     """
     Return a function that makes the environment, whose faults are named.
 
@@ -229,6 +229,8 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
     :param render_mode: as Gymnasium has it; None for an environment that is not drawn.
     :param watch: notices where it does not return from a call; None for nobody.
     :param arguments: what it is made with besides, by name.
+    :param judging: policies are to be judged or shown in it, while another one may train: where
+        there is only one, as a running graph, this makes its simulated form.
     :raises TrainingError: no such module or environment.
     """
     if env_module:
@@ -247,7 +249,9 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
 
     def make() -> gymnasium.Env:
         try:
-            return CheckedEnv(gymnasium.make(env_id, **given), env_id, watch)
+            simulated = _simulated(env_id) if judging else None
+            env = gymnasium.make(env_id, **given) if simulated is None else simulated(**given)
+            return CheckedEnv(env, env_id, watch)
         except RlNodesError:
             raise
         except Exception as error:  # whatever its constructor meets
@@ -274,10 +278,19 @@ def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
     """
     if ray_workers:
         return RayVectorEnv(env_id, env_module, count, ray_workers, arguments)
+    if count > 1 and env_id and _simulated(env_id):
+        raise TrainingError(f'{count} environments {env_id}: there is one of it only; n_envs:=1')
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
         return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point',
                                   **arguments)
     return SerialVectorEnv([make] * count)
+
+
+def _simulated(env_id: str) -> Callable[..., gymnasium.Env] | None:
+    """Return what makes the simulated form of an environment of which there is only one."""
+    entry = gymnasium.spec(env_id).entry_point
+    form = load_env_creator(entry) if isinstance(entry, str) else entry
+    return getattr(form, 'simulated', None)
 
 
 def _offers_vector(spec: EnvSpec) -> bool:
