@@ -34,6 +34,7 @@ from torch import nn
 
 Initialisation = Literal['orthogonal', 'default']
 
+PROCESSOR = torch.device('cpu')
 REDUCED_ROWS = 64  # below this, preparing a product in bfloat16 costs more than it saves
 ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'tanh': nn.Tanh, 'elu': nn.ELU}
 
@@ -71,12 +72,13 @@ class Mlp(nn.Sequential):
 class Workspace:
     """Activations and gradients of one batch size, allocated once."""
 
-    def __init__(self, members: int, sizes: Sequence[int], batch: int) -> None:
+    def __init__(self, members: int, sizes: Sequence[int], batch: int,
+                 device: torch.device) -> None:
         self.batch = batch
         self.input = torch.zeros(0)
-        self.hidden = [torch.zeros(members, batch, size) for size in sizes[1:]]
-        self.gradient = [torch.zeros(members, batch, size) for size in sizes[1:]]
-        self.ones = torch.ones(1, 1, batch).expand(members, 1, batch)
+        self.hidden, self.gradient = ([torch.zeros(members, batch, size, device=device)
+                                       for size in sizes[1:]] for _ in range(2))
+        self.ones = torch.ones(1, 1, batch, device=device).expand(members, 1, batch)
         self.normal: list[torch.Tensor] = []     # n of eq. (3), filled by forward()
         self.deviation: list[torch.Tensor] = []  # r of eq. (3)
 
@@ -89,7 +91,8 @@ class StackedMlp:
                  generator: torch.Generator | None = None,
                  reduced_precision: bool = False, layer_norm: bool = False,
                  activation: Literal['relu', 'tanh'] = 'relu',
-                 storage: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
+                 storage: tuple[torch.Tensor, torch.Tensor] | None = None,
+                 device: torch.device = PROCESSOR) -> None:
         """
         Create the networks.
 
@@ -105,6 +108,7 @@ class StackedMlp:
         :param activation: of the hidden layers.
         :param storage: zeros for ``flat`` and ``flat_gradient``, each of :func:`parameter_count`
             elements, where they are part of longer vectors; None makes them.
+        :param device: where they are made and computed with; initial weights are the same.
         """
         self.members = members
         self.sizes = tuple(sizes)
@@ -112,10 +116,12 @@ class StackedMlp:
         pairs = list(zip(self.sizes, self.sizes[1:]))
         self._layer_norm = layer_norm
         count = parameter_count(self.sizes, members, layer_norm)
-        self.flat, self.flat_gradient = storage or (torch.zeros(count), torch.zeros(count))
+        self.flat, self.flat_gradient = storage or (
+            torch.zeros(count, device=device), torch.zeros(count, device=device))
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
         self._transposed = [weight.transpose(1, 2) for weight in self.weights]
+        reduced_precision &= device == PROCESSOR
         self._reduced = [reduced_precision and min(pair) >= 64 for pair in pairs]
         for k, (inputs, outputs) in enumerate(pairs):
             gain = last_gain if k == len(pairs) - 1 else hidden_gain(activation)
@@ -151,7 +157,7 @@ class StackedMlp:
     @torch.inference_mode(False)  # or they could be written to in that mode only
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
-        return Workspace(self.members, self.sizes, batch)
+        return Workspace(self.members, self.sizes, batch, self.flat.device)
 
     def forward(self, x: torch.Tensor, work: Workspace) -> torch.Tensor:
         """

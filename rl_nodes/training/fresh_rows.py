@@ -8,6 +8,10 @@ have it. What on-policy methods may learn from is told by the version that each 
 all others are refused and counted. What is left need not be without gaps: wherever a step is not
 followed by the next one of its episode, the rollout is cut there, and the value of the observation
 that really came next stands for the rest.
+
+What a policy remembered while it acted is known where that was nothing: at the beginning of an
+episode, and where it took over from another version. One that remembers is learned from where a
+stretch of steps begins like that.
 """
 
 import threading
@@ -15,14 +19,13 @@ import threading
 import msgspec
 import numpy as np
 from rl_nodes.algorithms.on_policy import OnPolicyConfig, OnPolicyLearner
-from rl_nodes.algorithms.recurrent_ppo import RecurrentPpoConfig
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.tasks.actions import REVERSIBLE
-from rl_nodes.training.episodes import OpenEpisodes
+from rl_nodes.training.episodes import MAX_OPEN, OpenEpisodes
 from rl_nodes.training.settings import TrainSettings
 from rl_nodes.training.sources import Source
 
@@ -36,11 +39,8 @@ def for_robots(settings: TrainSettings, contract: Contract) -> TrainSettings:
     :raises ConfigError: how likely their actions were cannot be told from what robots report.
     """
     learner, name = settings.learner, settings.algorithm
-    advice = (f'Train in one process: rl_nodes train algorithm:={name} env:=..., or use an '
-              'off-policy method here')
-    if isinstance(learner, RecurrentPpoConfig):
-        raise ConfigError(f'{name}: what the policy remembered while it acted does not come with '
-                          f'experience. {advice}, as recurrent_sac')
+    advice = (f'Train in lockstep with "rl_nodes launch gym": rl_nodes train algorithm:={name} '
+              'env:=rl_nodes/Ros-v0 ..., or use an off-policy method here')
     if not isinstance(learner, OnPolicyConfig) or learner.state_dependent_noise is not None:
         raise ConfigError(f'{name}: learner.state_dependent_noise is drawn beside the weights, '
                           f'which no policy server does; set it to null. {advice}')
@@ -62,6 +62,7 @@ class FreshRows:
     :ivar stale: transitions of other versions that were refused, those that came too late for a
         rollout among them.
     :ivar unowned: those that no policy had wanted: a person acted, or the safety monitor.
+    :ivar unknown: those before which steps are missing that the policy may remember.
     :ivar newest: version of the newest transition that a policy had wanted; None before the first.
     """
 
@@ -70,9 +71,12 @@ class FreshRows:
         self._length = learner.rollout_length * n_envs
         self._version, self._updates = -1, 0
         self._rows: TransitionBatch | None = None
+        self._remembers = bool(learner.memory)
+        self._begins: list[bool] = []  # of each row: the policy remembered nothing before it
+        self._last: dict[int, tuple[int, int]] = {}  # step and version by unfinished episode
         self._open = OpenEpisodes()
         self._finished: list[tuple[float, int, bool, float | None]] = []
-        self.stale, self.unowned = 0, 0
+        self.stale, self.unowned, self.unknown = 0, 0, 0
         self.newest: int | None = None
 
     @property
@@ -98,33 +102,55 @@ class FreshRows:
         self.stale += int((owned & ~mine).sum())
         if owned.any():
             self.newest = int(version[owned][-1])
+        begins = self._beginnings(batch)
         if mine.any():
+            self._begins += begins[mine].tolist()
             fresh = _picked(batch, mine)
             self._rows = fresh if self._rows is None else TransitionBatch.concatenate(
                 [self._rows, fresh])
 
     def take(self) -> Rollout | None:
         """Return a rollout and forget what it is of; None where there is not enough for one."""
-        rows = self._rows
-        if rows is None:
+        rows, whole = self._rows, self._learner.whole_episodes
+        if rows is None or not whole and len(rows) < self._length:
             return None
-        if self._learner.whole_episodes:
-            whole = [piece for piece in _pieces(rows)
-                     if rows.step[piece[0]] == 0 and _ended(rows)[piece[-1]]]
-            pieces = sorted(whole, key=lambda piece: int(piece[-1]))[:self._length]
-            complete = len(pieces) == self._length
-        else:
-            complete = len(rows) >= self._length
-            pieces = _pieces(_picked(rows, np.s_[:self._length])) if complete else []
-        if not complete:
+        pieces = _pieces(rows)
+        lost = 0
+        if self._remembers:
+            known = [piece for piece in pieces if self._begins[piece[0]]]
+            lost = len(rows) - sum(map(len, known))
+            pieces = known
+        if whole:
+            ended = rows.terminated | rows.truncated
+            pieces = [piece for piece in pieces if rows.step[piece[0]] == 0 and ended[piece[-1]]]
+        pieces = _first(sorted(pieces, key=lambda piece: int(piece[-1])), self._length, whole)
+        if not pieces:
             return None
         rollout = self._rollout(rows, pieces)
-        self._drop(len(rows) - len(rollout))
+        self.unknown += lost
+        self._drop(len(rows) - len(rollout) - lost)
         return rollout
+
+    def _beginnings(self, batch: TransitionBatch) -> np.ndarray:
+        """Return before which rows a policy remembered nothing, shape (N,)."""
+        begins = batch.step == 0
+        if not self._remembers:
+            return begins
+        ended = batch.terminated | batch.truncated
+        for row, (episode, step, version) in enumerate(zip(
+                batch.episode.tolist(), batch.step.tolist(), batch.policy_version.tolist())):
+            before = self._last.pop(episode, None)
+            begins[row] |= before is not None and before[0] == step - 1 and (
+                before[1] not in (version, -1))
+            if not ended[row]:
+                self._last[episode] = step, version
+        while len(self._last) > MAX_OPEN:
+            self._last.pop(next(iter(self._last)))
+        return begins
 
     def _drop(self, unused: int) -> None:
         self.stale += unused
-        self._rows = None
+        self._rows, self._begins = None, []
 
     def _rollout(self, rows: TransitionBatch, pieces: list[np.ndarray]) -> Rollout:
         """Return pieces of episodes one after the other, as if of one environment."""
@@ -148,16 +174,24 @@ def _picked(rows: TransitionBatch, which: np.ndarray | slice) -> TransitionBatch
     return TransitionBatch(**{name: column[which] for name, column in rows.columns().items()})
 
 
-def _ended(rows: TransitionBatch) -> np.ndarray:
-    return rows.terminated | rows.truncated
-
-
 def _pieces(rows: TransitionBatch) -> list[np.ndarray]:
     """Return the indices of each stretch of steps of an episode that follow on each other."""
     order = np.lexsort((rows.step, rows.episode))
-    episode, step, ended = rows.episode[order], rows.step[order], _ended(rows)[order]
+    episode, step = rows.episode[order], rows.step[order]
+    ended = (rows.terminated | rows.truncated)[order]
     follows = (np.diff(episode) == 0) & (np.diff(step) == 1) & ~ended[:-1]
     return np.split(order, np.flatnonzero(~follows) + 1)
+
+
+def _first(pieces: list[np.ndarray], length: int, whole: bool) -> list[np.ndarray]:
+    """Return the first so many pieces, or so many steps of them; none where there are fewer."""
+    if whole:
+        return pieces[:length] if len(pieces) >= length else []
+    after = np.cumsum([len(piece) for piece in pieces])
+    if not pieces or after[-1] < length:
+        return []
+    last = int(np.searchsorted(after, length))
+    return [*pieces[:last], pieces[last][:len(pieces[last]) - (after[last] - length)]]
 
 
 class FreshRollouts:
@@ -175,7 +209,7 @@ class FreshRollouts:
     def __init__(self, source: Source, learner: OnPolicyLearner, n_envs: int = 1) -> None:
         self._source = source
         self.rows = FreshRows(learner, n_envs)
-        self._version = -1
+        self._version, self._remembers = -1, bool(learner.memory)
         self.policy_updates_in_use = source.policy_updates_in_use
         self.set_difficulty = source.set_difficulty
         self.restart, self.close = source.restart, source.close
@@ -199,7 +233,8 @@ class FreshRollouts:
     def metrics(self) -> dict[str, float]:
         """Return how many transitions were refused, since the start."""
         return {'stale_refused': float(self.rows.stale),
-                'unowned_refused': float(self.rows.unowned)}
+                'unowned_refused': float(self.rows.unowned),
+                **({'unknown_refused': float(self.rows.unknown)} if self._remembers else {})}
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:
         """Return the next rollout; None where more has to come, or ``stop`` is set."""

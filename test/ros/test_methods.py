@@ -100,8 +100,10 @@ def test_a_memory_is_learned_from_episodes_that_come_through_the_graph(tmp_path:
 
 def test_a_method_that_robots_cannot_tell_enough_is_refused_with_what_to_do(
         tmp_path: Path) -> None:
-    with graph('train', 'algorithm:=recurrent_ppo', f'run_dir:={tmp_path / "run"}') as run:
+    path = tmp_path / 'smooth.yaml'
+    path.write_text('{algorithm: ppo, learner: {state_dependent_noise: 4}}')
+    with graph('train', f'algorithm:={path}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(60) == 2
-    assert 'recurrent_ppo: what the policy remembered while it acted' in run.output
-    assert 'rl_nodes train algorithm:=recurrent_ppo' in run.output
+    assert 'ppo: learner.state_dependent_noise is drawn beside the weights' in run.output
+    assert 'rl_nodes train algorithm:=ppo' in run.output
     assert 'Traceback' not in run.output

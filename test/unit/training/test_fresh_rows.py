@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rollouts from robots that go on: what counts, where they are cut, and the loop around them."""
 
+from collections.abc import Callable
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rl_nodes.algorithms.ppo import Ppo, PpoConfig
+from rl_nodes.algorithms.recurrent_ppo import RecurrentPpo, RecurrentPpoConfig
 from rl_nodes.algorithms.reinforce import Reinforce, ReinforceConfig
 from rl_nodes.core.contract import Contract
 from rl_nodes.core.errors import ConfigError, TrainingError
@@ -36,6 +38,11 @@ def small(steps: int = 6, **more) -> Ppo:
                                         censored=True, **more), 0)
 
 
+def remembering(steps: int = 6, **more) -> RecurrentPpo:
+    return RecurrentPpo(contract_of(), RecurrentPpoConfig(
+        hidden=(8,), memory_size=4, rollout_steps=steps, batch_size=16, censored=True, **more), 0)
+
+
 def steps_of(episode: int, steps: list[int], version: int = NEW, end: str = '',
              learner: Ppo | None = None, cost: bool = False) -> TransitionBatch:
     """Return steps of an episode, each observing its number and that of its episode."""
@@ -61,7 +68,8 @@ def test_only_the_expected_version_is_learned_from_and_the_others_are_counted() 
     rows.add(steps_of(1, [0, 1, 2], OLD))
     rows.add(steps_of(1, [3, 4], NEW))
     rows.add(steps_of(1, [5], NO_POLICY))
-    assert rows.take() is None and rows.pending == 2
+    assert rows.take() is None
+    assert rows.pending == 2
     assert (rows.stale, rows.unowned, rows.newest) == (3, 1, NEW)
     rows.add(steps_of(1, [6, 7, 8, 9, 10], NEW, 'terminated'))
     rollout = rows.take()
@@ -114,6 +122,25 @@ def test_whole_episodes_are_those_of_one_policy_from_beginning_to_end() -> None:
     assert rows.stale == 2 + 6
 
 
+def test_what_remembers_is_learned_from_where_it_remembered_nothing() -> None:
+    rows = FreshRows(remembering())
+    rows.expect(NEW, 0)
+    rows.add(steps_of(1, [3, 4], NEW))                   # what came before was not seen
+    rows.add(steps_of(2, [0, 1], OLD))
+    rows.add(steps_of(2, [2, 3], NEW))                   # took over from another version
+    rows.add(steps_of(2, [5, 6], NEW, 'terminated'))     # behind a gap
+    rows.add(steps_of(3, [0], NO_POLICY))
+    rows.add(steps_of(3, [1], NEW))                      # took over from a person, but when?
+    assert rows.take() is None
+    rows.add(steps_of(4, [0, 1, 2], NEW, 'terminated'))  # the beginning of an episode
+    rows.add(steps_of(5, [0, 1], NEW))
+    rollout = rows.take()
+    assert rollout.observation[:, 0, :2].tolist() == [[2, 2], [2, 3], [4, 0], [4, 1], [4, 2],
+                                                      [5, 0]]
+    assert rollout.cut[:, 0].tolist() == [False, True, False, False, False, True]
+    assert (rows.unknown, rows.stale, rows.unowned) == (5, 3, 1)
+
+
 def test_costs_of_steps_and_episodes_come_along() -> None:
     rows = FreshRows(small(steps=3))
     rows.expect(NEW, 0)
@@ -130,20 +157,26 @@ def test_a_newer_version_makes_what_came_before_stale() -> None:
     assert (rows.pending, rows.stale) == (0, 3)
 
 
-def test_it_is_learned_from_as_if_the_environments_were_in_process() -> None:
+@pytest.mark.parametrize('make', [small, remembering])
+def test_it_is_learned_from_as_if_the_environments_were_in_process(
+        make: Callable[..., Ppo]) -> None:
     """Advantages, targets and log-probabilities of each step are those of one that waits."""
-    learner, count, steps = small(steps=30, normalize_observation=False), 4, 30
+    learner, count, steps = make(steps=30, normalize_observation=False), 4, 30
     rng = np.random.default_rng(5)
     observation = rng.normal(size=(steps + 1, count, 3)).astype(np.float32)
-    action = np.stack([learner.act(row) for row in observation[:-1]])
     reward = rng.normal(size=(steps, count)).astype(np.float32)
     terminated, truncated = rng.random((2, steps, count)) < 0.1
+    memory, actions = learner.remembered(count), []
+    for row, done in zip(observation, terminated | truncated):
+        actions.append(learner.act(row))
+        learner.forget(done)
+    action = np.stack(actions)
     real_end = rng.normal(size=(steps, count, 3)).astype(np.float32)  # after the end of episodes
     ended = terminated | truncated
     following = np.where(ended[..., None], real_end, observation[1:])
     waited = Rollout(observation[:-1], action, reward, terminated, truncated,
                      np.ones_like(ended), observation[-1], real_end[truncated & ~terminated], 0,
-                     learner.remembered(count))
+                     memory)
 
     rows = FreshRows(learner, n_envs=count)
     rows.expect(NEW, 0)
@@ -160,7 +193,7 @@ def test_it_is_learned_from_as_if_the_environments_were_in_process() -> None:
 
     with torch.inference_mode():
         batches = [learner.prepare(rollout, rollout.reward) for rollout in (waited, heard)]
-    orders = [np.lexsort(batch.observation.numpy().T) for batch in batches]
+    orders = [np.lexsort(batch.observation.numpy()[:, :3].T) for batch in batches]
     assert (np.abs(action) > 1).any() and (np.abs(action) < 1).any()
     for name in ('observation', 'log_probability', 'value', 'advantage', 'target'):
         one, other = (getattr(batch, name)[order] for batch, order in zip(batches, orders))
@@ -168,7 +201,6 @@ def test_it_is_learned_from_as_if_the_environments_were_in_process() -> None:
 
 
 @pytest.mark.parametrize('name, changes, kind, said', [
-    ('recurrent_ppo', {}, 'joint_velocity', 'recurrent_sac'),
     ('ppo', {'learner.state_dependent_noise': '4'}, 'joint_velocity', 'state_dependent_noise'),
     ('a2c', {}, 'planar_velocity', 'joint_position_delta')])
 def test_what_robots_cannot_tell_is_refused(name: str, changes: dict[str, str], kind: str,
