@@ -162,8 +162,9 @@ class RolloutSource:
                                           counted)):
                 rows[name].append(value)
             if len(rows['reward']) > MAX_ROLLOUT_STEPS:
-                raise TrainingError(f'a rollout passed {MAX_ROLLOUT_STEPS} steps; '
-                                    f'{learner.name} needs episodes that end')
+                raise TrainingError(f'a rollout passed {MAX_ROLLOUT_STEPS} steps; {learner.name} '
+                                    'needs episodes that end; env.max_episode_steps:=1000 is a '
+                                    'limit of 1000 steps')
         self._between_episodes = bool(ended.all())
         arrays = {name: np.stack(values) for name, values in rows.items()}
         arrays['reward'] = arrays['reward'].astype(np.float32)
