@@ -56,6 +56,7 @@ import torch
 
 Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+_LUCK = 256  # random numbers for exploration that are drawn at once
 
 
 class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,6 +150,7 @@ class Dqn(OffPolicyLearner):
         self._possible = PossibleValues(config.discount)
         self._first, self._actions = int(action_low[0]), int(action_high[0] - action_low[0]) + 1
         self._generator = torch.Generator().manual_seed(seed)
+        self._luck = np.zeros(0)  # drawn and not used yet
         self.observed = 0
         self.buffer = ReplayBuffer(config.buffer_size, observation_size, 1, discounted=True)
         self._n_step = NStepReturns(config.n_step, config.discount)
@@ -178,13 +180,23 @@ class Dqn(OffPolicyLearner):
         if not explore:
             self.network.silence()
             return (self._best(observation) + self._first)[:, None]
-        rows = len(observation)
         self.network.draw(self._generator)
-        action = torch.randint(self._actions, (rows,), generator=self._generator).numpy()
-        greedy = torch.rand(rows, generator=self._generator).numpy() >= self.epsilon()
-        if np.count_nonzero(greedy):
-            np.copyto(action, self._best(observation), where=greedy)
+        luck, epsilon = self._luck_of(len(observation)), self.epsilon()
+        random = luck < epsilon
+        count = np.count_nonzero(random)
+        action = self._best(observation) if count < len(random) else np.zeros(count, np.int64)
+        if count:  # luck / epsilon is uniform where it is below 1, and may be rounded up to 1
+            choice = (luck[random] * (self._actions / epsilon)).astype(np.int64)
+            action[random] = np.minimum(choice, self._actions - 1)
         return (action + self._first)[:, None]
+
+    def _luck_of(self, rows: int) -> np.ndarray:
+        """Return uniform random numbers, float64, (rows,); one by one they take ten times long."""
+        if len(self._luck) < rows:
+            self._luck = torch.rand(max(rows, _LUCK), dtype=torch.float64,
+                                    generator=self._generator).numpy()
+        luck, self._luck = self._luck[:rows], self._luck[rows:]
+        return luck
 
     def _best(self, observation: np.ndarray) -> np.ndarray:
         """Return the index of the action of greatest value by the present network, (N,)."""
@@ -323,7 +335,7 @@ class Dqn(OffPolicyLearner):
                 **({} if self._priorities is None else {
                     'priorities': self._priorities.state_dict()}),
                 'updates': self.updates, 'observed': self.observed,
-                'generator': self._generator.get_state()}
+                'generator': self._generator.get_state(), 'luck': self._luck.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
@@ -333,6 +345,7 @@ class Dqn(OffPolicyLearner):
             self._priorities.load_state_dict(state['priorities'])
         self.updates, self.observed = int(state['updates']), int(state['observed'])
         self._generator.set_state(state['generator'])
+        self._luck = np.array(state['luck'], np.float64)
 
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimiser and normaliser, but nothing that counts or is random."""
