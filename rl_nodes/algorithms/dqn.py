@@ -345,7 +345,7 @@ class Dqn(OffPolicyLearner):
             self._priorities.load_state_dict(state['priorities'])
         self.updates, self.observed = int(state['updates']), int(state['observed'])
         self._generator.set_state(state['generator'])
-        self._luck = np.array(state['luck'], np.float64)
+        self._luck = np.asarray(state['luck'], np.float64)
 
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimiser and normaliser, but nothing that counts or is random."""

@@ -34,6 +34,8 @@ from torch import nn
 
 Initialisation = Literal['orthogonal', 'default']
 
+NARROW = 12  # outputs up to which a product is computed turned, (h W)^T: MKL is up to 9 times as fast
+NARROW_ROWS = 32  # below this, turning costs more than it saves
 REDUCED_ROWS = 64  # below this, preparing a product in bfloat16 costs more than it saves
 ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'tanh': nn.Tanh, 'elu': nn.ELU}
 
@@ -116,6 +118,8 @@ class StackedMlp:
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
         self._transposed = [weight.transpose(1, 2) for weight in self.weights]
+        self._turned = [torch.zeros(members, outputs, inputs) if 1 < outputs <= NARROW else None
+                        for inputs, outputs in pairs]  # room for W_k^T and its gradient
         self._reduced = [reduced_precision and min(pair) >= 64 for pair in pairs]
         for k, (inputs, outputs) in enumerate(pairs):
             gain = last_gain if k == len(pairs) - 1 else hidden_gain(activation)
@@ -133,7 +137,10 @@ class StackedMlp:
         for inputs, outputs in zip(self.sizes, self.sizes[1:]):
             for rows, views in ((inputs, weights), (1, biases)):
                 size = self.members * rows * outputs
-                views.append(flat[start:start + size].view(self.members, rows, outputs))
+                part = flat[start:start + size]
+                # For one output the same memory, said so that MKL takes it for turned, see NARROW.
+                views.append(part.view(self.members, rows, outputs) if outputs > 1 else
+                             part.view(self.members, 1, rows).transpose(1, 2))
                 start += size
         return weights, biases
 
@@ -169,6 +176,9 @@ class StackedMlp:
         many = work.batch >= REDUCED_ROWS
         activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
         for k, (weight, bias, out) in enumerate(zip(self.weights, self.biases, work.hidden)):
+            turned = self._turned[k]
+            if turned is not None and work.batch >= NARROW_ROWS:
+                weight = turned.copy_(self._transposed[k]).transpose(1, 2)
             _multiply_add(bias, h, weight, out, many and self._reduced[k])
             if self._layer_norm and k < last:
                 self._normalize(out, k, work)
@@ -216,7 +226,7 @@ class StackedMlp:
             if self._layer_norm and k < len(self.weights) - 1:
                 g = self._normalize_backward(g, k, work, rows, weights)
             if weights:
-                _multiply(below.transpose(1, 2), g, self.weight_gradients[k], self._reduced[k])
+                self._weight_gradient(below, g, k)
                 torch.bmm(ones, g, out=self.bias_gradients[k])
             if k:
                 out = work.gradient[k - 1] if whole else work.gradient[k - 1][:, rows]
@@ -228,6 +238,16 @@ class StackedMlp:
         if inputs is None:
             return None
         return torch.bmm(g, self._transposed[0][:, :, inputs]).sum(0)
+
+    def _weight_gradient(self, below: torch.Tensor, g: torch.Tensor, layer: int) -> None:
+        """Write dL/dW_k of eq. (2)."""
+        gradient, turned = self.weight_gradients[layer], self._turned[layer]
+        if g.shape[2] == 1:
+            torch.bmm(g.transpose(1, 2), below, out=gradient.transpose(1, 2))
+        elif turned is None or g.shape[1] < NARROW_ROWS:
+            _multiply(below.transpose(1, 2), g, gradient, self._reduced[layer])
+        else:
+            gradient.copy_(torch.bmm(g.transpose(1, 2), below, out=turned).transpose(1, 2))
 
     def tangent(self, direction: torch.Tensor, work: Workspace) -> torch.Tensor:
         """
