@@ -36,6 +36,7 @@ Nothing flows back through y: Q-learning is no gradient descent. Departures, and
   values, and products of a batch of 64 gain little.
 """
 
+from dataclasses import replace
 import math
 from typing import Annotated, Any, cast
 
@@ -49,7 +50,7 @@ from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.n_step import NStepReturns
 from rl_nodes.data.priorities import Priorities
-from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
+from rl_nodes.data.replay_buffer import finite_rows, ReplayBuffer, ReplaySample
 from rl_nodes.networks.normalizer import ObservationNormalizer
 from rl_nodes.networks.q_network import NoiseKind, QNetwork
 import torch
@@ -166,6 +167,8 @@ class Dqn(OffPolicyLearner):
         self.target_network.flat.copy_(self.network.flat)
         self._adam = Adam(self.network.flat, config.learning_rate)
         self._one = torch.ones(config.batch_size)
+        self._even, self._unnamed = self._one / config.batch_size, torch.zeros(0)
+        self._acting: dict[int, tuple[torch.Tensor, np.ndarray]] = {}  # one memory, of N rows
 
     # Acting and storing ----------------------------------------------------------------------
 
@@ -200,8 +203,13 @@ class Dqn(OffPolicyLearner):
 
     def _best(self, observation: np.ndarray) -> np.ndarray:
         """Return the index of the action of greatest value by the present network, (N,)."""
-        seen = self._seen(torch.from_numpy(np.array(observation, np.float32)))
-        values = self.network.values_of(self.network.forward(seen)).numpy()
+        rows = len(observation)
+        if rows not in self._acting:
+            room = np.zeros(observation.shape, np.float32)
+            self._acting[rows] = torch.from_numpy(room), room
+        seen, room = self._acting[rows]
+        room[:] = observation
+        values = self.network.values_of(self.network.forward(self._seen(seen))).numpy()
         return cast(np.ndarray, values.argmax(1))
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:
@@ -223,16 +231,15 @@ class Dqn(OffPolicyLearner):
             raise SpecError(f'dqn: actions have shape {list(batch.action.shape)}, expected '
                             f'{[len(batch), 1]}: one number each')
         index = batch.action[:, 0] - self._first
-        fit = np.isfinite(batch.observation).all(1) & np.isfinite(batch.next_observation).all(1) \
-            & np.isfinite(batch.reward) \
+        fit = finite_rows(batch.observation, batch.next_observation, batch.reward) \
             & (index >= 0) & (index < self._actions) & (index == np.floor(index))
         if self.config.normalize_observation:
             self._take_note(self.normalizer, batch.observation)
-        columns = batch.columns() | {'action': index[:, None].astype(np.float32)}
+        batch = replace(batch, action=index[:, None].astype(np.float32))
         if not fit.all():
             self.buffer.refused += len(batch) - int(fit.sum())
-            columns = {name: column[fit] for name, column in columns.items()}
-        batch = TransitionBatch(**columns)
+            batch = TransitionBatch(**{name: column[fit]
+                                       for name, column in batch.columns().items()})
         self.observed += len(batch)
         start = self.buffer.position
         stored = self.buffer.add(self._n_step.add(batch))
@@ -290,9 +297,9 @@ class Dqn(OffPolicyLearner):
             shortened = error.clamp(-1.0, 1.0)
             loss = shortened * torch.sub(error, shortened, alpha=0.5)
             gradient = shortened.unsqueeze(1)
-        mean_loss = torch.dot(loss, weights).item() / size
-        q_mean = network.values_of(logits).mean().item()
-        gradient *= (weights / size).unsqueeze(1)
+        mean_loss = torch.dot(loss, weights).item()
+        q_mean = network.values_of(logits).sum().item() / (size * self._actions)
+        gradient *= weights.unsqueeze(1)
         network.backward(torch.zeros_like(logits).scatter_(1, at, gradient.unsqueeze(1)))
         norm = torch.linalg.vector_norm(self.averaged(network.gradient)).item()
         if norm > config.gradient_norm:
@@ -306,15 +313,15 @@ class Dqn(OffPolicyLearner):
             self._priorities.set(rows.numpy(), error.abs().double().numpy())
 
     def _draw(self) -> tuple[ReplaySample, torch.Tensor, torch.Tensor]:
-        """Return a batch, where it lies, and the weight of each row."""
+        """Return a batch, where it lies (if priorities ask), and w / B of each row."""
         size = self.config.batch_size
         if self._priorities is None:
-            return self.buffer.sample(size, self._generator), torch.zeros(0), self._one
+            return self.buffer.sample(size, self._generator), self._unnamed, self._even
         config = self.config
         risen = min(1.0, self.in_all(self.observed) / config.importance_steps)
         beta = config.importance_exponent + risen * (1.0 - config.importance_exponent)
         rows, weights = self._priorities.sample(size, len(self.buffer), beta, self._generator)
-        weights /= self.everybodys(weights.max().view(1)).max()
+        weights /= self.everybodys(weights.max().view(1)).max() * size
         return self.buffer.gather(rows), rows, weights.float()
 
     # Keeping ---------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Workspace:
 
     def __init__(self, members: int, sizes: Sequence[int], batch: int) -> None:
         self.batch = batch
-        self.input = torch.zeros(0)
+        self.given = self.input = torch.zeros(0)  # rows as they came, and seen by each member
         self.hidden = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.gradient = [torch.zeros(members, batch, size) for size in sizes[1:]]
         self.ones = torch.ones(1, 1, batch).expand(members, 1, batch)
@@ -168,10 +168,9 @@ class StackedMlp:
         :param work: buffers for B rows.
         :return: shape (E, B, O), valid until the next pass through ``work``.
         """
-        h = x.unsqueeze(0)
-        if self.members > 1:
-            h = h.expand(self.members, -1, -1)
-        work.input = h
+        if work.given is not x:  # mostly the same rows with other values
+            work.given, work.input = x, x.expand(self.members, -1, -1)
+        h = work.input
         last = len(self.weights) - 1
         many = work.batch >= REDUCED_ROWS
         activate = torch.relu_ if self.activation == 'relu' else torch.tanh_
