@@ -168,7 +168,6 @@ class Dqn(OffPolicyLearner):
         self._adam = Adam(self.network.flat, config.learning_rate)
         self._one = torch.ones(config.batch_size)
         self._even, self._unnamed = self._one / config.batch_size, torch.zeros(0)
-        self._acting: dict[int, tuple[torch.Tensor, np.ndarray]] = {}  # one memory, of N rows
 
     # Acting and storing ----------------------------------------------------------------------
 
@@ -203,13 +202,11 @@ class Dqn(OffPolicyLearner):
 
     def _best(self, observation: np.ndarray) -> np.ndarray:
         """Return the index of the action of greatest value by the present network, (N,)."""
-        rows = len(observation)
-        if rows not in self._acting:
-            room = np.zeros(observation.shape, np.float32)
-            self._acting[rows] = torch.from_numpy(room), room
-        seen, room = self._acting[rows]
-        room[:] = observation
-        values = self.network.values_of(self.network.forward(self._seen(seen))).numpy()
+        seen = np.array(observation, np.float32)
+        if self.config.normalize_observation:
+            self._seen(torch.from_numpy(seen))
+        values = self.network.answer(seen) if len(seen) == 1 else \
+            self.network.values_of(self.network.forward(torch.from_numpy(seen))).numpy()
         return cast(np.ndarray, values.argmax(1))
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,7 @@ compare them), less than half the time on a CPU core.
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from rl_nodes.networks.mlp import Mlp, parameter_count, StackedMlp, Workspace
 import torch
 from torch import nn
@@ -158,6 +159,21 @@ class QNetwork:
         for stream, work in zip(self.streams, works[-len(self.streams):]):
             stream.forward(x, work)
         return joined(self._outputs[rows])
+
+    def answer(self, x: np.ndarray) -> np.ndarray:
+        """
+        Return values as :meth:`forward` and :meth:`values_of` do, shape (1, n).
+
+        :param x: one row, float32, shape (1, O); in NumPy that takes half the time.
+        """
+        if self._trunk is not None:
+            x = self._trunk.answer(x)
+            np.maximum(x, 0.0, out=x)
+        outputs = [stream.answer(x) for stream in self.streams]
+        if len(outputs) == 1 and self.support is None:
+            return outputs[0]
+        logits = joined([torch.from_numpy(output).view(1, -1, self.atoms) for output in outputs])
+        return self.values_of(logits).numpy()
 
     def backward(self, gradient: torch.Tensor) -> None:
         """
