@@ -205,8 +205,11 @@ class Dqn(OffPolicyLearner):
         seen = np.array(observation, np.float32)
         if self.config.normalize_observation:
             self._seen(torch.from_numpy(seen))
-        values = self.network.answer(seen) if len(seen) == 1 else \
-            self.network.values_of(self.network.forward(torch.from_numpy(seen))).numpy()
+        if len(seen) == 1:
+            values = self.network.answer(seen)
+        else:
+            values = self.network.values_of(
+                self.network.forward(torch.from_numpy(seen))).numpy()
         return cast(np.ndarray, values.argmax(1))
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:
