@@ -32,7 +32,7 @@ SIGKILL_GRACE_S = 0.3  # for the kernel to collect what was killed
 STARTING_S = 30.0      # a node without signal handlers is taken to be importing for this long
 KEPT_LINES = 15        # of a failed node, repeated when the graph ends
 DRAIN_BYTES = 1 << 20  # read at most from the pipe of a node that has ended
-UNSTOPPED = 1          # exit status when a node had to be killed or failed while stopping
+UNSTOPPED = 1          # exit status when a node died, or had to be killed while stopping
 
 Command = Callable[[NodeSpec, str], list[str]]
 
@@ -197,6 +197,7 @@ class Runner:
         self._exit_code = 0
         self._stopping = False
         self._culprit: _Child | None = None
+        self._died: list[str] = []  # without ending the graph
 
     def run(self) -> int:
         """Run the graph to its end and return the exit status."""
@@ -255,6 +256,7 @@ class Runner:
             if verdict.shutdown:
                 self._stop(verdict.exit_code, verdict.message, child if failed else None)
             else:
+                self._died += [child.spec.path] if failed else []
                 self._say(verdict.message, alarm=True)
         elif stopped_on_request(returncode):
             self._say(f'{child.label}: stopped')
@@ -287,7 +289,8 @@ class Runner:
         if self._stopping:
             self._say(f'{name}: already stopping, done within 3 s')
         else:
-            self._stop(0, f'{name}: stopping all nodes')
+            before = f'; died before: {", ".join(self._died)}' if self._died else ''
+            self._stop(UNSTOPPED if self._died else 0, f'{name}: stopping all nodes{before}')
 
     def _stop(self, exit_code: int, reason: str, culprit: _Child | None = None) -> None:
         """Begin the end of the graph; the first reason counts."""

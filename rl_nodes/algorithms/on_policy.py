@@ -37,7 +37,12 @@ from rl_nodes.data.rollout import Rollout
 from rl_nodes.networks.actor_critic import ActorCriticNetworks
 from rl_nodes.networks.mlp import Initialisation
 from rl_nodes.networks.normalizer import ObservationNormalizer
-from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead, PolicyHead
+from rl_nodes.networks.policy_heads import (
+    CategoricalHead,
+    CensoredGaussianHead,
+    GaussianHead,
+    PolicyHead,
+)
 from rl_nodes.networks.state_dependent_head import StateDependentHead
 import torch
 from torch import nn
@@ -60,6 +65,9 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param state_dependent_noise: steps over which a draw of noise that is a function of the state
         is held (``networks/state_dependent.py``); None for white noise. Without meaning for
         discrete actions.
+    :param censored: log pi is of the action as it is clipped to its bounds, not of the draw before
+        (``networks/policy_heads.py``, eq. (10)), as always where a robot's commands are all that
+        is known of its actions. Without meaning for discrete actions.
     :param discount: gamma, per control step.
     :param learning_rate: of Adam, per step: a number, or ``{start, end, steps}`` for a straight
         line over control steps.
@@ -75,6 +83,7 @@ class OnPolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     initialisation: Initialisation = 'orthogonal'
     initial_log_std: Annotated[float, msgspec.Meta(ge=-5.0, le=2.0)] = 0.0
     state_dependent_noise: Count | None = None
+    censored: bool = False
     discount: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.99
     learning_rate: Scheduled = 3e-4
     normalize_observation: bool = True
@@ -116,7 +125,6 @@ class OnPolicyLearner(Learner):
     :ivar gae_lambda: of the advantages, see ``estimators.py``; 1 for returns less values.
     """
 
-    sampling = 'deterministic'
     whole_episodes: ClassVar[bool] = False
     rollout_length: int
     gae_lambda: float = 1.0
@@ -143,6 +151,7 @@ class OnPolicyLearner(Learner):
         self._half_range = (0.5 * (high - low)).astype(np.float32)
         self._first_action = int(low[0])
         self.head = self._new_head(len(low), int(high[0] - low[0]) + 1)
+        self.sampling = 'gaussian' if isinstance(self.head, GaussianHead) else 'deterministic'
         size = len(contract.observation.elements)
         self._generator = torch.Generator().manual_seed(seed)
         self.networks = self._new_networks(size)
@@ -156,7 +165,10 @@ class OnPolicyLearner(Learner):
         if self.discrete:
             return CategoricalHead(choices)
         if held is None:
-            return GaussianHead(action_size)
+            return (CensoredGaussianHead if self.shared.censored else GaussianHead)(action_size)
+        if self.shared.censored:
+            raise TrainingError(f'{self.name}: censored = true with state_dependent_noise = {held}'
+                                ': only white noise is drawn anew in every step; leave one out')
         return StateDependentHead(action_size, width, held)
 
     def _initial_own(self) -> float:
@@ -205,6 +217,11 @@ class OnPolicyLearner(Learner):
         if self.discrete:
             return action.astype(np.int64) + self._first_action
         return self._middle + self._half_range * np.clip(action, -1.0, 1.0)
+
+    def action_of(self, command: np.ndarray) -> np.ndarray:
+        """Return the continuous actions that :meth:`command` made these of, but for clipping."""
+        action: np.ndarray = (command - self._middle) / self._half_range
+        return action
 
     # Learning --------------------------------------------------------------------------------
 
@@ -408,8 +425,10 @@ class OnPolicyLearner(Learner):
         parts = normalizer, self.networks.actor.member(0)
         if self.discrete:
             return DiscretePolicyModule(*parts, self._first_action)
-        return ClippedPolicyModule(*parts, torch.from_numpy(self._middle),
-                                   torch.from_numpy(self._half_range))
+        bounds = torch.from_numpy(self._middle), torch.from_numpy(self._half_range)
+        if self.sampling == 'gaussian':
+            return ClippedGaussianModule(*parts, *bounds, self.networks.own)
+        return ClippedPolicyModule(*parts, *bounds)
 
 
 class ClippedPolicyModule(BoundedPolicyModule):
@@ -419,3 +438,37 @@ class ClippedPolicyModule(BoundedPolicyModule):
         """Return the action for (B, O)."""
         mean = self.network(self.normalizer(observation))
         return self.middle + self.half_range * torch.clamp(mean, -1.0, 1.0)
+
+
+class ClippedGaussianModule(BoundedPolicyModule):
+    """
+    The same, and the Gaussian; a sample is ``clip(action_mean + action_std * noise, low, high)``.
+
+    ======================  ========  =====================================================
+    output                  shape     meaning
+    ======================  ========  =====================================================
+    ``action``              (B, A)    the mean, clipped to the contract's bounds
+    ``action_mean``         (B, A)    mean of the Gaussian in the contract's units
+    ``action_std``          (B, A)    its standard deviation in the contract's units
+    ======================  ========  =====================================================
+    """
+
+    std: torch.Tensor
+
+    def __init__(self, normalizer: nn.Module, network: nn.Module, middle: torch.Tensor,
+                 half_range: torch.Tensor, log_std: torch.Tensor) -> None:
+        """
+        Put the parts together.
+
+        :param log_std: in units of half the action's range, shape (A,).
+        """
+        super().__init__(normalizer, network, middle, half_range)
+        self.register_buffer('std', half_range * torch.exp(log_std))
+
+    def forward(self, observation: torch.Tensor
+                ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (action, action_mean, action_std) for (B, O)."""
+        mean = self.network(self.normalizer(observation))
+        action = self.middle + self.half_range * torch.clamp(mean, -1.0, 1.0)
+        mean = self.middle + self.half_range * mean
+        return action, mean, self.std + 0.0 * mean

@@ -32,6 +32,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 import numpy as np
+from rl_nodes.algorithms.base import Learner
+from rl_nodes.algorithms.on_policy import OnPolicyLearner
 from rl_nodes.core.errors import ConfigError, RlNodesError, SpecError
 from rl_nodes.core.fleet import robot_namespaces, topic_in
 from rl_nodes.core.scheduling import be_expendable
@@ -52,9 +54,11 @@ from rl_nodes.training.curriculum import why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
 from rl_nodes.training.experiment import conduct, Experiment, TrainResult
 from rl_nodes.training.film import write_film
+from rl_nodes.training.fresh_rows import for_robots, FreshRollouts
+from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.session import Limits, Target
 from rl_nodes.training.settings import load_settings, require_flat
+from rl_nodes.training.sources import Source
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
 import torch
 
@@ -140,6 +144,10 @@ class GraphSource:
         """Return the gradient steps behind the newest policy that has been seen acting."""
         return self._in_use
 
+    def metrics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
     def restart(self, steps: int) -> None:
         """Do nothing: the robot goes on, whatever is written meanwhile."""
 
@@ -162,10 +170,7 @@ class Trainer(TaskNode[TrainerParameters]):
             if parameters.target_success and parameters.simulator else None
         settings = load_settings(parameters.algorithm)
         if settings.on_policy:
-            raise ConfigError(
-                f'algorithm {settings.algorithm} learns from what its newest policy has just '
-                'done, the graph goes on meanwhile; train it in one process: rl_nodes train '
-                f'algorithm:={parameters.algorithm} env:=..., or use an off-policy method here')
+            settings = for_robots(settings, self.task.contract)
         if parameters.film and not parameters.simulator:
             raise ConfigError('film = true needs a simulator to draw an episode in; name one with '
                               'the parameter simulator, or render recorded episodes: rl_nodes '
@@ -201,6 +206,7 @@ class Trainer(TaskNode[TrainerParameters]):
         self._source = GraphSource(
             lambda bundle: self._updates.publish(conversions.bundle_to_msg(bundle)),
             lambda difficulty: setattr(self._difficulty, 'wanted', difficulty))
+        self._feed: Source = self._source
         for index, namespace in enumerate(namespaces):
             self.subscribe(Float32MultiArray, topic_in(namespace, 'experience'),
                            partial(self._on_experience, index), qos.BATCH)
@@ -252,7 +258,7 @@ class Trainer(TaskNode[TrainerParameters]):
             if self.parameters.simulator:
                 env = SimEnv(self.parameters.robot, self.parameters.task,
                              self.parameters.simulator)
-            result = conduct(self._experiment, lambda _learner, _steps: self._source,
+            result = conduct(self._experiment, self._source_for,
                              self._evaluator(env) if env else None, self._progress, self._stop,
                              self._film if self.parameters.film else None)
             self._tell(result)
@@ -266,6 +272,12 @@ class Trainer(TaskNode[TrainerParameters]):
         finally:
             if env is not None:
                 env.close()
+
+    def _source_for(self, learner: Learner, _steps: int) -> Source:
+        if isinstance(learner, OnPolicyLearner):
+            self._feed = FreshRollouts(self._source, learner,
+                                       self._experiment.settings.loop.n_envs)
+        return self._feed
 
     def _evaluator(self, env: SimEnv) -> Callable[[PolicyBundle, Sequence[int]], Evaluation]:
         discount = self._experiment.settings.learner.discount
@@ -293,6 +305,7 @@ class Trainer(TaskNode[TrainerParameters]):
 
     def _counts(self) -> dict[str, Any]:
         return {'transitions': self._received, 'batches_refused': self._refused,
+                **self._feed.metrics(),
                 'policy_updates_in_use': self._source.policy_updates_in_use(),
                 'difficulty': 1.0 if self._difficulty.taken is None else self._difficulty.taken}
 

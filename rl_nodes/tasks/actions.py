@@ -24,6 +24,8 @@ from rl_nodes.tasks.residual import ResidualActionMap
 
 ActionKind = Literal['joint_position_delta', 'joint_position_home', 'joint_velocity',
                      'planar_velocity', 'joint_effort']
+# Kinds whose commands tell the action that they were made of.
+REVERSIBLE = ('joint_position_delta', 'joint_position_home', 'joint_velocity', 'joint_effort')
 _MODE = {'joint_position_delta': 'position', 'joint_position_home': 'position',
          'joint_velocity': 'velocity', 'planar_velocity': 'velocity', 'joint_effort': 'effort'}
 

@@ -12,20 +12,19 @@ WINDOW = 50         # episodes that the running figures cover
 MAX_OPEN = 10_000   # unfinished episodes remembered; more means that ends got lost on the way
 
 
-class EpisodeStatistics:
-    """Running figures over the last finished training episodes."""
+class OpenEpisodes:
+    """Episodes that have begun and not ended, by what has come of them."""
 
     def __init__(self) -> None:
-        self.finished, self.succeeded = 0, 0
-        self.steps, self.cost = 0, 0.0  # of all finished episodes
         self._open: dict[int, tuple[float, int, float]] = {}
-        self._returns: deque[float] = deque(maxlen=WINDOW)
-        self._lengths: deque[int] = deque(maxlen=WINDOW)
-        self._successes: deque[bool] = deque(maxlen=WINDOW)
-        self._costs: deque[float] = deque(maxlen=WINDOW)
 
-    def add(self, batch: TransitionBatch) -> None:
-        """Count the transitions of a batch; a reward or cost that is not finite counts as zero."""
+    def add(self, batch: TransitionBatch) -> list[tuple[float, int, bool, float | None]]:
+        """
+        Return (undiscounted return, length, success, cost) of episodes that a batch has ended.
+
+        A reward or cost that is not finite counts as zero; a cost that nobody asks for is None.
+        """
+        found = []
         ended = batch.terminated | batch.truncated
         rewards = _finite(batch.reward)
         costs = None if batch.cost is None else _finite(batch.cost)
@@ -36,12 +35,35 @@ class EpisodeStatistics:
             if costs is not None:
                 cost += costs[row]
             if end:
-                self.add_finished(total, length, bool(batch.success[row]),
-                                  None if costs is None else cost)
+                found.append((total, length, bool(batch.success[row]),
+                              None if costs is None else cost))
             else:
                 self._open[episode] = (total, length, cost)
         while len(self._open) > MAX_OPEN:
             self._open.pop(next(iter(self._open)))
+        return found
+
+    def forget(self) -> None:
+        """Drop what has come of episodes that will not go on."""
+        self._open.clear()
+
+
+class EpisodeStatistics:
+    """Running figures over the last finished training episodes."""
+
+    def __init__(self) -> None:
+        self.finished, self.succeeded = 0, 0
+        self.steps, self.cost = 0, 0.0  # of all finished episodes
+        self._open = OpenEpisodes()
+        self._returns: deque[float] = deque(maxlen=WINDOW)
+        self._lengths: deque[int] = deque(maxlen=WINDOW)
+        self._successes: deque[bool] = deque(maxlen=WINDOW)
+        self._costs: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, batch: TransitionBatch) -> None:
+        """Count the transitions of a batch."""
+        for episode in self._open.add(batch):
+            self.add_finished(*episode)
 
     def add_finished(self, total: float, length: int, success: bool,
                      cost: float | None = None) -> None:
@@ -64,7 +86,7 @@ class EpisodeStatistics:
 
     def forget_unfinished(self) -> None:
         """Drop what has come of episodes that will not go on."""
-        self._open.clear()
+        self._open.forget()
 
     @property
     def mean_return(self) -> float | None:

@@ -30,9 +30,10 @@ from rl_nodes.safety.guard_file import read_guard
 from rl_nodes.training import off_policy, on_policy, partnership, report
 from rl_nodes.training.checkpoint import CheckpointStore, require_same
 from rl_nodes.training.evaluation import Evaluation
+from rl_nodes.training.limits import Limits
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.session import Evaluator, Limits, Outputs, Session
+from rl_nodes.training.session import Evaluator, Outputs, Session
 from rl_nodes.training.settings import make_learner, TrainSettings
 from rl_nodes.training.sources import Source
 

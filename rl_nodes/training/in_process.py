@@ -30,9 +30,9 @@ from rl_nodes.training.curriculum import Curriculum, why_in_vain
 from rl_nodes.training.evaluation import evaluate, Evaluation, FILM_SEED
 from rl_nodes.training.experiment import assist, conduct, Experiment, TrainResult
 from rl_nodes.training.film import write_film
+from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.on_policy import RolloutSource
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.session import Limits, Target
 from rl_nodes.training.settings import load_settings, TrainSettings
 from rl_nodes.training.sources import contract_of, environment_maker, EnvSource, make_envs
 import torch

@@ -1,6 +1,6 @@
 # Copyright 2026 rl_nodes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop of on-policy learners, in one process, and where their rollouts come from."""
+"""The training loop of on-policy learners, and where their rollouts come from in one process."""
 
 import threading
 
@@ -31,11 +31,13 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     learner, source = session.learner, session.source
     stop = threading.Event() if stop is None else stop
     cut_short = stop if learner.partners is None else threading.Event()  # they wait for each other
+    session.hand_out()
 
     while not (reason := reason_to_stop(session, stop)):
         # Collect: what the present policy does. Cut short by stop, it is not learned from.
         rollout = source.collect_rollout(cut_short)
         if rollout is None:
+            session.await_rollout()
             continue
         session.take_rollout(rollout)
 
@@ -46,6 +48,9 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
         except TrainingError as error:
             session.roll_back(error)
         session.keep_snapshot()
+
+        # Publish: where others act, this policy and no other is what comes next.
+        session.hand_out()
 
         # Judge, keep, tell.
         if session.evaluation_due():
@@ -75,6 +80,7 @@ class RolloutSource:
     """Steps Gymnasium environments in this process with the learner's own, newest policy."""
 
     wants_policies = False
+    pending, complaint = 0, ''  # a rollout comes at once, and of the newest policy
 
     def __init__(self, envs: VectorEnv, learner: OnPolicyLearner, seed: int,
                  steps_before: int = 0, rank: int = 0, cost: str = '') -> None:
@@ -180,6 +186,10 @@ class RolloutSource:
     def policy_updates_in_use(self) -> int:
         """Return the learner's updates: its newest policy always acts."""
         return self._learner.updates
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
 
     def set_difficulty(self, difficulty: float) -> None:
         """Set the attribute ``difficulty`` of every environment."""

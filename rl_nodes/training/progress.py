@@ -14,7 +14,8 @@ from rl_nodes.runs.tables import duration_text
 REDRAW_S = 0.25  # on a terminal
 LINE_S = 5.0     # into a pipe
 # Where a terminal is too narrow for all.
-LEAST_NEEDED = ('updates/s', 'episode', 'staleness', 'difficulty', 'train', 'bar', 'steps/s')
+LEAST_NEEDED = ('updates/s', 'episode', 'stale', 'staleness', 'difficulty', 'train', 'bar',
+                'steps/s')
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ProgressState:
     :param staleness: gradient steps that the learner is ahead of the acting policy.
     :param difficulty: of the training episodes, 0 to 1; None where that does not change.
     :param waiting: why nothing moves; empty while it does.
+    :param stale: control steps that were refused, not being the newest policy's.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class ProgressState:
     staleness: int
     difficulty: float | None = None
     waiting: str = ''
+    stale: int = 0
 
 
 class Progress:
@@ -144,6 +147,8 @@ def progress_text(state: ProgressState, steps_per_s: float, updates_per_s: float
     parts['updates/s'] = f'{updates_per_s:.0f} updates/s'
     if state.staleness:
         parts['staleness'] = f'policy {state.staleness} updates old'
+    if state.stale:
+        parts['stale'] = f'{state.stale:,} stale steps refused'
     if left_s is not None:
         parts['left'] = f'{duration_text(left_s)} left'
     if state.waiting:

@@ -11,8 +11,8 @@ import numpy as np
 from rl_nodes.runs.curves import finish, INK, time_unit
 from rl_nodes.runs.record import read_rows
 from rl_nodes.runs.tables import duration_text
+from rl_nodes.training.limits import Target
 from rl_nodes.training.off_policy import RunResult
-from rl_nodes.training.session import Target
 
 FILM = 'rollout.gif'  # one episode of the best policy
 _TRAIN, _EVALUATION, _TARGET = '#8fb8de', '#0b4f9c', '#c2410c'

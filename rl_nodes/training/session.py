@@ -14,7 +14,7 @@ import logging
 import math
 from pathlib import Path
 import time
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from rl_nodes.training.checkpoint import CheckpointStore
 from rl_nodes.training.curriculum import Curriculum
 from rl_nodes.training.episodes import EpisodeStatistics
 from rl_nodes.training.evaluation import Evaluation, EVALUATION_SEED, FRESH_SEED
+from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress, ProgressState
 from rl_nodes.training.settings import ScheduleConfig
@@ -36,43 +37,10 @@ import torch
 
 _log = logging.getLogger(__name__)
 MOST_REFUSED = 1000  # transitions in a row that were not finite, before a run ends
+VERSIONS_SKIPPED = 1000  # by a resumed run: far more than there are between two checkpoints
 _RECORDED = 256  # newest observations on which an export is proven
 
 Evaluator = Callable[[PolicyBundle, Sequence[int]], Evaluation]
-
-
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """
-    When training has reached its goal.
-
-    :param metric: of an evaluation.
-    :param at_least: value to reach.
-    """
-
-    metric: Literal['success_rate', 'return']
-    at_least: float
-
-    def reached(self, evaluation: Evaluation) -> bool:
-        """Return True where the evaluation meets the target."""
-        value = evaluation.summary().get(self.metric)
-        return value is not None and value >= self.at_least
-
-    def __str__(self) -> str:
-        return f'{self.metric} >= {self.at_least:g}'
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """
-    When training stops at the latest.
-
-    :param steps: control steps in all; None for no limit.
-    :param time_s: wall time in all, resumed parts included [s]; None for no limit.
-    :param target: stop when an evaluation has reached it and a fresh one has confirmed it.
-    """
-
-    steps: int | None = None
-    time_s: float | None = None
-    target: Target | None = None
 
 
 @dataclass
@@ -117,6 +85,7 @@ class Session:
         self.curriculum = Curriculum(config.curriculum)
         if config.curriculum.active:
             source.set_difficulty(self.curriculum.difficulty)
+        self._pending = 0        # control steps of a rollout that is not complete yet
         self._refused, self._refused_in_a_row, self._told_refused = 0, 0, -math.inf
         self._elapsed_before = 0.0
         self._fresh_seed = FRESH_SEED
@@ -140,10 +109,15 @@ class Session:
             if self.learner.ready():
                 self.debt += self.config.updates_per_step * self.learner.in_all(stored)
             self._note_refused(len(batch) - stored, stored)
-        elif self.silence_s(now) and now - self._reported_silence > self.config.source_timeout_s:
+        else:
+            self._note_silence(now, 'is the robot running and the recorder active?')
+
+    def _note_silence(self, now: float, why: str) -> None:
+        """Say from time to time that nothing comes that could be learned from."""
+        if self.silence_s(now) and now - self._reported_silence > self.config.source_timeout_s:
             self._reported_silence = now
-            self.outputs.alarm(f'no experience for {self.silence_s(now):.0f} s: is the robot '
-                               'running and the recorder active? Training waits')
+            self.outputs.alarm(f'no experience for {self.silence_s(now):.0f} s: {why} Training '
+                               'waits')
 
     def _note_refused(self, refused: int, stored: int) -> None:
         """
@@ -163,10 +137,19 @@ class Session:
 
     def take_rollout(self, rollout: Rollout) -> None:
         """Count what an on-policy learner is about to learn from."""
-        self._heard = time.monotonic()
+        self._heard, self._pending = time.monotonic(), 0
         for episode, cost in zip_longest(rollout.episodes, rollout.episode_costs):
             self.episodes.add_finished(*episode, cost)
         self._count(len(rollout))
+
+    def await_rollout(self) -> None:
+        """Notice how the next rollout grows, or that it does not."""
+        now, pending = time.monotonic(), self.source.pending
+        if pending != self._pending:
+            self._heard, self._pending = now, pending
+        else:
+            self._note_silence(now, self.source.complaint)
+        self.report()
 
     def _count(self, steps: int) -> None:
         self.steps += self.learner.in_all(steps)
@@ -235,13 +218,24 @@ class Session:
         late = time.monotonic() - self._published >= self.config.publish_every_s
         return first or ahead >= self.config.publish_every_updates or (ahead > 0 and late)
 
-    def publish(self) -> None:
-        """Export the present policy and hand it to the source."""
+    def publish(self) -> bool:
+        """Export the present policy and hand it to the source; return whether it was good."""
         bundle = self.export()
-        if bundle is not None:
-            self.source.publish(bundle, bundle.manifest.version, self.learner.updates)
-            self._published = time.monotonic()
-            self._published_updates = self.learner.updates
+        if bundle is None:
+            return False
+        self.source.publish(bundle, bundle.manifest.version, self.learner.updates)
+        self._published = time.monotonic()
+        self._published_updates = self.learner.updates
+        return True
+
+    def hand_out(self) -> None:
+        """
+        Publish the present policy, where acting happens elsewhere, or the last one that was good.
+
+        :raises TrainingError: this has happened too often.
+        """
+        while self.source.wants_policies and not self.publish():
+            self.roll_back(TrainingError('the policy cannot be exported'))
 
     def export(self) -> PolicyBundle | None:
         """Return the present policy, proven against ONNX Runtime; None (and alarm) if bad."""
@@ -414,6 +408,8 @@ class Session:
             self.source.restart(int(state['steps']))  # or they begin as difficult as a new run
         for name in ('steps', 'debt', 'version', 'rollbacks'):
             setattr(self, name, state[name])
+        if self.source.wants_policies:  # what was published after the checkpoint may still act
+            self.version += VERSIONS_SKIPPED
         self._elapsed_before = state['elapsed_s']
         self._fresh_seed, self._evaluated_steps = state['fresh_seed'], state['evaluated_steps']
         self._checkpointed_steps = self.steps
@@ -442,7 +438,7 @@ class Session:
             self._logged = now
             self._write('train', self.episodes.metrics() | self.learner.metrics() | {
                 'updates': float(self.learner.updates), 'staleness': float(self.staleness())
-            } | self.learner.experience_metrics() | (
+            } | self.learner.experience_metrics() | self.source.metrics() | (
                     {'difficulty': self.curriculum.difficulty}
                     if self.config.curriculum.active else {}) | (
                     {} if self.learner.constraint is None else
@@ -457,11 +453,12 @@ class Session:
             evaluation = (f'{self.last_evaluation.mean_return:.1f}' if rate is None
                           else f'success {rate:.0%}')
         return ProgressState(
-            self.steps, self.limits.steps, self.elapsed_s(), self.limits.time_s,
+            self.steps + self._pending, self.limits.steps, self.elapsed_s(), self.limits.time_s,
             self.episodes.finished, self.episodes.success_rate, self.episodes.mean_return,
             evaluation, self.learner.updates, self.staleness(),
             self.curriculum.difficulty if self.config.curriculum.active else None,
-            f'no experience for {silence:.0f} s' if silence else '')
+            f'no experience for {silence:.0f} s' if silence else '',
+            int(self.source.metrics().get('stale_refused', 0)))
 
     def say(self, text: str) -> None:
         """Tell a person."""

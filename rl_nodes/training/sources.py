@@ -42,6 +42,9 @@ class Source(Protocol):
     def policy_updates_in_use(self) -> int:
         """Return the gradient steps behind the newest policy that has been seen acting."""
 
+    def metrics(self) -> dict[str, float]:
+        """Return what is logged of the source."""
+
     def set_difficulty(self, difficulty: float) -> None:
         """Set how difficult the next episodes are, 0 (easy) to 1; evaluations are elsewhere."""
 
@@ -145,6 +148,10 @@ class EnvSource:
     def policy_updates_in_use(self) -> int:
         """Return the learner's updates: its newest policy always acts."""
         return self._learner.updates
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
 
     def set_difficulty(self, difficulty: float) -> None:
         """Set the attribute ``difficulty`` of every environment."""

@@ -98,9 +98,12 @@ def test_a_memory_is_learned_from_episodes_that_come_through_the_graph(tmp_path:
     assert (linked | ended).mean() > 0.99, 'every step but the newest knows the next one'
 
 
-def test_a_method_that_needs_the_newest_policy_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with graph('train', 'algorithm:=ppo', f'run_dir:={tmp_path / "run"}') as run:
+def test_a_method_that_robots_cannot_tell_enough_is_refused_with_what_to_do(
+        tmp_path: Path) -> None:
+    path = tmp_path / 'smooth.yaml'
+    path.write_text('{algorithm: ppo, learner: {state_dependent_noise: 4}}')
+    with graph('train', f'algorithm:={path}', f'run_dir:={tmp_path / "run"}') as run:
         assert run.wait(60) == 2
-    assert 'algorithm ppo learns from what its newest policy has just done' in run.output
+    assert 'ppo: learner.state_dependent_noise is drawn beside the weights' in run.output
     assert 'rl_nodes train algorithm:=ppo' in run.output
     assert 'Traceback' not in run.output

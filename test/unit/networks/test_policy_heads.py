@@ -4,7 +4,7 @@
 
 import numpy as np
 import pytest
-from rl_nodes.networks.policy_heads import CategoricalHead, GaussianHead
+from rl_nodes.networks.policy_heads import CategoricalHead, CensoredGaussianHead, GaussianHead
 from rl_nodes.networks.state_dependent_head import StateDependentHead
 import torch
 from torch import distributions
@@ -104,6 +104,53 @@ def test_fisher_information_is_the_divergence_s_second_derivative(case):
     found = head.fisher(output, own, change[0][:, :head.outputs], change[1])
     torch.testing.assert_close(found[0], wanted[0][:, :head.outputs])
     torch.testing.assert_close(found[1], wanted[1])
+
+
+def test_censored_gaussian_counts_a_tail_as_a_value_of_its_own():
+    """Against torch.distributions in between, their tails at the bounds, and autograd."""
+    head, generator = CensoredGaussianHead(3), torch.Generator().manual_seed(4)
+    output = torch.randn(40, 3, generator=generator, dtype=torch.float64)
+    own = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    drawn = output + own.exp() * torch.randn(output.shape, generator=generator).double()
+    assert all((drawn < -1).any(0)) and all((drawn > 1).any(0)) and all((drawn.abs() < 1).any(0))
+
+    def reference(x, y):
+        normal = distributions.Normal(x, y.exp())
+        one = torch.ones((), dtype=torch.float64)
+        tail = torch.where(drawn > 0, 1.0 - normal.cdf(one), normal.cdf(-one)).log()
+        return torch.where(drawn.abs() < 1, normal.log_prob(drawn), tail).sum(1)
+
+    weight = torch.linspace(-1, 2, 40, dtype=torch.float64)
+    x, y = output.clone().requires_grad_(), own.clone().requires_grad_()
+    for action in (drawn, drawn.clamp(-1, 1), (drawn.clamp(-1, 1) * (1 - 1e-7))):
+        tolerance = {'rtol': 1e-5, 'atol': 1e-5} if action is not drawn else {}
+        torch.testing.assert_close(head.log_probability(output, own, action),
+                                   reference(output, own), **tolerance)
+        found = head.log_probability_gradient(output, own, action, weight.unsqueeze(1))
+        wanted = torch.autograd.grad((reference(x, y) * weight).sum(), [x, y])
+        torch.testing.assert_close(found[0], wanted[0], **tolerance)
+        torch.testing.assert_close(found[1], wanted[1], **tolerance)
+
+
+def test_censored_gaussian_stays_finite_far_out():
+    """A bound thirty deviations from the mean, in float32."""
+    head = CensoredGaussianHead(1)
+    output, own = torch.tensor([[4.0], [-4.0]]), torch.tensor([-2.0])
+    for at in (1.0, -1.0):
+        action = torch.full((2, 1), at)
+        assert head.log_probability(output, own, action).isfinite().all()
+        for part in head.log_probability_gradient(output, own, action, torch.ones(2, 1)):
+            assert part.isfinite().all()
+
+
+def test_censored_gaussian_has_a_score_of_mean_zero():
+    """What a policy gradient without bias needs, though all that is beyond is one value."""
+    head, generator = CensoredGaussianHead(2), torch.Generator().manual_seed(0)
+    output, own = torch.tensor([[0.9, -0.2]]).expand(400_000, 2), torch.tensor([0.0, 1.0])
+    action = torch.from_numpy(head.draw(output.numpy(), own.numpy(), generator)).clamp(-1, 1)
+    weight = torch.full((len(output), 1), 1.0 / len(output))
+    of_output, of_own = head.log_probability_gradient(output, own, action, weight)
+    assert of_output.sum(0).abs().max() < 0.01 and of_own.abs().max() < 0.01
 
 
 def test_gaussian_draws_have_its_moments():

@@ -22,8 +22,9 @@ from rl_nodes.runs.record import read_rows
 from rl_nodes.training.checkpoint import CheckpointStore
 from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.in_process import train, TrainOptions
+from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.progress import Progress
-from rl_nodes.training.session import Limits, Outputs, Session, Target
+from rl_nodes.training.session import Outputs, Session
 from rl_nodes.training.settings import load_settings, LoopConfig, make_learner, ScheduleConfig
 from rl_nodes.training.sources import contract_of, costs
 from test_killed_and_resumed import assert_same

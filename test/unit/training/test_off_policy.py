@@ -13,8 +13,9 @@ from rl_nodes.core.errors import BackendError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.training import session as session_module
 from rl_nodes.training.evaluation import Evaluation
+from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.off_policy import run
-from rl_nodes.training.session import Limits, Outputs, Session, Target
+from rl_nodes.training.session import Outputs, Session
 from rl_nodes.training.settings import LoopConfig
 
 
@@ -47,6 +48,9 @@ class ScriptedSource:
 
     def policy_updates_in_use(self):
         return self.adopted
+
+    def metrics(self):
+        return {}
 
     def close(self):
         pass

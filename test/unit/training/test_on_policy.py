@@ -179,7 +179,7 @@ def test_run_resume_and_what_they_leave(options, tmp_path):
     assert {'policy_loss', 'value_loss', 'kl', 'entropy', 'explained_variance', 'clip_fraction',
             'action_std', 'return'} <= rows[-2].keys() | rows[-1].keys()
     bundle = PolicyBundle.load(result.policy)
-    assert bundle.manifest.sampling == 'deterministic'
+    assert bundle.manifest.sampling == 'gaussian'
     assert bundle.manifest.algorithm == 'ppo'
     assert abs(PolicyRuntime(bundle).act(np.array([0.5, 0.0], np.float32))) <= 2.0
 
