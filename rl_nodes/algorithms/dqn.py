@@ -352,7 +352,7 @@ class Dqn(OffPolicyLearner):
             self._priorities.load_state_dict(state['priorities'])
         self.updates, self.observed = int(state['updates']), int(state['observed'])
         self._generator.set_state(state['generator'])
-        self._luck = np.asarray(state['luck'], np.float64)
+        self._luck = np.asarray(state.get('luck', ()), np.float64)  # older runs drew one by one
 
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimiser and normaliser, but nothing that counts or is random."""
