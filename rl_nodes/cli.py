@@ -166,7 +166,8 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.show:
         print('usage: rl_nodes train [name:=value ...]\n')
-        print(record_help(TrainOptions, changes='learner.<key>, loop.<key>'))
+        print(record_help(TrainOptions, changes='learner.<key>, loop.<key>',
+                          env_arguments='env.<key>'))
         print('\nwith algorithm:=bc, of recorded demonstrations:\n')
         print(record_help(CloneOptions))
         print('\nwith algorithm:=success_classifier, of recorded examples:\n')
@@ -194,15 +195,18 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _train_options(given: dict[str, str]) -> Any:
-    """Return the TrainOptions in arguments; those with a dot change the algorithm's settings."""
-    from rl_nodes.core.config import convert
+    """Return the TrainOptions in arguments; those with a dot are settings of something."""
+    from rl_nodes.core.config import convert, parse_yaml
     from rl_nodes.training.in_process import TrainOptions
     from rl_nodes.training.settings import load_settings
 
-    changes = {name: text for name, text in given.items() if '.' in name}
-    plain = {name: text for name, text in given.items() if name not in changes}
-    options = convert({'changes': changes, **coerce(plain, TrainOptions)}, TrainOptions,
-                      'rl_nodes train')
+    of_env = {name.removeprefix('env.'): parse_yaml(f'value: {text}', f'{name}:={text}')['value']
+              for name, text in given.items() if name.startswith('env.')}
+    changes = {name: text for name, text in given.items()
+               if '.' in name and not name.startswith('env.')}
+    plain = {name: text for name, text in given.items() if '.' not in name}
+    options = convert({'changes': changes, 'env_arguments': of_env, **coerce(plain, TrainOptions)},
+                      TrainOptions, 'rl_nodes train')
     load_settings(options.algorithm, options.changes)
     return options
 

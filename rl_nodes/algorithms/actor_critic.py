@@ -19,6 +19,7 @@ Legend: B batch, O observation, A action, P privileged, E critics.
 """
 
 from dataclasses import replace
+from functools import partial
 import math
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,8 @@ from rl_nodes.algorithms.possible_values import PossibleValues
 from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
-from rl_nodes.networks.mlp import Initialisation, StackedMlp, Workspace
+from rl_nodes.networks.devices import device_called
+from rl_nodes.networks.mlp import Initialisation, PROCESSOR, StackedMlp, Workspace
 from rl_nodes.networks.normalizer import ObservationNormalizer
 import torch
 
@@ -66,6 +68,9 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     :param constraint: on what episodes cost; see ``constraint.py``.
     :param penalty: price of what steps cost and risk; see there.
     :param initialisation: of the weights, ``orthogonal`` or ``default`` (torch's own).
+    :param device: where gradient steps are computed: ``cpu``, an accelerator as torch calls it
+        (``cuda``, ``cuda:1``), or ``auto`` for one where there is one. Acting and replay stay on
+        the processor.
     :param reduced_precision: multiply hidden layers in bfloat16 (sums in float32) while training
         where the processor has instructions for it; the exported policy is always float32.
     """
@@ -85,6 +90,7 @@ class ActorCriticConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     constraint: ConstraintConfig = ConstraintConfig()
     penalty: PenaltyConfig = PenaltyConfig()
     initialisation: Initialisation = 'default'
+    device: str = 'cpu'
     reduced_precision: bool = True
 
 
@@ -115,6 +121,7 @@ class ActorCritic(OffPolicyLearner):
         """
         super().__init__()
         self._settings = config
+        self.device = device_called(config.device)
         self._possible = PossibleValues(config.discount)
         if config.critic_observation == 'observation':
             privileged_size = 0
@@ -149,43 +156,54 @@ class ActorCritic(OffPolicyLearner):
 
         rows = config.batch_size
         self._acting: dict[int, Workspace] = {}
+        self._actor_here = self.actor if self.device == PROCESSOR else self._new_actor(PROCESSOR)
+        self._copied = -1  # updates behind the weights of _actor_here
         self._critic_work = self.critics.workspace(rows)
-        self._both = torch.zeros(2 * rows, self._given)                 # o, then o'
-        self._privileged = torch.zeros(2 * rows, privileged_size)
-        self._stored = torch.zeros(rows, self._critic_sizes[0])         # [o, x, stored a]
-        self._fresh = torch.zeros(rows, self._critic_sizes[0])  # [o, x, mu(o)], and that of o'
+        zeros, width = partial(torch.zeros, device=self.device), self._critic_sizes[0]
+        self._both = zeros(2 * rows, self._given)  # o, then o'
+        self._privileged = zeros(2 * rows, privileged_size)
+        self._stored = zeros(rows, width)          # [o, x, stored a]
+        self._fresh = zeros(rows, width)           # [o, x, mu(o)], and that of o'
 
     @property
     def _given(self) -> int:
         """Return how many numbers the networks are given of an observation."""
         return self._observation_size
 
+    def _learns_alone(self) -> bool:
+        return super()._learns_alone() or self.device != PROCESSOR
+
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         return ReplayBuffer(capacity, self._observation_size, self._action_size,
                             self._privileged_size, costs=self.constraint is not None)
 
-    def _new_actor(self) -> StackedMlp:
+    def _new_actor(self, device: torch.device | None = None) -> StackedMlp:
         config = self._settings
         sizes = (self._given, *config.hidden, self.outputs * self._action_size)
-        return StackedMlp(1, sizes, config.initialisation, 0.01, self._generator,
-                          config.reduced_precision)
+        generator = self._generator if device is None else torch.Generator()  # a copy draws none
+        return StackedMlp(1, sizes, config.initialisation, 0.01, generator,
+                          config.reduced_precision, device=device or self.device)
 
     def _new_critics(self) -> StackedMlp:
         config = self._settings
         return StackedMlp(self.members, self._critic_sizes, config.initialisation, 1.0,
-                          self._generator, config.reduced_precision, config.critic_layer_norm)
+                          self._generator, config.reduced_precision, config.critic_layer_norm,
+                          device=self.device)
 
     # Acting and storing ----------------------------------------------------------------------
 
     def _answer(self, observation: np.ndarray) -> torch.Tensor:
-        """Return the actor's outputs, shape (N, outputs * A)."""
-        rows = len(observation)
+        """Return the actor's outputs, shape (N, outputs * A), on the processor."""
+        rows, actor = len(observation), self._actor_here
         if rows not in self._acting:
-            self._acting[rows] = self.actor.workspace(rows)
+            self._acting[rows] = actor.workspace(rows)
+        if actor is not self.actor and self._copied != self.updates:
+            actor.flat.copy_(self.actor.flat)
+            self._copied = self.updates
         x = torch.from_numpy(np.array(observation, np.float32))
         if self._settings.normalize_observation:
             self.normalizer.normalize_into(x, x)
-        return self.actor.forward(x, self._acting[rows])[0]
+        return actor.forward(x, self._acting[rows])[0]
 
     def _scaled(self, action: torch.Tensor) -> np.ndarray:
         """Return actions in [-1, 1] in the contract's units."""
@@ -244,6 +262,8 @@ class ActorCritic(OffPolicyLearner):
         """
         Draw a batch; what the networks are to see of it is then in ``_both`` and so on.
 
+        What is returned is where the networks are, but for what was observed.
+
         Rewards are less what the steps cost at the present multiplier, however old they are.
         """
         rows = self._settings.batch_size
@@ -257,7 +277,7 @@ class ActorCritic(OffPolicyLearner):
         self._prepare(self.normalizer, sample.observation, self._both[:rows])
         self._prepare(self.normalizer, sample.next_observation, self._both[rows:])
         self._complete(sample)
-        return sample
+        return sample.outcome_on(self.device)
 
     def _complete(self, sample: ReplaySample) -> None:
         """Take off the rewards what is limited; write what the critics see besides."""
@@ -329,7 +349,8 @@ class ActorCritic(OffPolicyLearner):
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of weights, optimisers, normaliser, counters and random state."""
-        return {'weights': {key: vector.clone() for key, vector in self._vectors().items()},
+        return {'weights': {key: vector.to('cpu', copy=True)
+                            for key, vector in self._vectors().items()},
                 'optimisers': {key: adam.state_dict() for key, adam in self._optimisers().items()},
                 'normalizer': self.normalizer.state_dict(),
                 **({} if self.privileged_normalizer is None else {
@@ -356,4 +377,5 @@ class ActorCritic(OffPolicyLearner):
         self.normalizer.load_state_dict(state['normalizer'])
         if self.privileged_normalizer is not None:
             self.privileged_normalizer.load_state_dict(state['privileged_normalizer'])
+        self._copied = -1
         self.forget_metrics()

@@ -37,7 +37,7 @@ class Adam:
         self.epsilon = epsilon
         self.mean = torch.zeros_like(vector)
         self.square = torch.zeros_like(vector)
-        self._steps = torch.zeros(())
+        self._steps = torch.zeros((), device=vector.device)
 
     @property
     def steps(self) -> int:
@@ -55,8 +55,9 @@ class Adam:
         torch.set_flush_denormal(False)
 
     def state_dict(self) -> dict[str, torch.Tensor | int]:
-        """Return copies of the moments and the step count."""
-        return {'mean': self.mean.clone(), 'square': self.square.clone(), 'steps': self.steps}
+        """Return copies of the moments and the step count, wherever the vector is."""
+        return {'mean': self.mean.to('cpu', copy=True),
+                'square': self.square.to('cpu', copy=True), 'steps': self.steps}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what :meth:`state_dict` returned."""

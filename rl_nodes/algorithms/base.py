@@ -80,7 +80,8 @@ class Learner(ABC):
         if self._learns_alone():
             raise TrainingError(
                 f'{self.name}: several processes can learn together with a2c, ddpg, dqn, ppo, '
-                'recurrent_sac, sac and td3, without normalize_reward and without a constraint')
+                'recurrent_sac, sac and td3, on the processor (device: cpu), without '
+                'normalize_reward and without a constraint')
         self.partners = partners
         if partners.rank:
             state = np.random.SeedSequence([seed, partners.rank]).generate_state(2)

@@ -247,6 +247,9 @@ def _require_fit(config: RecurrentSacConfig) -> None:
         raise TrainingError('recurrent_sac has variant: twin_q and state_dependent_noise: null '
                             f'alone, got {config.variant} and {config.state_dependent_noise}; '
                             'sac has the others')
+    if config.device != 'cpu':
+        raise TrainingError(f'recurrent_sac: device = {config.device}; its memories are run step '
+                            'by step on the processor: cpu alone')
     if config.batch_size % config.sequence_length:
         raise TrainingError(f'recurrent_sac: batch_size = {config.batch_size} is not a multiple '
                             f'of sequence_length = {config.sequence_length}')

@@ -97,7 +97,8 @@ class Sac(ActorCritic):
         if held is not None:
             self._held, width = HeldNoise(held), config.hidden[-1]
             # Hidden units of 1 give s = 1.
-            self.spread = torch.full((width, self._action_size), -0.5 * math.log(width))
+            self.spread = torch.full((width, self._action_size), -0.5 * math.log(width),
+                                     device=self.device)
             self._spread_adam = Adam(self.spread, config.actor_learning_rate)
         self.log_temperature = torch.tensor([math.log(config.initial_temperature)])
         self._target_entropy = config.target_entropy_per_action * self._action_size
@@ -107,12 +108,13 @@ class Sac(ActorCritic):
         rows = config.batch_size
         self._actor_work = self.actor.workspace(2 * rows)
         self._noise = torch.zeros(2 * rows, self._action_size)
-        self._output_gradient = torch.zeros(1, rows, self.outputs * self._action_size)
+        self._output_gradient = torch.zeros(1, rows, self.outputs * self._action_size,
+                                            device=self.device)
         if config.variant == 'v_network':
             sizes = (self._critic_width, *config.hidden, 1)
             self.value, self.target_value = (StackedMlp(
                 1, sizes, config.initialisation, 1.0, self._generator, config.reduced_precision,
-                config.critic_layer_norm) for _ in range(2))
+                config.critic_layer_norm, device=self.device) for _ in range(2))
             self.target_value.flat.copy_(self.value.flat)
             self._value_adam = Adam(self.value.flat, config.critic_learning_rate)
             self._value_work = self.value.workspace(rows)
@@ -123,7 +125,7 @@ class Sac(ActorCritic):
         mean = output[:, :self._action_size]
         if explore and self._held is not None:
             hidden = self._acting[len(mean)].hidden[-2][0]
-            mean = mean + self._held(hidden, self.spread, self._generator)
+            mean = mean + self._held(hidden, self.spread.cpu(), self._generator)
         elif explore:
             log_std = output[:, self._action_size:]
             noise = torch.randn(mean.shape, generator=self._generator)
@@ -146,7 +148,7 @@ class Sac(ActorCritic):
         raw_log_std = output[:, self._action_size:] if self._held is None else log_spread(
             hidden, self.spread)
         log_std = raw_log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-        noise = self._noise.normal_(generator=self._generator)
+        noise = self._noise.normal_(generator=self._generator).to(self.device)
         action, log_probability = squash(mean, log_std, noise)
 
         # Eq. (1), or (6) and (7): the target. Nothing here is differentiated.
@@ -244,6 +246,6 @@ class Sac(ActorCritic):
         """Return a detached copy of the present policy for export."""
         network: nn.Module = self.actor.member(0)
         if self._held is not None:
-            network = WithSpread(self.actor.member(0), self.spread)
+            network = WithSpread(self.actor.member(0), self.spread.cpu())
         return PolicyModule(self.normalizer.frozen(), network, self._middle,
                             self._half_range).eval()

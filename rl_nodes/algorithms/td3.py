@@ -54,7 +54,8 @@ class Td3(Ddpg):
         config = self.config
         noise = self._smoothing.normal_(generator=self._generator).mul_(config.smoothing_std)
         noise.clamp_(-config.smoothing_clip, config.smoothing_clip)
-        return super()._target_action(next_observation).add_(noise).clamp_(-1.0, 1.0)
+        action = super()._target_action(next_observation)
+        return action.add_(noise.to(self.device)).clamp_(-1.0, 1.0)
 
     def _actor_due(self) -> bool:
         return self.updates % self.config.policy_delay == self.config.policy_delay - 1

@@ -7,7 +7,7 @@ Legend: N rows of a batch, C capacity, O observation, A action, P privileged. ``
 ``truncated`` are stored apart, because only a terminated step has no future value.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
@@ -34,6 +34,14 @@ class ReplaySample:
     next_privileged: torch.Tensor | None = None  # (B, P) float32
     discount: torch.Tensor | None = None         # (B,) float32, of what follows
     cost: torch.Tensor | None = None             # (B,) float32, what a constraint limits
+
+    def outcome_on(self, device: torch.device) -> 'ReplaySample':
+        """Return the sample with all but what was observed on another device, or itself."""
+        if self.reward.device == device:
+            return self
+        return replace(self, **{
+            name: column.to(device) for name, column in vars(self).items()
+            if column is not None and not name.endswith(('observation', 'privileged'))})
 
     @classmethod
     def concatenate(cls, first: 'ReplaySample', second: 'ReplaySample') -> 'ReplaySample':

@@ -8,8 +8,9 @@ it does. Ray is optional and imported when such an environment is made; it start
 machine, or joins the cluster that ``RAY_ADDRESS`` names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import importlib
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -31,19 +32,22 @@ class RayVectorEnv(VectorEnv):
     :param env_module: module whose import registers it; empty where Gymnasium knows it.
     :param count: N, environments.
     :param workers: actors, at most N.
+    :param arguments: what each environment is made with besides, by name.
     :raises ConfigError: Ray is not installed.
     :raises BackendError: an actor does not start, or fails later.
     """
 
     metadata = {'autoreset_mode': AutoresetMode.SAME_STEP}
 
-    def __init__(self, env_id: str, env_module: str, count: int, workers: int) -> None:
+    def __init__(self, env_id: str, env_module: str, count: int, workers: int,
+                 arguments: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._ray = require_ray()
         self.num_envs = count
         shares = np.array_split(np.arange(count), min(workers, count))
         self._slices = [slice(int(share[0]), int(share[-1]) + 1) for share in shares]
         actor = self._ray.remote(EnvShare).options(num_cpus=0, scheduling_strategy='SPREAD')
-        self._actors = [actor.remote(env_id, env_module, len(share)) for share in shares]
+        self._actors = [actor.remote(env_id, env_module, len(share), dict(arguments))
+                        for share in shares]
         spaces = self._answers([self._actors[0].spaces.remote()])[0]
         self.single_observation_space, self.single_action_space = spaces
         self.observation_space = batch_space(spaces[0], count)
@@ -90,10 +94,12 @@ class RayVectorEnv(VectorEnv):
 class EnvShare:
     """The environments of one actor."""
 
-    def __init__(self, env_id: str, env_module: str, count: int) -> None:
+    def __init__(self, env_id: str, env_module: str, count: int,
+                 arguments: dict[str, Any]) -> None:
         if env_module:
             importlib.import_module(env_module)
-        self._envs = SyncVectorEnv([lambda: CheckedEnv(gymnasium.make(env_id), env_id)] * count,
+        self._envs = SyncVectorEnv([lambda: CheckedEnv(gymnasium.make(
+            env_id, **arguments), env_id)] * count,
                                    autoreset_mode=AutoresetMode.SAME_STEP)
 
     def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:

@@ -11,11 +11,11 @@ from typing import Any, TYPE_CHECKING
 
 import gymnasium
 import numpy as np
-from rl_nodes.backends import BACKENDS
+from rl_nodes.backends import BACKENDS, installed_backends
 from rl_nodes.core.errors import GraphError
 from rl_nodes.core.timing import NS, steady_ns
 from rl_nodes.core.types import Outcome, RobotState
-from rl_nodes.envs.sim_env import refuse_pictures, spaces_of
+from rl_nodes.envs.sim_env import refuse_pictures, SimEnv, spaces_of
 from rl_nodes.tasks import load_task
 from rl_nodes.tasks.curriculum import require_difficulty
 
@@ -84,6 +84,18 @@ class RosEnv(gymnasium.Env):
         self._client: GraphClient | None = None
         from rl_nodes.nodes.graph_client import GraphClient as Client
         self._client = Client(self.task, namespace, f'RosEnv {robot} {task}')
+
+    @classmethod
+    def simulated(cls, robot: str, task: str, render_mode: str | None = None,
+                  **of_the_graph: Any) -> SimEnv:
+        """
+        Return the same task on a simulated robot in this process.
+
+        :param robot: as of the class, and likewise the task.
+        :param render_mode: as Gymnasium has it.
+        :param of_the_graph: what else the class is made with; means nothing there.
+        """
+        return SimEnv(robot, task, installed_backends()[0], render_mode)
 
     @property
     def _graph(self) -> 'GraphClient':

@@ -37,6 +37,7 @@ Initialisation = Literal['orthogonal', 'default']
 
 NARROW = 12  # outputs up to which products are turned, W^T h^T: MKL takes up to a ninth of the time
 NARROW_ROWS = 32  # below this, turning costs more than it saves
+PROCESSOR = torch.device('cpu')
 REDUCED_ROWS = 64  # below this, preparing a product in bfloat16 costs more than it saves
 _ZERO = np.zeros((), np.float32)  # a number in Python is made into such an array at every call
 ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'tanh': nn.Tanh, 'elu': nn.ELU}
@@ -75,12 +76,13 @@ class Mlp(nn.Sequential):
 class Workspace:
     """Activations and gradients of one batch size, allocated once."""
 
-    def __init__(self, members: int, sizes: Sequence[int], batch: int) -> None:
+    def __init__(self, members: int, sizes: Sequence[int], batch: int,
+                 device: torch.device) -> None:
         self.batch = batch
         self.given = self.input = torch.zeros(0)  # rows as they came, and seen by each member
-        self.hidden = [torch.zeros(members, batch, size) for size in sizes[1:]]
-        self.gradient = [torch.zeros(members, batch, size) for size in sizes[1:]]
-        self.ones = torch.ones(1, 1, batch).expand(members, 1, batch)
+        self.hidden, self.gradient = ([torch.zeros(members, batch, size, device=device)
+                                       for size in sizes[1:]] for _ in range(2))
+        self.ones = torch.ones(1, 1, batch, device=device).expand(members, 1, batch)
         self.normal: list[torch.Tensor] = []     # n of eq. (3), filled by forward()
         self.deviation: list[torch.Tensor] = []  # r of eq. (3)
 
@@ -93,7 +95,8 @@ class StackedMlp:
                  generator: torch.Generator | None = None,
                  reduced_precision: bool = False, layer_norm: bool = False,
                  activation: Literal['relu', 'tanh'] = 'relu',
-                 storage: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
+                 storage: tuple[torch.Tensor, torch.Tensor] | None = None,
+                 device: torch.device = PROCESSOR) -> None:
         """
         Create the networks.
 
@@ -109,6 +112,7 @@ class StackedMlp:
         :param activation: of the hidden layers.
         :param storage: zeros for ``flat`` and ``flat_gradient``, each of :func:`parameter_count`
             elements, where they are part of longer vectors; None makes them.
+        :param device: where they are made and computed with; initial weights are the same.
         """
         self.members = members
         self.sizes = tuple(sizes)
@@ -116,14 +120,18 @@ class StackedMlp:
         pairs = list(zip(self.sizes, self.sizes[1:]))
         self._layer_norm = layer_norm
         count = parameter_count(self.sizes, members, layer_norm)
-        self.flat, self.flat_gradient = storage or (torch.zeros(count), torch.zeros(count))
+        self.flat, self.flat_gradient = storage or (
+            torch.zeros(count, device=device), torch.zeros(count, device=device))
         self.weights, self.biases = self._views(self.flat)
         self.weight_gradients, self.bias_gradients = self._views(self.flat_gradient)
         self._transposed = [weight.transpose(1, 2) for weight in self.weights]
-        self._turned = [torch.zeros(members, outputs, inputs) if 1 < outputs <= NARROW else None
+        here = device == PROCESSOR
+        self._turned = [torch.zeros(members, outputs, inputs)
+                        if 1 < outputs <= NARROW and here else None
                         for inputs, outputs in pairs]  # room for W_k^T and its gradient
         self._arrays = [(weight[0].numpy(), bias[0].numpy())
-                        for weight, bias in zip(self.weights, self.biases)]
+                        for weight, bias in zip(self.weights, self.biases) if here]
+        reduced_precision &= here
         self._reduced = [reduced_precision and min(pair) >= 64 for pair in pairs]
         for k, (inputs, outputs) in enumerate(pairs):
             gain = last_gain if k == len(pairs) - 1 else hidden_gain(activation)
@@ -162,7 +170,7 @@ class StackedMlp:
     @torch.inference_mode(False)  # or they could be written to in that mode only
     def workspace(self, batch: int) -> Workspace:
         """Return the buffers that passes over ``batch`` rows need."""
-        return Workspace(self.members, self.sizes, batch)
+        return Workspace(self.members, self.sizes, batch, self.flat.device)
 
     def forward(self, x: torch.Tensor, work: Workspace) -> torch.Tensor:
         """

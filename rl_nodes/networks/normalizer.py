@@ -79,11 +79,13 @@ class ObservationNormalizer:
 
     def normalize_into(self, observation: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """
-        Write the normalised observation to ``out``, which may be the input.
+        Write the normalised observation to ``out``: the input, or anything on any device.
 
         :param observation: shape (N, O), float32.
         :return: ``out``.
         """
+        if out.device != observation.device:
+            return out.copy_(self.normalize_into(observation, torch.empty_like(observation)))
         torch.sub(observation, self._mean, out=out)
         return out.mul_(self._scale).clamp_(-CLIP, CLIP)
 

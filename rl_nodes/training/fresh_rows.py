@@ -39,8 +39,8 @@ def for_robots(settings: TrainSettings, contract: Contract) -> TrainSettings:
     :raises ConfigError: how likely their actions were cannot be told from what robots report.
     """
     learner, name = settings.learner, settings.algorithm
-    advice = (f'Train in one process: rl_nodes train algorithm:={name} env:=..., or use an '
-              'off-policy method here')
+    advice = (f'Train in lockstep with "rl_nodes launch gym": rl_nodes train algorithm:={name} '
+              'env:=rl_nodes/Ros-v0 ..., or use an off-policy method here')
     if not isinstance(learner, OnPolicyConfig) or learner.state_dependent_noise is not None:
         raise ConfigError(f'{name}: learner.state_dependent_noise is drawn beside the weights, '
                           f'which no policy server does; set it to null. {advice}')

@@ -8,12 +8,13 @@ This is the function behind ``rl_nodes train env:=Pendulum-v1 algorithm:=sac``.
 
 from collections.abc import Iterator, Sequence
 import contextlib
+from functools import partial
 from pathlib import Path
 import re
 import signal
 import threading
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import gymnasium
 import msgspec
@@ -49,6 +50,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param env: id of a Gymnasium environment.
     :param env_module: module whose import registers it, rl_nodes.envs for ``rl_nodes/...``; empty
         where Gymnasium knows it.
+    :param env_arguments: what it is made with besides, each an argument of its own with a value
+        as in YAML: env.backend:=mujoco env.max_episode_steps:=200
     :param algorithm: name of a file in ``config/train`` or path of one.
     :param changes: settings that hold instead of that file's, each an argument of its own, as
         learner.discount:=0.98 loop.evaluate_every_steps:=2000
@@ -75,6 +78,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     env: str
     env_module: str = ''
+    env_arguments: dict[str, Any] = {}
     algorithm: str = 'sac'
     changes: dict[str, str] = {}
     run_dir: str = ''
@@ -111,8 +115,10 @@ def train(options: TrainOptions, progress: Progress | None = None,
     n_envs, cost = options.n_envs or settings.loop.n_envs, settings.cost
     progress = Progress() if progress is None else progress
     watch = Watch(settings.loop.source_timeout_s, progress.say)
-    make = environment_maker(options.env, options.env_module, watch=watch)
-    evaluation_env = make()
+    maker = partial(environment_maker, options.env, options.env_module,
+                    arguments=options.env_arguments)
+    make = maker(watch=watch)
+    evaluation_env = maker(watch=watch, judging=True)()
     curriculum, task = settings.loop.curriculum, getattr(evaluation_env.unwrapped, 'task', None)
     if why := why_in_vain(curriculum, getattr(task, 'variation_names', ()), options.env):
         evaluation_env.close()
@@ -125,7 +131,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
         if partners is not None:
             learner.join(partners, options.seed)
             rank = partners.rank
-        envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers)
+        envs = make_envs(make, n_envs, options.env, options.env_module, options.ray_workers,
+                         options.env_arguments)
         if curriculum.active:
             envs.set_attr('difficulty', Curriculum(curriculum).difficulty)
         if not isinstance(learner, OnPolicyLearner):
@@ -140,7 +147,7 @@ def train(options: TrainOptions, progress: Progress | None = None,
     def film(policy: PolicyBundle, path: Path) -> None:
         if 'rgb_array' not in evaluation_env.metadata.get('render_modes', ()):
             raise TrainingError(f'{options.env} cannot be drawn')
-        env = environment_maker(options.env, options.env_module, 'rgb_array')()
+        env = maker('rgb_array', judging=True)()
         try:
             write_film(env, PolicyRuntime(policy), FILM_SEED, path)
         finally:
@@ -153,7 +160,8 @@ def train(options: TrainOptions, progress: Progress | None = None,
         contract=contract, settings=settings, seed=options.seed,
         limits=Limits(options.steps, options.time_budget_s,
                       _target(options.target, evaluation_env)),
-        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs},
+        resume=options.resume, identity={'env': options.env, 'n_envs': n_envs, **(
+            {'env_arguments': options.env_arguments} if options.env_arguments else {})},
         partners=partners,
         **{name: demonstrations.load(Path(given).expanduser(), contract) for name, given in (
             ('demonstrations', options.demonstrations), ('prefill', options.prefill)) if given})

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where transitions come from: what the training loop sees of it, and its Gymnasium form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import importlib
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import gymnasium
@@ -22,6 +23,8 @@ from rl_nodes.envs.ray_env import RayVectorEnv
 from rl_nodes.envs.serial_env import SerialVectorEnv
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.settings import require_flat
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Source(Protocol):
@@ -214,7 +217,8 @@ def _is_number(values: Any) -> bool:
 
 
 def environment_maker(env_id: str, env_module: str = '', render_mode: str | None = None,
-                      watch: Watch | None = None) -> Callable[[], gymnasium.Env]:
+                      watch: Watch | None = None, arguments: Mapping[str, Any] = NOTHING,
+                      judging: bool = False) -> Callable[[], gymnasium.Env]:
     """
     Return a function that makes the environment, whose faults are named.
 
@@ -222,6 +226,9 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
     :param env_module: Python module whose import registers it; empty where none is needed.
     :param render_mode: as Gymnasium has it; None for an environment that is not drawn.
     :param watch: notices where it does not return from a call; None for nobody.
+    :param arguments: what it is made with besides, by name.
+    :param judging: policies are to be judged or shown in it, while another one may train: where
+        there is only one, as a running graph, this makes its simulated form.
     :raises TrainingError: no such module or environment.
     """
     if env_module:
@@ -236,22 +243,27 @@ def environment_maker(env_id: str, env_module: str = '', render_mode: str | None
         raise TrainingError(f'environment {env_id!r} is unknown: {error}. If a package registers '
                             'it, name that package with env_module:=...') from error
 
-    drawn = {} if render_mode is None else {'render_mode': render_mode}
+    given = dict(arguments) if render_mode is None else {**arguments, 'render_mode': render_mode}
 
     def make() -> gymnasium.Env:
         try:
-            return CheckedEnv(gymnasium.make(env_id, **drawn), env_id, watch)
+            simulated = _simulated(env_id) if judging else None
+            env = gymnasium.make(env_id, **given) if simulated is None else simulated(**given)
+            return CheckedEnv(env, env_id, watch)
         except RlNodesError:
             raise
         except Exception as error:  # whatever its constructor meets
-            raise TrainingError(f'environment {env_id!r} cannot be made: {type(error).__name__}: '
-                                f'{error}') from error
+            text = ', '.join(f'{name}={value!r}' for name, value in given.items())
+            raise TrainingError(f'environment {env_id!r} cannot be made'
+                                f'{text and f" with {text}"}: {type(error).__name__}: {error}'
+                                ) from error
 
     return make
 
 
 def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
-              env_module: str = '', ray_workers: int = 0) -> VectorEnv:
+              env_module: str = '', ray_workers: int = 0,
+              arguments: Mapping[str, Any] = NOTHING) -> VectorEnv:
     """
     Return ``count`` environments that reset within the step that ends an episode.
 
@@ -260,12 +272,23 @@ def make_envs(make: Callable[[], gymnasium.Env], count: int, env_id: str = '',
         like this, as ``rl_nodes/...`` do with worker processes, that is used for several.
     :param env_module: module whose import registers the id.
     :param ray_workers: Ray actors to step them in, see ``envs/ray_env.py``; 0 for none.
+    :param arguments: as of :func:`environment_maker`, where not ``make`` makes them.
     """
     if ray_workers:
-        return RayVectorEnv(env_id, env_module, count, ray_workers)
+        return RayVectorEnv(env_id, env_module, count, ray_workers, arguments)
+    if count > 1 and env_id and _simulated(env_id):
+        raise TrainingError(f'{count} environments {env_id}: there is one of it only; n_envs:=1')
     if count > 1 and env_id and _offers_vector(gymnasium.spec(env_id)):
-        return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point')
+        return gymnasium.make_vec(env_id, count, vectorization_mode='vector_entry_point',
+                                  **arguments)
     return SerialVectorEnv([make] * count)
+
+
+def _simulated(env_id: str) -> Callable[..., gymnasium.Env] | None:
+    """Return what makes the simulated form of an environment of which there is only one."""
+    entry = gymnasium.spec(env_id).entry_point
+    form = load_env_creator(entry) if isinstance(entry, str) else entry
+    return getattr(form, 'simulated', None)
 
 
 def _offers_vector(spec: EnvSpec) -> bool:

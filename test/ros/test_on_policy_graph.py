@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import graph, observer
@@ -91,6 +93,29 @@ def test_ppo_learns_from_what_its_newest_policy_did(settings: Path, tmp_path: Pa
     assert np.abs(np.concatenate(drawn)).max() < 6.0
     assert np.concatenate(drawn).std() == pytest.approx(1.0, abs=0.05)
     assert abs(np.concatenate(drawn).mean()) < 0.05
+
+
+def train_in_one_process(env: str, settings: Path, run: Path, *more: str) -> PolicyBundle:
+    done = subprocess.run(
+        [sys.executable, '-m', 'rl_nodes', 'train', f'env:={env}', 'env_module:=rl_nodes.envs',
+         f'algorithm:={settings}', f'run_dir:={run}', 'steps:=768', 'n_envs:=1', 'film:=false',
+         *more], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return PolicyBundle.load(run / 'policy.onnx')
+
+
+@pytest.mark.timeout(250)
+def test_in_lockstep_the_graph_trains_what_one_process_trains(settings: Path,
+                                                              tmp_path: Path) -> None:
+    """Also what robots that go on cannot tell: here noise that is held for some steps."""
+    more = ('learner.state_dependent_noise:=4', 'loop.evaluate_every_steps:=100000')
+    with graph('gym', 'robot:=arm', 'task:=reach', f'run_dir:={tmp_path / "graph"}'):
+        over_graph = train_in_one_process(
+            'rl_nodes/Ros-v0', settings, tmp_path / 'a', 'env.robot:=arm', 'env.task:=reach',
+            'env.arm:=true', *more)
+    alone = train_in_one_process('rl_nodes/Reach-v0', settings, tmp_path / 'b', *more)
+    assert over_graph.manifest.training_updates == alone.manifest.training_updates > 0
+    assert over_graph.manifest.golden == alone.manifest.golden, 'the same weights, bit by bit'
 
 
 @pytest.mark.slow

@@ -134,6 +134,16 @@ def test_train_tells_what_is_left(capsys, monkeypatch, policy, updates, said):
     assert said in out.splitlines()
 
 
+def test_arguments_with_a_dot_go_where_they_belong(monkeypatch):
+    seen = []
+    monkeypatch.setattr('rl_nodes.training.in_process.train', seen.append)
+    assert cli.main(['train', 'env:=CartPole-v1', 'algorithm:=dqn', 'env.max_episode_steps:=20',
+                     'env.name:=[a, 1.5]', 'learner.discount:=0.9', 'steps:=3']) == 0
+    options, = seen
+    assert options.env_arguments == {'max_episode_steps': 20, 'name': ['a', 1.5]}
+    assert options.changes == {'learner.discount': '0.9'}
+
+
 @pytest.mark.parametrize('command', ['launch', 'replay', 'sweep'])
 def test_under_torchrun_only_processes_that_learn_are_started(capsys, monkeypatch, command):
     monkeypatch.setenv('WORLD_SIZE', '2')

@@ -130,6 +130,19 @@ def test_own_contract_is_used(point_env):
     assert contract_of(env, 'other') is own
 
 
+def test_environments_are_made_with_what_is_given():
+    env = environment_maker('CartPole-v1', arguments={'max_episode_steps': 3})()
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(3)] == [False, False, True]
+    given = {'backend': 'mujoco'}
+    make = environment_maker('rl_nodes/Reach-v0', 'rl_nodes.envs', arguments=given)
+    envs = make_envs(make, 2, 'rl_nodes/Reach-v0', arguments=given)
+    assert envs.spec.kwargs['backend'] == 'mujoco'
+    envs.close()
+    with pytest.raises(TrainingError, match="with sise=3: TypeError.*'sise'"):
+        environment_maker('CartPole-v1', arguments={'sise': 3})()
+
+
 @pytest.mark.parametrize(('env_id', 'module', 'message'), [
     ('Pendulom-v1', '', 'unknown'), ('Pendulum-v1', 'no_such_module_here', 'cannot be imported')])
 def test_unknown_environments(env_id, module, message):
