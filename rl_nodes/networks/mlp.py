@@ -35,7 +35,7 @@ from torch import nn
 
 Initialisation = Literal['orthogonal', 'default']
 
-NARROW = 12  # outputs up to which products are turned, W^T h^T: MKL takes up to a ninth of the time
+NARROW = 12  # outputs up to which products are turned: MKL takes up to a ninth of the time
 NARROW_ROWS = 32  # below this, turning costs more than it saves
 PROCESSOR = torch.device('cpu')
 REDUCED_ROWS = 64  # below this, preparing a product in bfloat16 costs more than it saves
