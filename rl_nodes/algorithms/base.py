@@ -97,6 +97,10 @@ class Learner(ABC):
             self.partners.average(values)
         return values
 
+    def anybody(self, here: bool) -> bool:
+        """Return whether something is so here or at a partner."""
+        return bool(self.averaged(torch.tensor(float(here))))
+
     def everybodys(self, rows: torch.Tensor) -> torch.Tensor:
         """Return rows with those of the partners, who have as many."""
         return rows if self.partners is None else self.partners.gather(rows)
@@ -240,9 +244,11 @@ class OffPolicyLearner(Learner):
         self.updates += 1
         self.record(**values)
         said = ''
-        if not all(map(math.isfinite, values.values())):
+        if self.partners is not None:  # hold the same weights, and so say the same of them
+            said = '' if self.is_finite() else 'the weights are not finite'
+        elif not all(map(math.isfinite, values.values())):
             said = ', '.join(f'{key} {value:g}' for key, value in values.items())
-        elif self.partners is None:  # who would not all say so in the same step
+        else:
             said = self._possible.complaint(values['q_mean'], reward, bonus)
         if said:
             raise TrainingError(

@@ -73,6 +73,8 @@ class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param target_decay: part of the slow copy that stays at each move; 0 copies.
     :param learning_rate: of Adam, per step.
     :param gradient_norm: longest gradient; a longer one is shortened to it.
+    :param reward_clip: rewards are learned from as if within plus and minus this, each before they
+        are summed; None leaves them as they are.
     :param normalize_observation: normalise by running mean and standard deviation.
     :param epsilon_start: part of random actions at the beginning.
     :param epsilon_end: the same from ``exploration_steps`` on.
@@ -102,6 +104,7 @@ class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_decay: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
     learning_rate: Rate = 1e-3
     gradient_norm: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0
+    reward_clip: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     normalize_observation: bool = False
     epsilon_start: Part = 1.0
     epsilon_end: Part = 0.05
@@ -241,6 +244,9 @@ class Dqn(OffPolicyLearner):
             batch = TransitionBatch(**{name: column[fit]
                                        for name, column in batch.columns().items()})
         self.observed += len(batch)
+        if self.config.reward_clip is not None:
+            limit = np.float32(self.config.reward_clip)
+            batch = replace(batch, reward=batch.reward.clip(-limit, limit))
         start = self.buffer.position
         stored = self.buffer.add(self._n_step.add(batch))
         if self._priorities is not None and stored:

@@ -32,7 +32,7 @@ from rl_nodes.algorithms.estimators import advantages, explained_variance
 from rl_nodes.algorithms.scaling import RewardScaler
 from rl_nodes.algorithms.schedules import Linear, Scheduled, value_at
 from rl_nodes.core.contract import Contract
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import ExperienceError, TrainingError
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.networks.actor_critic import ActorCriticNetworks
 from rl_nodes.networks.mlp import Initialisation
@@ -229,14 +229,18 @@ class OnPolicyLearner(Learner):
         """
         Learn from a rollout of the present policy.
 
-        :raises TrainingError: it is of another policy, or not finite; or a loss is not finite, and
-            the weights must be rolled back.
+        :raises ExperienceError: it is not finite, here or at a partner.
+        :raises TrainingError: it is of another policy; or the weights are not finite, and must be
+            rolled back.
         """
         if rollout.policy_version != self.updates:
             raise TrainingError(f'{self.name}: a rollout of policy {rollout.policy_version} came, '
                                 f'expected {self.updates}: on-policy methods learn from what '
                                 'their present policy does')
-        rollout.require_finite()
+        fault = rollout.fault()
+        if self.anybody(bool(fault)):
+            raise ExperienceError(fault or 'the environments of another process gave values that '
+                                  'are not finite')
         self.steps += self.in_all(len(rollout))
         seen = rollout.observation.reshape(-1, rollout.observation.shape[-1])
         self._recent = seen[-RECENT:].copy()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import PartnerError
 import torch
 from torch import distributed
 
@@ -28,7 +28,7 @@ class Partners:
         """
         Meet the others, as the environment variables of ``torchrun`` say.
 
-        :raises TrainingError: they do not come; every other method, too, where one has gone.
+        :raises PartnerError: they do not come; every other method, too, where one has gone.
         """
         self.rank = int(os.environ.get('RANK', '0'))
         with self._together():
@@ -76,7 +76,7 @@ class Partners:
         try:
             yield
         except RuntimeError as error:
-            raise TrainingError(
+            raise PartnerError(
                 f'process {self.rank} of those that learn together lost another one: {error}. '
                 'That one says why; resume:=true goes on from the last checkpoint') from error
 

@@ -94,5 +94,13 @@ class TrainingError(RlNodesError):
     """Learning cannot start or go on: spaces that do not fit, non-finite loss or reward."""
 
 
+class ExperienceError(TrainingError):
+    """What has come cannot be learned from; the learner is not to blame."""
+
+
+class PartnerError(TrainingError):
+    """One of several processes that learn together has gone."""
+
+
 class GraphError(RlNodesError):
     """The node graph cannot be started: wrong arguments, a second copy, a missing peer."""

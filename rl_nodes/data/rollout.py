@@ -5,7 +5,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from rl_nodes.core.errors import TrainingError
+
+_WORDS = {'last_observation': 'observation', 'cut_observation': 'last observation of an episode'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +49,16 @@ class Rollout:
         """Return where an episode was cut off though something would follow, shape (T, N)."""
         return self.truncated & ~self.terminated
 
-    def require_finite(self) -> None:
-        """Refuse values that nothing can be learned from; TrainingError names them."""
+    def fault(self) -> str:
+        """Return what nothing can be learned from: the first value that is not finite, or ''."""
         for name in ('observation', 'reward', 'last_observation', 'cut_observation', 'cost'):
             values = getattr(self, name)
-            if values is not None and not np.isfinite(values).all():
-                raise TrainingError(f'the environments gave a {name} that is not finite; look at '
-                                    'their state and reward')
+            if values is None or np.isfinite(values).all():
+                continue
+            row = tuple(np.argwhere(~np.isfinite(values))[0])
+            place = ''
+            if name in ('observation', 'reward', 'cost'):
+                place = f' (environment {row[1]}, step {row[0] + 1} of the rollout)'
+            return (f'the environments gave {_WORDS.get(name, name)} {values[row]:g}{place}; look '
+                    'at their state and reward')
+        return ''

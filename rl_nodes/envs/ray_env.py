@@ -82,9 +82,25 @@ class RayVectorEnv(VectorEnv):
     def _answers(self, references: list[Any]) -> list[Any]:
         try:
             return self._ray.get(references, timeout=_TIMEOUT_S)
-        except self._ray.exceptions.RayError as error:
-            said = str(error).strip().splitlines()
-            raise BackendError(f'a Ray actor with environments failed: {said[-1]}') from error
+        except self._ray.exceptions.RayError:
+            self._blame(references)
+            raise
+
+    def _blame(self, references: list[Any]) -> None:
+        """Raise a BackendError that names the environments whose actor failed or is silent."""
+        silent = []
+        for where, reference in zip(self._slices, references):
+            who = f'the Ray actor of the environments {where.start} to {where.stop - 1}'
+            try:
+                self._ray.get(reference, timeout=0.0)
+            except self._ray.exceptions.GetTimeoutError:
+                silent.append(who)
+            except self._ray.exceptions.RayError as error:
+                said = str(error).strip().splitlines()[-1]
+                raise BackendError(f'{who} failed: {said.rpartition("errors.BackendError: ")[2]}'
+                                   ) from error
+        if silent:
+            raise BackendError(f'{silent[0]} has not answered for {_TIMEOUT_S:.0f} s')
 
     def _info(self, answers: list[Any]) -> dict[str, Any]:
         sizes = [where.stop - where.start for where in self._slices]

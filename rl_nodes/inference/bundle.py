@@ -31,6 +31,7 @@ MAX_ONNX_BYTES = graph_check.MAX_ONNX_BYTES
 MAX_MANIFEST_BYTES = 4 * 1024**2
 MAX_GOLDEN = 256
 MANIFEST_SUFFIX = '.manifest.json'
+_NEXT = '.next'  # of a manifest whose ONNX file is just being put in its place
 
 Sampling = Literal['deterministic', 'squashed_gaussian', 'gaussian']
 
@@ -211,9 +212,9 @@ class PolicyBundle:
         """
         Write ``<name>.onnx`` and ``<name>.manifest.json`` beside it.
 
-        Each file appears complete or not at all, the manifest last. Between the two renames an
-        old manifest stands beside a new ONNX file: such a pair is refused by :meth:`load`, so
-        give every version its own file name where the previous one must stay loadable.
+        Two files cannot be exchanged at once, so the new manifest stands beside the old one, as
+        ``<name>.manifest.json.next``, until the new ONNX file is in its place. Whenever this is
+        cut short, :meth:`load` finds the old policy or the new one, complete.
 
         :param path: the ONNX file to write, ending in ``.onnx``, or a folder to write into.
         :return: the ONNX file's path.
@@ -225,8 +226,11 @@ class PolicyBundle:
             path = path / f'{self.manifest.name}.onnx'
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            following = _next_manifest_path(path)
+            _write_atomic(following, self.manifest_json().encode())
             _write_atomic(path, self.onnx)
-            _write_atomic(manifest_path(path), self.manifest_json().encode())
+            following.replace(manifest_path(path))
+            _sync_folder(path.parent)
         except OSError as error:
             raise BundleError(f'{path}: the policy {self.label} cannot be written: {error}; '
                               'free some space or choose another folder') from error
@@ -247,17 +251,31 @@ def read_parts(path: Path | str) -> tuple[bytes, bytes]:
     """
     Return the bytes of an ONNX file and of the manifest beside it; nothing is known of them yet.
 
+    Of two manifests, where :meth:`PolicyBundle.save` was cut short, the one that names the file.
+
     :raises BundleError: one of them cannot be read or is too large.
     """
     path = Path(path)
+    for manifest in (manifest_path(path), _next_manifest_path(path)):
+        if manifest.is_file():
+            onnx_bytes, text = _read_pair(path, manifest)
+            if hashlib.sha256(onnx_bytes).hexdigest().encode() in text:
+                return onnx_bytes, text
+    return _read_pair(path, manifest_path(path))
+
+
+def _read_pair(path: Path, manifest: Path) -> tuple[bytes, bytes]:
     return (read_bounded(path, MAX_ONNX_BYTES, 'the policy', _PARTS),
-            read_bounded(manifest_path(path), MAX_MANIFEST_BYTES, 'the manifest of the policy',
-                         _PARTS))
+            read_bounded(manifest, MAX_MANIFEST_BYTES, 'the manifest of the policy', _PARTS))
 
 
 def manifest_path(onnx_path: Path) -> Path:
     """Return where the manifest of an ONNX file lies."""
     return onnx_path.with_name(onnx_path.stem + MANIFEST_SUFFIX)
+
+
+def _next_manifest_path(onnx_path: Path) -> Path:
+    return onnx_path.with_name(manifest_path(onnx_path).name + _NEXT)
 
 
 def check(bundle: PolicyBundle) -> None:
@@ -416,9 +434,13 @@ def _write_atomic(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    # The rename itself is durable only once the folder has been written.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames durable, which they are only once their folder has been written."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

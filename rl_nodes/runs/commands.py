@@ -4,6 +4,8 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+import shutil
+import sys
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -69,7 +71,8 @@ def help_text() -> str:
 
 
 def _list(runs: list[Run], options: RunsOptions) -> str:
-    return list_runs(runs, Path())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return list_runs(runs, Path(), width)
 
 
 def _compare(runs: list[Run], options: RunsOptions) -> str:

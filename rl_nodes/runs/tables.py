@@ -11,6 +11,9 @@ from rl_nodes.runs.statistics import confidence_interval, interquartile_mean
 
 ABSENT = '–'
 _WIDEST = 60  # characters of a cell
+_NARROWEST = 12  # to which a cell is cut where a terminal is narrow
+# Where a terminal is too narrow for all.
+_LEAST_NEEDED = ('robot', 'time', 'seed', 'algorithm')
 
 
 class Group:
@@ -75,11 +78,12 @@ def differing(groups: Sequence[Group]) -> list[str]:
     return [key for key in found if key not in implied]
 
 
-def list_runs(runs: Sequence[Run], base: Path) -> str:
+def list_runs(runs: Sequence[Run], base: Path, width: int | None = None) -> str:
     """
     Return a table with a line per run.
 
     :param base: folders are named from here where they lie below.
+    :param width: see :func:`table`.
     """
     rows = [('run', 'task', 'robot', 'algorithm', 'seed', 'steps', 'success', 'return', 'time',
              'state')]
@@ -91,7 +95,7 @@ def list_runs(runs: Sequence[Run], base: Path) -> str:
             str(record.seed), f'{run.steps:,}', ABSENT if rate is None else f'{rate:.0%}',
             ABSENT if total is None else number_text(total), duration_text(run.elapsed_s),
             f'{record.state}{why}'))
-    return table(rows, right=(4, 5, 6, 7, 8))
+    return table(rows, right=(4, 5, 6, 7, 8), width=width)
 
 
 def compare_groups(groups: Sequence[Group], best_first: str = '') -> str:
@@ -132,18 +136,46 @@ def with_interval(values: Sequence[float], form: Callable[[float], str]) -> str:
     return f'{middle} [{low}, {high}]'
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = (),
+          width: int | None = None) -> str:
     """
     Return rows in columns, the first row as their heads.
 
     :param right: columns whose cells end, instead of begin, below each other.
+    :param width: letters that there is room for: until it fits, columns that say nothing or can
+        best be done without are left out, then the widest cells are cut in their middle. None for
+        any number.
     """
-    cut = [[cell if len(cell) <= _WIDEST else f'{cell[:_WIDEST - 1]}…' for cell in row]
-           for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cut)]
+    columns = [[_cut(cell, _WIDEST) for cell in column] for column in zip(*rows)]
+    ends = [index in right for index in range(len(columns))]
+    silent = [column[0] for column in columns if {*column[1:]} == {ABSENT}]
+    for name in (*silent, *_LEAST_NEEDED):
+        if width is None or _width(columns) <= width:
+            break
+        kept = [index for index, column in enumerate(columns) if column[0] != name]
+        columns, ends = [columns[index] for index in kept], [ends[index] for index in kept]
+    while width is not None and (excess := _width(columns) - width) > 0:
+        widest = max(columns, key=lambda column: max(map(len, column)))
+        room = max(_NARROWEST, max(map(len, widest)) - excess)
+        if room >= max(map(len, widest)):
+            break
+        widest[:] = [_cut(cell, room) for cell in widest]
+    widths = [max(map(len, column)) for column in columns]
     return '\n'.join('  '.join(
-        cell.rjust(width) if index in right else cell.ljust(width)
-        for index, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cut)
+        cell.rjust(room) if end else cell.ljust(room)
+        for cell, room, end in zip(row, widths, ends)).rstrip() for row in zip(*columns))
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns) - 2
+
+
+def _cut(cell: str, room: int) -> str:
+    """Return a cell without its middle where it is too long: names differ at their ends."""
+    if len(cell) <= room:
+        return cell
+    end = (room - 1) // 2
+    return f'{cell[:room - 1 - end]}…{cell[len(cell) - end:]}'
 
 
 def number_text(value: float) -> str:

@@ -122,4 +122,7 @@ def _reason(trial: Trial, status: int) -> str:
         return known.record.reason
     lines = (trial.folder / LOG).read_text(encoding='utf-8', errors='replace').splitlines()
     said = [line for line in lines if line.strip()]
-    return said[-1].removeprefix('error: ') if said else f'exit status {status}'
+    errors = [line.removeprefix('error: ') for line in said if line.startswith('error: ')]
+    if errors:
+        return errors[-1]
+    return f'exit status {status}' + (f', saying last: {said[-1]}' if said else '')

@@ -33,6 +33,7 @@ from rl_nodes.training.evaluation import Evaluation
 from rl_nodes.training.limits import Limits
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress
+from rl_nodes.training.recovery import Recovery
 from rl_nodes.training.session import Evaluator, Outputs, Session
 from rl_nodes.training.settings import make_learner, TrainSettings
 from rl_nodes.training.sources import Source
@@ -165,7 +166,7 @@ def assist(experiment: Experiment, make_source: Callable[[Learner, int], Source]
     Learn beside the process that conducts the same experiment; only checkpoints are written here.
 
     :param make_source: as for :func:`conduct`; lets the learner join its partners.
-    :raises TrainingError: learning diverged, or a partner has gone.
+    :raises PartnerError: another process has gone, perhaps since learning diverged too often.
     :raises CheckpointError: nothing to resume from, or other settings than the checkpoint's.
     """
     identity, store, saved = _begin(experiment)
@@ -187,8 +188,9 @@ def assist(experiment: Experiment, make_source: Callable[[Learner, int], Source]
             learner.load_state_dict(saved['learner'])
             learner.load_experience_state(saved['buffer'])
         one_round = (on_policy if experiment.settings.on_policy else off_policy).follow
-        partnership.follow(learner, lambda: one_round(learner, source, partners), partners,
-                           steps_before, keep)
+        recovery = Recovery(learner, experiment.settings.loop.snapshot_every_updates)
+        partnership.follow(learner, lambda: one_round(learner, source, partners, recovery),
+                           partners, steps_before, keep, recovery)
     finally:
         source.close()
 

@@ -10,6 +10,7 @@ from rl_nodes.algorithms.base import OffPolicyLearner
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.evaluation import Evaluation
+from rl_nodes.training.recovery import Recovery
 from rl_nodes.training.session import Session
 from rl_nodes.training.sources import Source
 import torch
@@ -89,14 +90,17 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
-def follow(learner: OffPolicyLearner, source: Source, partners: Partners) -> int:
+def follow(learner: OffPolicyLearner, source: Source, partners: Partners,
+           recovery: Recovery) -> int:
     """Do what a round of :func:`run` does, beside the first process; return the control steps."""
     with torch.inference_mode(not learner.autograd):
         batch = source.collect()
         if batch is not None and (refused := len(batch) - learner.observe(batch)):
             _log.error('process %d: %d transitions refused: not finite', partners.rank, refused)
-        for _ in range(partners.first_says(0)):
-            learner.update()
+        due = partners.first_says(0)
+        with recovery.beside_first():
+            for _ in range(due):
+                learner.update()
     return 0 if batch is None else len(batch)
 
 

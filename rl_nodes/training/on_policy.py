@@ -13,6 +13,7 @@ from rl_nodes.core.errors import TrainingError
 from rl_nodes.data.rollout import Rollout
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.training.off_policy import reason_to_stop, RunResult
+from rl_nodes.training.recovery import Recovery
 from rl_nodes.training.session import Session
 from rl_nodes.training.sources import costs, episode_seeds, successes
 import torch
@@ -66,12 +67,13 @@ def run(session: Session, stop: threading.Event | None = None) -> RunResult:
     return RunResult(reason, session.steps, learner.updates, elapsed_s, evaluation)
 
 
-def follow(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners) -> int:
+def follow(learner: OnPolicyLearner, source: 'RolloutSource', partners: Partners,
+           recovery: Recovery) -> int:
     """Do what a round of :func:`run` does, beside the first process; return the control steps."""
     rollout = source.collect_rollout(threading.Event())
     if rollout is None:
         return 0
-    with torch.inference_mode(not learner.autograd):
+    with torch.inference_mode(not learner.autograd), recovery.beside_first():
         learner.update(rollout)
     return len(rollout)
 

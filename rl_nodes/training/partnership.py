@@ -17,6 +17,7 @@ from rl_nodes.algorithms.base import Learner
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
 from rl_nodes.training.checkpoint import CheckpointStore, differences
+from rl_nodes.training.recovery import Recovery
 import torch
 
 
@@ -50,17 +51,19 @@ def newest_of_all(store: CheckpointStore, partners: Partners
 
 
 def follow(learner: Learner, one_round: Callable[[], int], partners: Partners, steps: int,
-           keep: Callable[[int], None]) -> None:
+           keep: Callable[[int], None], recovery: Recovery) -> None:
     """
     Collect and learn beside the first process, until that one ends.
 
     :param one_round: does so once and returns how many control steps were made here.
     :param steps: control steps of the run so far.
     :param keep: writes this process' share of a checkpoint at so many steps.
-    :raises TrainingError: learning diverged, or a partner has gone.
+    :param recovery: of this process; goes back where the first process' does.
+    :raises PartnerError: another process has gone.
     """
     while not partners.first_says(0):
         steps += learner.in_all(one_round())
+        recovery.keep()
         if partners.first_says(0):
             keep(steps)
     keep(steps)

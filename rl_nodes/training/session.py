@@ -31,6 +31,7 @@ from rl_nodes.training.evaluation import Evaluation, EVALUATION_SEED, FRESH_SEED
 from rl_nodes.training.limits import Limits, Target
 from rl_nodes.training.metrics import MetricSink
 from rl_nodes.training.progress import Progress, ProgressState
+from rl_nodes.training.recovery import Recovery
 from rl_nodes.training.settings import ScheduleConfig
 from rl_nodes.training.sources import Source
 import torch
@@ -89,11 +90,11 @@ class Session:
         self._refused, self._refused_in_a_row, self._told_refused = 0, 0, -math.inf
         self._elapsed_before = 0.0
         self._fresh_seed = FRESH_SEED
-        self._snapshot = learner.state_dict()
+        self._recovery = Recovery(learner, config.snapshot_every_updates)
         now = time.monotonic()
         self._start = self._heard = self._logged = self._published = now
         self._evaluated = self._checkpointed = self._reported_silence = now
-        self._published_updates = self._snapshot_updates = learner.updates
+        self._published_updates = learner.updates
         self._evaluated_steps = self._checkpointed_steps = 0
 
     # Collecting ------------------------------------------------------------------------------
@@ -136,10 +137,11 @@ class Session:
             self._refused, self._told_refused = 0, now
 
     def take_rollout(self, rollout: Rollout) -> None:
-        """Count what an on-policy learner is about to learn from."""
+        """Count what an on-policy learner is about to learn from; episodes that are finite."""
         self._heard, self._pending = time.monotonic(), 0
         for episode, cost in zip_longest(rollout.episodes, rollout.episode_costs):
-            self.episodes.add_finished(*episode, cost)
+            if math.isfinite(episode[0]) and (cost is None or math.isfinite(cost)):
+                self.episodes.add_finished(*episode, cost)
         self._count(len(rollout))
 
     def await_rollout(self) -> None:
@@ -186,22 +188,20 @@ class Session:
 
     def keep_snapshot(self) -> None:
         """Remember the learner's state from time to time, if it is healthy."""
-        if self.learner.updates - self._snapshot_updates >= self.config.snapshot_every_updates \
-                and self.learner.is_finite():
-            self._snapshot = self.learner.state_dict()
-            self._snapshot_updates = self.learner.updates
+        self._recovery.keep()
 
     def roll_back(self, error: TrainingError) -> None:
         """
-        Return to the last healthy weights.
+        Return to the last healthy weights, unless what came was to blame.
 
-        :raises TrainingError: this has happened too often, or there are partners: it may be the
-            fault of one, and they must not drift apart.
+        :raises TrainingError: this has happened too often.
+        :raises BackendError: too much in a row that came was to blame.
+        :raises PartnerError: the error is that one.
         """
-        if self.learner.partners is not None:
-            raise error
+        if not self._recovery.go_back(error):
+            self.outputs.alarm(f'nothing is learned from this rollout: {error}')
+            return
         self.rollbacks += 1
-        self.learner.roll_back(self._snapshot)
         self.debt = 0.0
         self.outputs.alarm(f'DIVERGED ({self.rollbacks} of at most {self.config.max_rollbacks}): '
                            f'{error}. Went back to the last good weights')
@@ -413,8 +413,8 @@ class Session:
         self._elapsed_before = state['elapsed_s']
         self._fresh_seed, self._evaluated_steps = state['fresh_seed'], state['evaluated_steps']
         self._checkpointed_steps = self.steps
-        self._snapshot = self.learner.state_dict()
-        self._published_updates = self._snapshot_updates = self.learner.updates
+        self._recovery.renew()
+        self._published_updates = self.learner.updates
         if state['best'] is not None:
             try:
                 bundle = PolicyBundle.load(self.policy_path)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import gymnasium
 import msgspec
+from results_guard import Charged
 from results_shown import Shown
 from rl_nodes import __version__
 from rl_nodes.backends import BACKENDS, installed_backends
@@ -127,6 +128,7 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     :param changes: settings that hold instead of the file's, ``learner.double: true``.
     :param published: figure to be measured against, with its steps and its source.
     :param shown: what it learns from besides.
+    :param charged: risk that is taken off its rewards.
     :param in_vain: lacks what it takes, and has to stay below ``expect``.
     :param cost: number in the environment's info that is shown, summed over an episode.
     :param most_cost: greatest mean of it over episodes, over seeds; None for any.
@@ -137,6 +139,7 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     changes: dict[str, Any] = {}
     published: str = ''
     shown: Shown | None = None
+    charged: Charged | None = None
     in_vain: bool = False
     cost: str = ''
     most_cost: float | None = None
@@ -150,6 +153,9 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def settings(self) -> str:
         """Return the file of settings and what was changed in it."""
         told = [f'{self.shown.episodes} episodes shown'] if self.shown else []
+        if self.charged:
+            told.append(f'risk_coefficient: {self.charged.risk_coefficient:g}, its risk learned '
+                        f'from {self.charged.episodes} episodes')
         return ', '.join([self.algorithm, *(f'{key.split(".", 1)[-1]}: {value}'
                                             for key, value in self.written.items()), *told])
 
@@ -166,7 +172,7 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def configuration(self) -> str:
         """Return a digest of environment, learner, steps and target as they are now."""
-        told = [msgspec.to_builtins(self.shown)] if self.shown else []
+        told = [msgspec.to_builtins(part) for part in (self.shown, self.charged) if part]
         return digest([self.env, self.steps, self.target, self.n_envs,
                        *learner_of(self.algorithm, self.written), *told])
 
@@ -174,10 +180,11 @@ class MethodRun(Run, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Train one policy and let it play; None where that was stopped."""
         told = {'demonstrations': str(self.shown.made(
             folder.with_name(f'{self.shown.task}_shown')))} if self.shown else {}
+        make = environment_maker(self.env, self.env_module)
+        charges = self.charged.changes(folder.with_name('charged'), make) if self.charged else {}
         options = self.options(self.env, seed, folder, env_module=self.env_module,
-                               changes=self.written, **told)
-        return trained(self, options, {GYMNASIUM: environment_maker(self.env, self.env_module)},
-                       self.cost)
+                               changes=self.written | charges, **told)
+        return trained(self, options, {GYMNASIUM: make}, self.cost)
 
     def scores(self, records: 'Sequence[Record]') -> list[float]:
         """Return what is expected of, seed by seed; of a run without a policy the least."""

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of results: what is on it, from which runs, and that a run can be made at all."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import results
+from results_guard import Charged
 from results_page import page
 import results_runs
 from results_runs import (
@@ -27,8 +30,11 @@ from results_shown import Shown
 from rl_nodes.core.config import load
 from rl_nodes.core.errors import ConfigError
 from rl_nodes.core.types import TransitionBatch
+import rl_nodes.envs  # noqa: F401 (registers its environments)
 from rl_nodes.tasks import load_task
 from rl_nodes.training import demonstrations
+from rl_nodes.training.risk import risk_in
+from rl_nodes.training.settings import load_settings
 
 TASKS = (TaskRun(robot='arm', task='reach'), TaskRun(robot='a1', task='quadruped_stand'),
          TaskRun(robot='cartpole', task='cartpole_balance'))
@@ -168,6 +174,26 @@ def test_what_is_shown_makes_another_configuration_and_pays_for_success_alone(
         file = shown.made(tmp_path / 'shown')
     assert [words[:2] for words in said] == [('launch', 'record'), ('dataset', 'export')]
     assert demonstrations.load(file, contract).reward.tolist() == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_what_is_charged_makes_another_configuration_and_a_guard(tmp_path: Path):
+    charged = Charged(60, 4.0)
+    told, plain = (MethodRun(env='CartPole-v1', algorithm='sac', expect=0.0, charged=given)
+                   for given in (charged, None))
+    assert told.configuration != plain.configuration
+    assert told.settings == 'sac, risk_coefficient: 4, its risk learned from 60 episodes'
+    make = partial(gymnasium.make, 'rl_nodes/CartpoleBalance-v0')
+    changes = charged.changes(tmp_path / 'charged', make)
+    penalty = load_settings('sac', changes).penalty
+    assert (penalty.guard, penalty.risk_coefficient) == (
+        str(tmp_path / 'charged' / '60.guard.json'), 4.0)
+    risk = risk_in(penalty.guard, load_task('cartpole', 'cartpole_balance').contract)
+    upright, falling = risk(np.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.0, 2.0]]),
+                            np.zeros((2, 1)))
+    assert upright < 0.3 < falling
+    assert charged.changes(tmp_path / 'charged', None) == changes  # made once
 
 
 def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path):

@@ -62,6 +62,21 @@ def test_target_by_hand_and_no_gradient_through_it(double, terminated, y):
     assert not learner.target_network.gradient.any()
 
 
+def test_rewards_are_clipped_one_by_one_where_asked():
+    batch = transitions(4)
+    batch = replace(
+        batch, reward=np.array([-7.0, 0.25, 1e30, np.nan], np.float32), step=np.arange(4),
+        episode=np.zeros(4, np.int64), terminated=np.arange(4) == 2, truncated=np.zeros(4, bool),
+        next_observation=np.roll(batch.observation, -1, 0))
+    for clip, sums in ((None, [-7.0 + 0.5 * 0.25, 0.25 + 0.5e30, 1e30]),
+                       (1.0, [-1.0 + 0.5 * 0.25, 0.25 + 0.5, 1.0]),
+                       (0.1, [-0.1 + 0.5 * 0.1, 0.1 + 0.5 * 0.1, 0.1])):
+        learner = dqn(n_step=2, discount=0.5, reward_clip=clip)
+        assert learner.observe(batch) == 3  # what is not finite is refused all the same
+        torch.testing.assert_close(learner.buffer.gather(torch.arange(3)).reward,
+                                   torch.tensor(sums))
+
+
 def test_slow_network_is_copied_every_so_often():
     learner = dqn(target_every=3)
     learner.observe(transitions(50))

@@ -189,7 +189,7 @@ def test_who_loses_a_partner_says_so():
     assert ended(second)[0] == 3
     status, said = ended(first)
     assert status == 1
-    assert 'TrainingError: process 0 of those that learn together lost another one' in said
+    assert 'PartnerError: process 0 of those that learn together lost another one' in said
 
 
 def test_what_cannot_be_joined_says_so():

@@ -3,6 +3,7 @@
 """Environments in Ray actors do bit by bit what they do in turn in one process."""
 
 import io
+from types import SimpleNamespace
 
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -49,6 +50,30 @@ def test_without_ray_one_is_told_what_to_install(monkeypatch):
         require_ray()
 
 
+@pytest.mark.parametrize('silent, text', [
+    (True, 'the Ray actor of the environments 3 to 4 has not answered for 120 s'),
+    (False, 'the Ray actor of the environments 3 to 4 failed: step() of X-v0 failed: on fire')])
+def test_the_environments_that_fail_are_named(silent, text):
+    class RayError(Exception):
+        pass
+
+    class GetTimeoutError(RayError):
+        pass
+
+    def get(references, timeout):
+        if references not in ('well', ['well']):
+            raise GetTimeoutError('no') if silent else RayError(
+                'Traceback\nrl_nodes.core.errors.BackendError: step() of X-v0 failed: on fire\n')
+
+    envs = object.__new__(RayVectorEnv)
+    envs._ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(
+        RayError=RayError, GetTimeoutError=GetTimeoutError))
+    envs._slices = [slice(0, 3), slice(3, 5)]
+    with pytest.raises(BackendError) as caught:
+        envs._answers(['well', 'badly'])
+    assert str(caught.value) == text
+
+
 @pytest.fixture(scope='module')
 def ray():
     found = pytest.importorskip('ray')
@@ -91,11 +116,11 @@ def test_training_with_actors_gives_the_same_policy(ray, tmp_path):
 
 
 def test_an_environment_that_breaks_ends_training_with_its_reason(ray):
-    with pytest.raises(BackendError, match='a Ray actor with environments failed.*NoSuch'):
+    with pytest.raises(BackendError, match='the Ray actor of the environments 0 to 0.*NoSuch'):
         RayVectorEnv('NoSuch-v0', '', 2, 2)
-    envs = RayVectorEnv('CartPole-v1', '', 2, 2)
+    envs = RayVectorEnv('CartPole-v1', '', 3, 2)
     envs.reset(seed=0)
     ray.kill(envs._actors[1])
-    with pytest.raises(BackendError, match='Ray actor'):
-        envs.step(np.zeros(2, np.int64))
+    with pytest.raises(BackendError, match='Ray actor of the environments 2 to 2 failed: .*dead'):
+        envs.step(np.zeros(3, np.int64))
     envs.close()

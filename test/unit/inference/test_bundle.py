@@ -114,6 +114,76 @@ def test_huge_file_is_not_read(tmp_path: Path, bundle: PolicyBundle) -> None:
         PolicyBundle.load(path)
 
 
+KILLED = """
+import os, sys
+from rl_nodes.inference import bundle
+found, (old, new) = [], map(bundle.PolicyBundle.load, sys.argv[1:3])
+while not found or found[-1] != 'whole':
+    old.save(sys.argv[3])
+    if not (child := os.fork()):
+        bundle.check, left = lambda policy: None, len(found)
+
+        def count(frame, event, argument):
+            global left
+            if frame.f_code.co_filename == bundle.__file__:  # a system call a line, at most
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+            return count
+
+        sys.settrace(count)
+        new.save(sys.argv[3])
+        os._exit(0)
+    killed = os.waitpid(child, 0)[1]
+    label = bundle.PolicyBundle.load(sys.argv[3]).label
+    found.append(label if killed else 'whole')
+print(*found)
+"""
+
+
+def test_wherever_a_save_is_killed_a_whole_policy_is_found(
+        bundle: PolicyBundle, deterministic: PolicyBundle, tmp_path: Path) -> None:
+    paths = [policy.save(tmp_path / name) for policy, name in (
+        (bundle, 'a.onnx'), (deterministic, 'b.onnx'))]
+    done = subprocess.run([sys.executable, '-c', KILLED, *paths, tmp_path / 'c.onnx'], text=True,
+                          capture_output=True)
+    assert not done.returncode, done.stderr
+    *labels, whole = done.stdout.split()
+    assert whole == 'whole' and PolicyBundle.load(tmp_path / 'c.onnx') == deterministic
+    exchanged = labels.index(deterministic.label)
+    assert set(labels[:exchanged]) == {bundle.label} and exchanged > 15
+    assert set(labels[exchanged:]) == {deterministic.label} and len(labels) > exchanged + 10
+
+
+def test_a_policy_that_is_exchanged_while_it_is_read(
+        bundle: PolicyBundle, deterministic: PolicyBundle, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = bundle.save(tmp_path / 'p.onnx'), Path.open
+
+    def read_late(file: Path, *arguments: str) -> object:
+        if file.suffix == '.json':
+            monkeypatch.setattr(Path, 'open', read)
+            deterministic.save(path)
+        return read(file, *arguments)
+
+    monkeypatch.setattr(Path, 'open', read_late)
+    assert PolicyBundle.load(path) == deterministic
+
+
+def test_the_next_manifest_counts_for_its_own_file_only(
+        bundle: PolicyBundle, deterministic: PolicyBundle, tmp_path: Path) -> None:
+    path, other = bundle.save(tmp_path / 'a.onnx'), deterministic.save(tmp_path / 'b.onnx')
+    following = manifest_path(path).with_name('a.manifest.json.next')
+    following.write_bytes(manifest_path(other).read_bytes())
+    assert PolicyBundle.load(path) == bundle
+    path.write_bytes(bundle.onnx[:-1])
+    with pytest.raises(BundleError, match='truncated or of another version'):
+        PolicyBundle.load(path)
+    manifest_path(path).unlink()
+    path.write_bytes(deterministic.onnx)
+    assert PolicyBundle.load(path) == deterministic  # as where a first save was cut short
+
+
 def test_failed_write_keeps_the_old_policy(bundle: PolicyBundle, deterministic: PolicyBundle,
                                            tmp_path: Path) -> None:
     path = deterministic.save(tmp_path / 'p.onnx')

@@ -41,6 +41,22 @@ def test_list(runs, capsys, make_run):
                     'finished', '(steps)']
 
 
+@pytest.mark.parametrize('columns, heads', [
+    (200, 'run task robot algorithm seed steps success return time state'),
+    (110, 'run task algorithm steps success return state'),
+    (70, 'run task steps success return state')])
+def test_a_list_fits_the_terminal(runs, capsys, make_run, monkeypatch, columns, heads):
+    make_run('runs/with_a_name_that_takes_its_room', state='failed', reason='the disk is full')
+    monkeypatch.setenv('COLUMNS', str(columns))
+    monkeypatch.setattr('sys.stdout.isatty', lambda: True)
+    assert main(['runs', 'list']) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == heads.split()
+    assert max(map(len, lines)) <= columns
+    long = next(line for line in lines if 'room ' in line)
+    assert long.startswith('runs/') and long.endswith('full)')
+
+
 def test_compare_shows_what_differs_and_the_middle_over_seeds(runs, capsys):
     assert main(['runs', 'compare', 'runs']) == 0
     head, first, second, note = capsys.readouterr().out.splitlines()

@@ -26,6 +26,9 @@ with (folder / 'words').open('a') as file:
 if how == 'early':
     print('error: there is no such environment', file=sys.stderr)
     sys.exit(2)
+if how == 'exits':
+    print('step 64', flush=True)
+    os._exit(7)
 stopped = []
 signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
 with RunKeeper(folder, RunRecord(task=given['env'], robot='', algorithm='sac',
@@ -93,18 +96,20 @@ def test_grid_ends_in_a_table_with_the_best_first(run, tmp_path):
 
 
 def test_what_fails_is_recorded_and_the_others_go_on(run, tmp_path):
-    text, status, said = run(env='a', x='1', how='early,diverges,killed,well')
+    text, status, said = run(env='a', x='1', how='early,diverges,killed,well,exits')
     assert status == 1
     assert states(tmp_path) == {
         'how=early_seed=0': ('failed', 'there is no such environment'),
         'how=diverges_seed=0': ('failed', 'learning diverged'),
         'how=killed_seed=0': ('failed', 'killed by SIGKILL'),
+        'how=exits_seed=0': ('failed', 'exit status 7, saying last: step 64'),
         'how=well_seed=0': ('finished', 'steps')}
     assert 'FAILED how=killed_seed=0: killed by SIGKILL' in text
-    assert '1 finished, 3 failed' in text
+    assert '1 finished, 4 failed' in text
     # Failed ones stay so unless asked for.
-    assert len(run(env='a', x='1', how='early,diverges,killed,well')[2]) == 1
-    assert len(run({'retry': True}, env='a', x='1', how='early,diverges,killed,well')[2]) == 7
+    same = {'env': 'a', 'x': '1', 'how': 'early,diverges,killed,well,exits'}
+    assert len(run(**same)[2]) == 1
+    assert len(run({'retry': True}, **same)[2]) == 9
 
 
 @pytest.mark.parametrize('engine', ['processes', 'ray'])

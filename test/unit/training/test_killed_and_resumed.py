@@ -12,11 +12,14 @@ import random
 import subprocess
 import sys
 
+import gymnasium
+import numpy as np
 from partner_processes import ended, meeting, start
 import pytest
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.runs.record import read_rows, read_run
 from rl_nodes.training.checkpoint import CheckpointStore
+from rl_nodes.training.demonstrations import NEEDED
 from rl_nodes.training.in_process import train, TrainOptions
 from rl_nodes.training.progress import Progress
 import torch
@@ -93,14 +96,33 @@ def assert_same(first, second, where=''):
         assert first == second, where
 
 
-@pytest.mark.parametrize('algorithm', [
-    'sac', 'ppo', *(pytest.param(name, marks=pytest.mark.slow)
-                    for name in ('recurrent_ppo', 'recurrent_sac', 'td3', 'sac_smooth',
-                                 'rainbow'))])
-def test_the_curve_is_the_same(tmp_path, algorithm):
+def shown(env_id, folder):
+    """Return the path of a data set, some steps with random actions."""
+    env, rows = gymnasium.make(env_id), []
+    env.action_space.seed(3)
+    observation, _ = env.reset(seed=3)
+    for _ in range(90):
+        action = env.action_space.sample()
+        following, reward, terminated, truncated, _ = env.step(action)
+        rows.append((observation, np.atleast_1d(action), reward, following, terminated,
+                     truncated))
+        observation = env.reset()[0] if terminated or truncated else following
+    names = (*NEEDED, 'truncated')
+    np.savez(folder / 'shown.npz', **dict(zip(names, map(np.array, zip(*rows)))))
+    return folder / 'shown.npz'
+
+
+@pytest.mark.parametrize('algorithm, given', [
+    ('sac', ()), ('ppo', ()), *(pytest.param(*each, marks=pytest.mark.slow)
+                                      for each in (
+        ('recurrent_ppo', ()), ('recurrent_sac', ()), ('td3', ()), ('sac_smooth', ()),
+        ('rainbow', ()), ('rainbow', ('prefill',)), ('recurrent_sac', ('prefill',)),
+        ('sac', ('prefill', 'demonstrations'))))])
+def test_the_curve_is_the_same(tmp_path, algorithm, given):
     (tmp_path / 'small.yaml').write_text(SETTINGS[algorithm])
     words = {'env': 'CartPole-v1' if algorithm == 'rainbow' else 'Pendulum-v1',
              'algorithm': str(tmp_path / 'small.yaml'), 'steps': 400, 'film': False}
+    words |= {name: str(shown(words['env'], tmp_path)) for name in given}
     whole = train(TrainOptions(**words, run_dir=str(tmp_path / 'whole')),
                   Progress(io.StringIO()))
 

@@ -11,7 +11,7 @@ import gymnasium
 from gymnasium import spaces
 import numpy as np
 import pytest
-from rl_nodes.core.errors import TrainingError
+from rl_nodes.core.errors import BackendError, TrainingError
 from rl_nodes.inference.bundle import PolicyBundle
 from rl_nodes.inference.runtime import PolicyRuntime
 from rl_nodes.training.in_process import train, TrainOptions
@@ -187,6 +187,43 @@ def test_run_resume_and_what_they_leave(options, tmp_path):
     assert resumed.steps == 1200
     assert resumed.updates > result.updates
     assert 'resumed at step 1,000' in stream.getvalue()
+
+
+@pytest.mark.parametrize('method', ['ppo', 'a2c', 'reinforce'])
+@pytest.mark.parametrize('name, value', [('reward', np.nan), ('observation', np.inf)])
+def test_what_an_environment_gives_is_no_divergence(tmp_path, point_env, method, name, value):
+    """The rollout with a value that is not finite is left out, and the weights stay."""
+    class Faulty(point_env):
+        made, at = 0, (120, 121)
+
+        def step(self, action):
+            observation, reward, terminated, truncated, info = super().step(action)
+            Faulty.made += 1
+            if Faulty.made in Faulty.at:
+                reward = value if name == 'reward' else reward
+                observation = observation + (0.0 if name == 'reward' else value)
+                truncated = True
+            return observation, reward, terminated, truncated, info
+
+    gymnasium.register('rl_nodes_test/Faulty-v0', entry_point=Faulty,
+                       disable_env_checker=True)
+    length = 'episodes_per_rollout: 2' if method == 'reinforce' else 'rollout_steps: 25'
+    (tmp_path / 'small.yaml').write_text(
+        f'algorithm: {method}\nlearner: {{hidden: [8], {length}}}\nloop: {{n_envs: 2}}')
+    said, given = io.StringIO(), {'env': 'rl_nodes_test/Faulty-v0', 'steps': 400, 'film': False,
+                                  'algorithm': str(tmp_path / 'small.yaml')}
+    try:
+        result = train(TrainOptions(**given, run_dir=str(tmp_path / 'once')), Progress(said))
+        assert result.reason == 'steps' and result.updates > 0
+        assert f'{name} of an episode {value}' in said.getvalue() or (
+            f'the environments gave {name} {value} (environment 1, step ' in said.getvalue())
+        assert said.getvalue().count('nothing is learned from this rollout') == 1
+        assert 'DIVERGED' not in said.getvalue() and 'train return nan' not in said.getvalue()
+        Faulty.at = range(10**6)
+        with pytest.raises(BackendError, match=f'3 rollouts in a row were not finite.*{value}'):
+            train(TrainOptions(**given, run_dir=str(tmp_path / 'always')), Progress(said))
+    finally:
+        gymnasium.registry.pop('rl_nodes_test/Faulty-v0')
 
 
 def test_killed_and_resumed_runs_repeat(options, tmp_path):

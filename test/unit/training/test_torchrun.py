@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+from partner_processes import ended, meeting, start
 import pytest
 from rl_nodes.algorithms.partners import Partners
 from rl_nodes.core.errors import TrainingError
@@ -46,6 +47,60 @@ def test_two_processes_train_and_resume_as_one_run(tmp_path):
         assert run.record.state == 'finished' and run.steps == steps
         assert run.record.settings['processes'] == 2
     assert PolicyBundle.load(folder / 'policy.onnx').manifest.evaluation['episodes'] == 2
+
+
+FAULTY = """
+import os, sys
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+from rl_nodes.algorithms.partners import Partners
+from rl_nodes.cli import main
+
+fault, steps, averages = sys.argv[1], [], []
+
+class Faulty(CartPoleEnv):
+    def step(self, action):
+        steps.append(None)
+        answer = super().step(action)
+        if fault == 'reward' and os.environ['RANK'] == '1' and len(steps) == 60:
+            return (answer[0], float('nan'), *answer[2:])
+        return answer
+
+def average(self, values, really=Partners.average):
+    averages.append(values.numel() > 9)
+    if fault == 'gradient' and os.environ['RANK'] == '1' and values.numel() > 9 \\
+            and sum(averages) == 11:
+        values.fill_(float('nan'))
+    really(self, values)
+
+Partners.average = average
+gymnasium.register('Faulty-v0', entry_point=Faulty, max_episode_steps=100)
+sys.exit(main(['train', 'env:=Faulty-v0', 'film:=false', 'steps:=400', *sys.argv[2:]]))
+"""
+DQN = """
+algorithm: dqn
+learner: {hidden: [8], batch_size: 16, buffer_size: 500, learning_starts: 50}
+loop: {n_envs: 2, evaluation_episodes: 2, confirmation_episodes: 2, evaluate_every_steps: 200}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('settings, fault, text', [
+    (SETTINGS, 'gradient', 'DIVERGED (1 of at most 3)'), (DQN, 'gradient', 'DIVERGED (1 of at'),
+    (SETTINGS, 'reward', 'nothing is learned from this rollout')])
+def test_what_goes_wrong_in_one_process_is_undone_in_all(tmp_path, settings, fault, text):
+    (tmp_path / 'small.yaml').write_text(settings)
+    words = [fault, f'algorithm:={tmp_path / "small.yaml"}', f'run_dir:={tmp_path / "run"}']
+    both = [start(['-c', FAULTY, *words], variables) for variables in meeting(2)]
+    (status, said), (other, also) = map(ended, both)
+    assert (status, other) == (0, 0), said + also
+    assert said.count(text) == 1
+    weights = [CheckpointStore(tmp_path / 'run' / 'checkpoints' / process).load_newest()[0]
+               ['learner']['weights'] for process in ('', 'process_1')]
+    for first, second in zip(*([each] if torch.is_tensor(each) else each.values()
+                               for each in weights)):
+        assert torch.isfinite(first).all() and torch.equal(first, second)
+    assert read_run(tmp_path / 'run').record.state == 'finished'
 
 
 @pytest.mark.parametrize('more, text', [
