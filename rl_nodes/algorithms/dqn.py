@@ -50,13 +50,14 @@ from rl_nodes.core.errors import SpecError, TrainingError
 from rl_nodes.core.types import TransitionBatch
 from rl_nodes.data.n_step import NStepReturns
 from rl_nodes.data.priorities import Priorities
-from rl_nodes.data.replay_buffer import ReplayBuffer, ReplaySample
+from rl_nodes.data.replay_buffer import finite_rows, ReplayBuffer, ReplaySample
 from rl_nodes.networks.normalizer import ObservationNormalizer
 from rl_nodes.networks.q_network import NoiseKind, QNetwork
 import torch
 
 Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+_LUCK = 256  # random numbers for exploration that are drawn at once
 
 
 class DqnConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +154,7 @@ class Dqn(OffPolicyLearner):
         self._possible = PossibleValues(config.discount)
         self._first, self._actions = int(action_low[0]), int(action_high[0] - action_low[0]) + 1
         self._generator = torch.Generator().manual_seed(seed)
+        self._luck = np.zeros(0)  # drawn and not used yet
         self.observed = 0
         self.buffer = ReplayBuffer(config.buffer_size, observation_size, 1, discounted=True)
         self._n_step = NStepReturns(config.n_step, config.discount)
@@ -168,6 +170,7 @@ class Dqn(OffPolicyLearner):
         self.target_network.flat.copy_(self.network.flat)
         self._adam = Adam(self.network.flat, config.learning_rate)
         self._one = torch.ones(config.batch_size)
+        self._even, self._unnamed = self._one / config.batch_size, torch.zeros(0)
 
     # Acting and storing ----------------------------------------------------------------------
 
@@ -182,18 +185,34 @@ class Dqn(OffPolicyLearner):
         if not explore:
             self.network.silence()
             return (self._best(observation) + self._first)[:, None]
-        rows = len(observation)
         self.network.draw(self._generator)
-        action = torch.randint(self._actions, (rows,), generator=self._generator).numpy()
-        greedy = torch.rand(rows, generator=self._generator).numpy() >= self.epsilon()
-        if np.count_nonzero(greedy):
-            np.copyto(action, self._best(observation), where=greedy)
+        luck, epsilon = self._luck_of(len(observation)), self.epsilon()
+        random = luck < epsilon
+        count = np.count_nonzero(random)
+        action = self._best(observation) if count < len(random) else np.zeros(count, np.int64)
+        if count:  # luck / epsilon is uniform where it is below 1, and may be rounded up to 1
+            choice = (luck[random] * (self._actions / epsilon)).astype(np.int64)
+            action[random] = np.minimum(choice, self._actions - 1)
         return (action + self._first)[:, None]
+
+    def _luck_of(self, rows: int) -> np.ndarray:
+        """Return uniform random numbers, float64, (rows,); one by one they take ten times long."""
+        if len(self._luck) < rows:
+            self._luck = torch.rand(max(rows, _LUCK), dtype=torch.float64,
+                                    generator=self._generator).numpy()
+        luck, self._luck = self._luck[:rows], self._luck[rows:]
+        return luck
 
     def _best(self, observation: np.ndarray) -> np.ndarray:
         """Return the index of the action of greatest value by the present network, (N,)."""
-        seen = self._seen(torch.from_numpy(np.array(observation, np.float32)))
-        values = self.network.values_of(self.network.forward(seen)).numpy()
+        seen = np.array(observation, np.float32)
+        if self.config.normalize_observation:
+            self._seen(torch.from_numpy(seen))
+        if len(seen) == 1:
+            values = self.network.answer(seen)
+        else:
+            values = self.network.values_of(
+                self.network.forward(torch.from_numpy(seen))).numpy()
         return cast(np.ndarray, values.argmax(1))
 
     def _seen(self, observation: torch.Tensor) -> torch.Tensor:
@@ -215,16 +234,15 @@ class Dqn(OffPolicyLearner):
             raise SpecError(f'dqn: actions have shape {list(batch.action.shape)}, expected '
                             f'{[len(batch), 1]}: one number each')
         index = batch.action[:, 0] - self._first
-        fit = np.isfinite(batch.observation).all(1) & np.isfinite(batch.next_observation).all(1) \
-            & np.isfinite(batch.reward) \
+        fit = finite_rows(batch.observation, batch.next_observation, batch.reward) \
             & (index >= 0) & (index < self._actions) & (index == np.floor(index))
         if self.config.normalize_observation:
             self._take_note(self.normalizer, batch.observation)
-        columns = batch.columns() | {'action': index[:, None].astype(np.float32)}
+        batch = replace(batch, action=index[:, None].astype(np.float32))
         if not fit.all():
             self.buffer.refused += len(batch) - int(fit.sum())
-            columns = {name: column[fit] for name, column in columns.items()}
-        batch = TransitionBatch(**columns)
+            batch = TransitionBatch(**{name: column[fit]
+                                       for name, column in batch.columns().items()})
         self.observed += len(batch)
         if self.config.reward_clip is not None:
             limit = np.float32(self.config.reward_clip)
@@ -285,9 +303,9 @@ class Dqn(OffPolicyLearner):
             shortened = error.clamp(-1.0, 1.0)
             loss = shortened * torch.sub(error, shortened, alpha=0.5)
             gradient = shortened.unsqueeze(1)
-        mean_loss = torch.dot(loss, weights).item() / size
-        q_mean = network.values_of(logits).mean().item()
-        gradient *= (weights / size).unsqueeze(1)
+        mean_loss = torch.dot(loss, weights).item()
+        q_mean = network.values_of(logits).sum().item() / (size * self._actions)
+        gradient *= weights.unsqueeze(1)
         network.backward(torch.zeros_like(logits).scatter_(1, at, gradient.unsqueeze(1)))
         norm = torch.linalg.vector_norm(self.averaged(network.gradient)).item()
         if norm > config.gradient_norm:
@@ -301,15 +319,15 @@ class Dqn(OffPolicyLearner):
             self._priorities.set(rows.numpy(), error.abs().double().numpy())
 
     def _draw(self) -> tuple[ReplaySample, torch.Tensor, torch.Tensor]:
-        """Return a batch, where it lies, and the weight of each row."""
+        """Return a batch, where it lies (if priorities ask), and w / B of each row."""
         size = self.config.batch_size
         if self._priorities is None:
-            return self.buffer.sample(size, self._generator), torch.zeros(0), self._one
+            return self.buffer.sample(size, self._generator), self._unnamed, self._even
         config = self.config
         risen = min(1.0, self.in_all(self.observed) / config.importance_steps)
         beta = config.importance_exponent + risen * (1.0 - config.importance_exponent)
         rows, weights = self._priorities.sample(size, len(self.buffer), beta, self._generator)
-        weights /= self.everybodys(weights.max().view(1)).max()
+        weights /= self.everybodys(weights.max().view(1)).max() * size
         return self.buffer.gather(rows), rows, weights.float()
 
     # Keeping ---------------------------------------------------------------------------------
@@ -330,7 +348,7 @@ class Dqn(OffPolicyLearner):
                 **({} if self._priorities is None else {
                     'priorities': self._priorities.state_dict()}),
                 'updates': self.updates, 'observed': self.observed,
-                'generator': self._generator.get_state()}
+                'generator': self._generator.get_state(), 'luck': self._luck.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned; the buffer is kept apart."""
@@ -340,6 +358,7 @@ class Dqn(OffPolicyLearner):
             self._priorities.load_state_dict(state['priorities'])
         self.updates, self.observed = int(state['updates']), int(state['observed'])
         self._generator.set_state(state['generator'])
+        self._luck = np.asarray(state.get('luck', ()), np.float64)  # older runs drew one by one
 
     def roll_back(self, state: dict[str, Any]) -> None:
         """Take over weights, optimiser and normaliser, but nothing that counts or is random."""

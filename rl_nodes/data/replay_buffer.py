@@ -8,6 +8,7 @@ Legend: N rows of a batch, C capacity, O observation, A action, P privileged. ``
 """
 
 from dataclasses import dataclass, replace
+import math
 from typing import Any
 
 import numpy as np
@@ -78,20 +79,25 @@ class ReplayBuffer:
         if costs:
             self._sizes['cost'] = 1
         try:
-            self._columns = {name: np.zeros((capacity, size), np.float32)
-                             for name, size in self._sizes.items()}
+            scalars = [name for name in self._sizes if name in _SCALARS]
+            self._scalars = torch.from_numpy(np.zeros((len(scalars), capacity), np.float32))
+            self._columns = {
+                name: self._scalars[scalars.index(name)].numpy()[:, np.newaxis]
+                if name in scalars else np.zeros((capacity, size), np.float32)
+                for name, size in self._sizes.items()}
         except MemoryError:
             row_bytes = 4 * sum(self._sizes.values())
             raise TrainingError(
                 f'replay buffer: {capacity} rows of {row_bytes} bytes do not fit into memory; '
                 'lower learner.buffer_size') from None
-        self._tensors = {name: torch.from_numpy(column) for name, column in self._columns.items()}
+        self._tensors = {name: torch.from_numpy(column)
+                         for name, column in self._columns.items() if name not in scalars}
         self._next = 0
         self._size = 0
         self.added = 0
         self.refused = 0
         self._drawn: dict[int, ReplaySample] = {}
-        self._targets: dict[int, dict[str, torch.Tensor]] = {}
+        self._targets: dict[int, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -111,22 +117,19 @@ class ReplayBuffer:
         """
         rows = {name: self._column(name, getattr(batch, name), len(batch))
                 for name in self._sizes}
-        finite = np.ones(len(batch), bool)
-        for column in rows.values():
-            if not np.isfinite(column).all():
-                finite &= np.isfinite(column).all(axis=1)
-        accepted = int(finite.sum())
-        self.refused += len(batch) - accepted
+        finite = finite_rows(*rows.values())
+        accepted = int(np.count_nonzero(finite))
         if accepted < len(batch):
+            self.refused += len(batch) - accepted
             rows = {name: column[finite] for name, column in rows.items()}
         keep = min(accepted, self.capacity)
         first = min(keep, self.capacity - self._next)
         self._place(batch, finite, keep)
         for name, column in rows.items():
-            newest = column[accepted - keep:]
-            self._columns[name][self._next:self._next + first] = newest[:first]
+            start = accepted - keep
+            self._columns[name][self._next:self._next + first] = column[start:start + first]
             if first < keep:
-                self._columns[name][:keep - first] = newest[first:]
+                self._columns[name][:keep - first] = column[start + first:]
         self._next = (self._next + keep) % self.capacity
         self._size = min(self._size + keep, self.capacity)
         self.added += accepted
@@ -168,7 +171,9 @@ class ReplayBuffer:
         batch_size = len(rows)
         if batch_size not in self._drawn:
             self._allocate(batch_size)
-        for name, target in self._targets[batch_size].items():
+        wide, scalars = self._targets[batch_size]
+        torch.index_select(self._scalars, 1, rows, out=scalars)
+        for name, target in wide.items():
             torch.index_select(self._tensors[name], 0, rows, out=target)
         return self._drawn[batch_size]
 
@@ -179,11 +184,11 @@ class ReplayBuffer:
 
     def _allocate(self, batch_size: int) -> None:
         with torch.inference_mode(False):  # or these could be written to in that mode only
-            targets = {name: torch.zeros(batch_size, size) for name, size in self._sizes.items()}
-        self._targets[batch_size] = targets
-        self._drawn[batch_size] = ReplaySample(**{
-            name: target.view(-1) if name in _SCALARS else target
-            for name, target in targets.items()})
+            scalars = torch.zeros(len(self._scalars), batch_size)
+            wide = {name: torch.zeros(batch_size, self._sizes[name]) for name in self._tensors}
+        self._targets[batch_size] = wide, scalars
+        names = [name for name in self._sizes if name in _SCALARS]
+        self._drawn[batch_size] = ReplaySample(**wide, **dict(zip(names, scalars, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the filled part as numpy arrays (views, not copies) and the counters."""
@@ -209,3 +214,13 @@ class ReplayBuffer:
         self._next = int(state['next'])
         self.added = int(state['added'])
         self.refused = int(state['refused'])
+
+
+def finite_rows(*columns: np.ndarray) -> np.ndarray:
+    """Return where no column of N rows has a value that is not finite, bool, (N,)."""
+    finite = np.ones(len(columns[0]), bool)
+    for column in columns:
+        # Nearly all are finite, and then so is the sum of their squares, which is quicker to see.
+        if column.dtype.kind == 'f' and not math.isfinite(np.vdot(column, column)):
+            finite &= np.isfinite(column.reshape(len(column), -1)).all(1)
+    return finite

@@ -49,5 +49,5 @@ class SerialVectorEnv(SyncVectorEnv):
                 observation, info = env.reset()
             if info:
                 infos = self._add_info(infos, info, i)
-            np.copyto(observations[i], observation)
+            observations[i] = observation
         return observations, rewards, terminated, truncated, infos

@@ -26,6 +26,7 @@ compare them), less than half the time on a CPU core.
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from rl_nodes.networks.mlp import Mlp, parameter_count, StackedMlp, Workspace
 import torch
 from torch import nn
@@ -84,6 +85,7 @@ class QNetwork:
                                                   self._mean_gradient.split(counts)))]
         self._layers = [pair for shape in shapes for pair in zip(shape, shape[1:])]
         self._works: dict[int, list[Workspace]] = {}
+        self._outputs: dict[int, list[torch.Tensor]] = {}  # of the streams, each (B, n or 1, N)
         self._last: list[Workspace] = []
         if noisy:
             self._begin_noise(noise_scale)
@@ -148,13 +150,30 @@ class QNetwork:
         """
         rows = x.shape[0]
         if rows not in self._works:
-            self._works[rows] = [part.workspace(rows) for part in self._parts()]
+            self._works[rows] = works = [part.workspace(rows) for part in self._parts()]
+            self._outputs[rows] = [work.hidden[-1].view(rows, -1, self.atoms)
+                                   for work in works[-len(self.streams):]]
         self._last = works = self._works[rows]
         if self._trunk is not None:
             x = torch.relu_(self._trunk.forward(x, works[0])[0])
-        outputs = [stream.forward(x, work)[0].view(rows, -1, self.atoms)
-                   for stream, work in zip(self.streams, works[-len(self.streams):])]
-        return joined(outputs)
+        for stream, work in zip(self.streams, works[-len(self.streams):]):
+            stream.forward(x, work)
+        return joined(self._outputs[rows])
+
+    def answer(self, x: np.ndarray) -> np.ndarray:
+        """
+        Return values as :meth:`forward` and :meth:`values_of` do, shape (1, n).
+
+        :param x: one row, float32, shape (1, O); in NumPy that takes half the time.
+        """
+        if self._trunk is not None:
+            x = self._trunk.answer(x)
+            np.maximum(x, 0.0, out=x)
+        outputs = [stream.answer(x) for stream in self.streams]
+        if len(outputs) == 1 and self.support is None:
+            return outputs[0]
+        logits = joined([torch.from_numpy(output).view(1, -1, self.atoms) for output in outputs])
+        return self.values_of(logits).numpy()
 
     def backward(self, gradient: torch.Tensor) -> None:
         """

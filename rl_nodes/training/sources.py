@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where transitions come from: what the training loop sees of it, and its Gymnasium form."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 import importlib
 from types import MappingProxyType
@@ -100,11 +99,10 @@ class EnvSource:
 
     def collect(self) -> TransitionBatch:
         """Return ``steps_per_collect * N`` transitions."""
-        parts: dict[str, list[np.ndarray]] = defaultdict(list)
-        for _ in range(self._steps_per_collect):
-            for name, rows in self._step_all().items():
-                parts[name].append(rows)
-        columns = {name: np.concatenate(rows) for name, rows in parts.items()}
+        steps = [self._step_all() for _ in range(self._steps_per_collect)]
+        columns = {name: np.concatenate(parts) for name, parts in zip(
+            steps[0], zip(*(step.values() for step in steps), strict=True))}
+        columns['reward'] = _float32(columns['reward'])
         count = len(columns['reward'])
         return TransitionBatch(**columns, wanted=columns['action'], limited=np.zeros(count, bool),
                                policy_version=np.full(count, self._learner.updates, np.int64))
@@ -115,19 +113,18 @@ class EnvSource:
         action = self._learner.act(observation)
         following, reward, terminated, truncated, info = self._envs.step(
             action[:, 0] if self._discrete else action)
-        count, next_observation = len(action), _float32(following)
+        self._observation = next_observation = _float32(following)
         rows = {
-            'observation': observation, 'action': action, 'reward': _float32(reward),
+            'observation': observation, 'action': action, 'reward': reward,
             'next_observation': next_observation, 'terminated': terminated,
-            'truncated': truncated, 'success': successes(info, count),
-            'episode': self._episode.copy(), 'step': self._step.copy()}
+            'truncated': truncated, 'success': successes(info, len(action)),
+            'episode': self._episode, 'step': self._step}
         if self._cost:
-            rows['cost'] = costs(info, self._cost, count)
+            rows['cost'] = costs(info, self._cost, len(action))
         if self._privileged is not None:
             rows['privileged'] = self._privileged
             rows['next_privileged'] = self._privileged = info['privileged']
-        self._observation = next_observation
-        self._step += 1
+        self._step = self._step + 1  # not in place: rows holds these
         if '_final_obs' in info:  # those environments have been reset within this step
             self._end(info, rows)
         return rows
@@ -141,6 +138,7 @@ class EnvSource:
             rows['next_privileged'] = np.where(
                 ended[:, None], last['privileged'], self._privileged)
         self._learner.forget(ended)
+        self._episode = self._episode.copy()
         for i in np.flatnonzero(ended):
             rows['next_observation'][i] = info['final_obs'][i]
             self._step[i] = 0

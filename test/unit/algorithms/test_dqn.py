@@ -111,19 +111,25 @@ def test_epsilon_falls_with_the_transitions():
 
 
 def test_no_network_is_asked_where_every_row_acts_at_random(monkeypatch):
-    """And the draws are those of a learner that asks it: first the actions, then the chances."""
     for epsilon in (1.0, 0.5):
         learner = dqn(epsilon_start=epsilon, epsilon_end=epsilon)
-        generator = torch.Generator()
-        generator.set_state(learner.state_dict()['generator'])
         constant(learner.network, [0.0, 0.0, 9.0])
         if epsilon == 1.0:
             monkeypatch.setattr(learner.network, 'forward', None)
-        for rows in (1, 4, 1):
-            any_one = torch.randint(3, (rows,), generator=generator)
-            chance = torch.rand(rows, generator=generator)
-            wanted = torch.where(chance < epsilon, any_one, 2)
-            assert learner.act(np.zeros((rows, 4)))[:, 0].tolist() == wanted.tolist()
+        actions = [learner.act(np.zeros((rows, 4)))[:, 0] for rows in [1, 4, 300] * 40]
+        shares = np.bincount(np.concatenate(actions)) / (40 * 305)
+        other = 1 / 3 if epsilon == 1.0 else 0.5 / 3
+        assert shares == pytest.approx([other, other, 1.0 - 2.0 * other], abs=0.02)
+
+
+@pytest.mark.parametrize('rows', [1, 3, 1000])
+def test_numbers_drawn_in_advance_are_part_of_the_state(rows):
+    seen = np.zeros((rows, 4))
+    first, second = dqn(seed=1), dqn(seed=2)
+    first.act(seen)
+    second.load_state_dict(first.state_dict())
+    for _ in range(300):
+        np.testing.assert_array_equal(first.act(seen), second.act(seen))
 
 
 @pytest.mark.parametrize(('reward', 'discount', 'wanted'), [

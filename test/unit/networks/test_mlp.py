@@ -13,14 +13,15 @@ def generator():
     return torch.Generator().manual_seed(3)
 
 
+@pytest.mark.parametrize('rows', [7, 40], ids=['few rows', 'narrow products turned'])
 @pytest.mark.parametrize('activation', ['relu', 'tanh'])
 @pytest.mark.parametrize('members', [1, 2, 3])
-@pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4)])
-def test_passes_agree_with_autograd(members, sizes, activation, generator):
+@pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4), (3, 8, 12, 13)])
+def test_passes_agree_with_autograd(members, sizes, activation, rows, generator):
     net = StackedMlp(members, sizes, generator=generator, activation=activation)
-    work = net.workspace(7)
-    x = torch.randn(7, sizes[0], generator=generator)
-    gradient = torch.randn(members, 7, sizes[-1], generator=generator)
+    work = net.workspace(rows)
+    x = torch.randn(rows, sizes[0], generator=generator)
+    gradient = torch.randn(members, rows, sizes[-1], generator=generator)
     modules = [net.member(i) for i in range(members)]
     reference_x = x.clone().requires_grad_()
     outputs = torch.stack([module(reference_x) for module in modules])
@@ -36,6 +37,17 @@ def test_passes_agree_with_autograd(members, sizes, activation, generator):
                                        atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(net.bias_gradients[k][i, 0], layer.bias.grad,
                                        atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('activation', ['relu', 'tanh'])
+@pytest.mark.parametrize('sizes', [(4, 2), (5, 16, 1), (3, 32, 16, 4)])
+def test_one_row_by_numpy_is_the_same(sizes, activation, generator):
+    net = StackedMlp(1, sizes, generator=generator, activation=activation)
+    x = torch.randn(1, sizes[0], generator=generator)
+    for _ in range(2):
+        wanted = net.forward(x, net.workspace(1))[0]
+        torch.testing.assert_close(torch.from_numpy(net.answer(x.numpy())), wanted)
+        net.flat.mul_(0.5)  # the weights are those of now
 
 
 @pytest.mark.parametrize('activation', ['relu', 'tanh'])
@@ -71,17 +83,18 @@ def test_networks_may_share_one_vector(generator):
     assert flat[size:].any() and not flat[-1]
 
 
-def test_backward_over_some_rows_is_the_gradient_of_those_rows(generator):
+@pytest.mark.parametrize('rows', [2, 40])
+def test_backward_over_some_rows_is_the_gradient_of_those_rows(rows, generator):
     net = StackedMlp(1, (3, 8, 2), generator=generator)
-    x = torch.randn(6, 3, generator=generator)
-    gradient = torch.randn(1, 2, 2, generator=generator)
-    small = net.workspace(2)
-    net.forward(x[:2], small)
+    x = torch.randn(3 * rows, 3, generator=generator)
+    gradient = torch.randn(1, rows, 2, generator=generator)
+    small = net.workspace(rows)
+    net.forward(x[:rows], small)
     net.backward(gradient, small)
     wanted = net.flat_gradient.clone()
-    large = net.workspace(6)
+    large = net.workspace(3 * rows)
     net.forward(x, large)
-    net.backward(gradient, large, rows=slice(0, 2))
+    net.backward(gradient, large, rows=slice(0, rows))
     torch.testing.assert_close(net.flat_gradient, wanted)
 
 

@@ -39,6 +39,7 @@ def test_values_and_gradients_are_those_of_autograd(dueling, noise, hidden, atom
     wanted = module.logits(x)
     torch.testing.assert_close(network.forward(x), wanted)
     torch.testing.assert_close(network.values_of(network.forward(x)), module(x))
+    torch.testing.assert_close(torch.from_numpy(network.answer(x[:1].numpy())), module(x[:1]))
     (wanted[:5] * weight).sum().backward()
     network.backward(weight)
     if network._trunk is not None:
