@@ -472,7 +472,6 @@ class ClippedGaussianModule(BoundedPolicyModule):
     def forward(self, observation: torch.Tensor
                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (action, action_mean, action_std) for (B, O)."""
-        mean = self.network(self.normalizer(observation))
-        action = self.middle + self.half_range * torch.clamp(mean, -1.0, 1.0)
-        mean = self.middle + self.half_range * mean
+        mean = self.middle + self.half_range * self.network(self.normalizer(observation))
+        action = torch.clamp(mean, self.middle - self.half_range, self.middle + self.half_range)
         return action, mean, self.std + 0.0 * mean
