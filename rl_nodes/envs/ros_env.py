@@ -95,7 +95,7 @@ class RosEnv(gymnasium.Env):
         :param render_mode: as Gymnasium has it.
         :param of_the_graph: what else the class is made with; means nothing there.
         """
-        return SimEnv(robot, task, installed_backends()[0], render_mode)
+        return SimEnv(robot, task, (installed_backends() or tuple(BACKENDS))[0], render_mode)
 
     @property
     def _graph(self) -> 'GraphClient':
