@@ -63,13 +63,14 @@ class FreshRows:
         rollout among them.
     :ivar unowned: those that no policy had wanted: a person acted, or the safety monitor.
     :ivar unknown: those before which steps are missing that the policy may remember.
+    :ivar version: that is taken; -1 before the first.
     :ivar newest: version of the newest transition that a policy had wanted; None before the first.
     """
 
     def __init__(self, learner: OnPolicyLearner, n_envs: int = 1) -> None:
         self._learner = learner
         self._length = learner.rollout_length * n_envs
-        self._version, self._updates = -1, 0
+        self.version, self._updates = -1, 0
         self._rows: TransitionBatch | None = None
         self._remembers = bool(learner.memory)
         self._begins: list[bool] = []  # of each row: the policy remembered nothing before it
@@ -91,13 +92,13 @@ class FreshRows:
         :param updates: gradient steps behind it.
         """
         self._drop(self.pending)
-        self._version, self._updates = version, updates
+        self.version, self._updates = version, updates
 
     def add(self, batch: TransitionBatch) -> None:
         """Take what is of the version; ``episode`` tells the robots' episodes apart, too."""
         self._finished += self._open.add(batch)
         version = batch.policy_version
-        owned, mine = version >= 0, version == self._version
+        owned, mine = version >= 0, version == self.version
         self.unowned += int((~owned).sum())
         self.stale += int((owned & ~mine).sum())
         if owned.any():
@@ -108,6 +109,11 @@ class FreshRows:
             fresh = _picked(batch, mine)
             self._rows = fresh if self._rows is None else TransitionBatch.concatenate(
                 [self._rows, fresh])
+
+    def metrics(self) -> dict[str, float]:
+        """Return how many transitions were refused, since the start."""
+        return {'stale_refused': float(self.stale), 'unowned_refused': float(self.unowned),
+                **({'unknown_refused': float(self.unknown)} if self._remembers else {})}
 
     def take(self) -> Rollout | None:
         """Return a rollout and forget what it is of; None where there is not enough for one."""
@@ -201,15 +207,14 @@ class FreshRollouts:
     :param source: gives transitions with the version of the policy behind each.
     :param learner: as of :class:`FreshRows`.
     :param n_envs: likewise.
-    :ivar rows: what has come of the present version.
     """
 
     wants_policies = True
 
     def __init__(self, source: Source, learner: OnPolicyLearner, n_envs: int = 1) -> None:
         self._source = source
-        self.rows = FreshRows(learner, n_envs)
-        self._version, self._remembers = -1, bool(learner.memory)
+        self._rows = FreshRows(learner, n_envs)
+        self.metrics = self._rows.metrics
         self.policy_updates_in_use = source.policy_updates_in_use
         self.set_difficulty = source.set_difficulty
         self.restart, self.close = source.restart, source.close
@@ -217,24 +222,18 @@ class FreshRollouts:
     @property
     def pending(self) -> int:
         """Return how many transitions of the next rollout have come."""
-        return self.rows.pending
+        return self._rows.pending
 
     @property
     def complaint(self) -> str:
         """Return why no rollout comes, as far as that can be told from here."""
-        newest = self.rows.newest
+        newest, expected = self._rows.newest, self._rows.version
         if newest is None:
             return 'is the robot running and the recorder active?'
-        if newest != self._version:
-            return (f'the robot acts with policy {newest}, the newest is {self._version}: has the '
+        if newest != expected:
+            return (f'the robot acts with policy {newest}, the newest is {expected}: has the '
                     'policy server refused it? See its log.')
         return 'the robot stands still, or a person moves it.'
-
-    def metrics(self) -> dict[str, float]:
-        """Return how many transitions were refused, since the start."""
-        return {'stale_refused': float(self.rows.stale),
-                'unowned_refused': float(self.rows.unowned),
-                **({'unknown_refused': float(self.rows.unknown)} if self._remembers else {})}
 
     def collect_rollout(self, stop: threading.Event) -> Rollout | None:
         """Return the next rollout; None where more has to come, or ``stop`` is set."""
@@ -242,11 +241,10 @@ class FreshRollouts:
         if batch is None:
             stop.wait(POLL_S)
             return None
-        self.rows.add(batch)
-        return self.rows.take()
+        self._rows.add(batch)
+        return self._rows.take()
 
     def publish(self, bundle: PolicyBundle, version: int, updates: int) -> None:
         """Hand out a newer policy; only what it does is learned from after this."""
-        self._version = version
-        self.rows.expect(version, updates)
+        self._rows.expect(version, updates)
         self._source.publish(bundle, version, updates)
