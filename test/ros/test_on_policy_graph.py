@@ -21,6 +21,7 @@ from rl_nodes.nodes.conversions import msg_to_batch, msg_to_bundle
 from rl_nodes.runs.record import read_run
 from rl_nodes.tasks import load_task
 from std_msgs.msg import Float32MultiArray, UInt8MultiArray
+from test_training_graph import train
 
 SETTINGS = """
 algorithm: ppo
@@ -29,6 +30,7 @@ learner: {hidden: [16, 16], rollout_steps: 256, epochs: 4, initial_log_std: -1.5
 loop: {evaluate_every_steps: 1500, evaluation_episodes: 3, confirmation_episodes: 3,
        checkpoint_every_s: 2.0, log_every_s: 0.5}
 """
+NO_TARGET = 'target_success:=1.0'
 
 
 @pytest.fixture
@@ -36,11 +38,6 @@ def settings(tmp_path: Path) -> Path:
     path = tmp_path / 'small.yaml'
     path.write_text(SETTINGS)
     return path
-
-
-def train(settings: Path, run: Path, *more: str) -> tuple[str, ...]:
-    return ('train', 'task:=reach', f'algorithm:={settings}', f'run_dir:={run}',
-            'target_success:=1.0', *more)
 
 
 def rows_of(run: Path) -> list[dict[str, float]]:
@@ -65,7 +62,7 @@ def deviates(bundle: PolicyBundle, observation: np.ndarray, action: np.ndarray) 
 def test_ppo_learns_from_what_its_newest_policy_did(settings: Path, tmp_path: Path) -> None:
     run_dir, contract = tmp_path / 'run', load_task('arm', 'reach').contract
     columns = layout_columns(contract.observation.shape[0], contract.action.shape[0], 0)
-    with observer() as seen, graph(*train(settings, run_dir)) as run:
+    with observer() as seen, graph(*train(settings, run_dir, NO_TARGET)) as run:
         seen.listen(UInt8MultiArray, 'policy/update', qos.LATCHED)
         seen.listen(Float32MultiArray, 'experience', qos.BATCH)
         seen.listen(DiagnosticArray, 'trainer/status', qos.LATCHED)
@@ -122,7 +119,7 @@ def test_in_lockstep_the_graph_trains_what_one_process_trains(settings: Path,
 @pytest.mark.timeout(200)
 def test_two_robots_fill_one_rollout(settings: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / 'run'
-    with graph(*train(settings, run_dir, 'time_budget_s:=12', 'robots:=2')) as run:
+    with graph(*train(settings, run_dir, NO_TARGET, 'time_budget_s:=12', 'robots:=2')) as run:
         assert run.wait(120) == 0, run.output
     last = rows_of(run_dir)[-1]
     assert last['step'] % 256 == 0 and last['updates'] > 20
@@ -135,7 +132,7 @@ def test_two_robots_fill_one_rollout(settings: Path, tmp_path: Path) -> None:
 def test_killed_trainer_leaves_control_and_a_run_that_goes_on(settings: Path,
                                                               tmp_path: Path) -> None:
     run_dir = tmp_path / 'run'
-    with observer() as seen, graph(*train(settings, run_dir)) as run:
+    with observer() as seen, graph(*train(settings, run_dir, NO_TARGET)) as run:
         for topic in ('trainer/status', 'robot/status', 'safety/state'):
             seen.listen(DiagnosticArray, topic, qos.LATCHED)
         seen.until(lambda: int(seen.values('trainer/status').get('policy_updates_in_use', 0)) > 50
@@ -144,7 +141,8 @@ def test_killed_trainer_leaves_control_and_a_run_that_goes_on(settings: Path,
         steps = int(seen.values('robot/status')['steps'])
         seen.until(lambda: int(seen.values('robot/status')['steps']) > steps + 500, 'more steps')
         assert seen.values('safety/state')['mode'] in ('OK', 'LIMITING')
-    with graph(*train(settings, run_dir, f'resume:={run_dir}', 'time_budget_s:=25')) as again:
+    with graph(*train(settings, run_dir, NO_TARGET, f'resume:={run_dir}',
+                      'time_budget_s:=25')) as again:
         assert again.wait(120) == 0, again.output
     assert 'resumed at step' in again.output
     assert read_run(run_dir).record.state == 'finished'
@@ -158,7 +156,7 @@ def test_divergence_ends_the_trainer_and_the_last_good_policy_goes_on(tmp_path: 
     path = tmp_path / 'wild.yaml'
     path.write_text(SETTINGS.replace('epochs: 4', 'learning_rate: 1.0e+30, epochs: 4, '
                                      'max_gradient_norm: 1.0e+30'))
-    with observer() as seen, graph(*train(path, tmp_path / 'run')) as run:
+    with observer() as seen, graph(*train(path, tmp_path / 'run', NO_TARGET)) as run:
         for topic in ('robot/status', 'safety/state', 'policy/status'):
             seen.listen(DiagnosticArray, topic, qos.LATCHED)
         seen.until(lambda: 'trainer' in run.nodes(), 'the trainer')
